@@ -1,0 +1,118 @@
+"""The arrays that make a SMPL-format body, checked once when they come in."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from unish.errors import InputError
+
+NUM_JOINTS = 24
+NUM_BETAS = 10
+NUM_POSE_FEATURES = 9 * (NUM_JOINTS - 1)
+PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+JOINT_NAMES = (
+    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle",
+    "right_ankle", "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head",
+    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+    "left_hand", "right_hand",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BodyData:
+    """A SMPL-format body as float32 arrays, T-pose, metres, y up, facing +z.
+
+    `pose_directions` is None when the body has none (they would all be zero). `regions` and `uv` belong to
+    the open body; `landmarks` names vertices (nose, left_heel, …) and `soles` are those that touch the floor.
+    """
+
+    name: str
+    template: Float[np.ndarray, "vertices 3"]
+    shape_directions: Float[np.ndarray, "vertices 3 10"]
+    pose_directions: Float[np.ndarray, "vertices 3 207"] | None
+    joint_regressor: Float[np.ndarray, "24 vertices"]
+    weights: Float[np.ndarray, "vertices 24"]
+    parents: Int[np.ndarray, "24"]
+    faces: Int[np.ndarray, "faces 3"]
+    regions: UInt8[np.ndarray, "vertices"] | None = None
+    uv: Float[np.ndarray, "vertices 2"] | None = None
+    landmarks: dict[str, int] = field(default_factory=dict)
+    soles: tuple[int, ...] = ()
+
+
+def check_arrays(
+    name: str,
+    arrays: dict[str, Any],
+    source: str,
+    landmarks: dict[str, int] | None = None,
+    soles: tuple[int, ...] = (),
+) -> BodyData:
+    """Turn the arrays of a body file, under SMPL's own names, into checked `BodyData`.
+
+    `source` names the file in messages. Raises InputError for a missing array, a wrong shape, a number that
+    is not finite, or a joint tree that is not SMPL's.
+    """
+
+    def take(key: str) -> np.ndarray:
+        if key not in arrays:
+            raise InputError(
+                f"{source} has no array {key!r}; a SMPL body file holds v_template, shapedirs, J_regressor, "
+                "weights, kintree_table and f. Is it the right file?"
+            )
+        value = arrays[key]
+        return np.asarray(value.toarray() if hasattr(value, "toarray") else value)
+
+    def floats(key: str, *shape: int) -> np.ndarray:
+        value = take(key)
+        if value.dtype.kind not in "fiu" or value.shape != shape:
+            raise InputError(f"{source}: {key} should be numbers of shape {shape}, got {value.dtype} {value.shape}.")
+        if not np.isfinite(value).all():
+            raise InputError(f"{source}: {key} holds numbers that are not finite; the file is damaged.")
+        return value.astype(np.float32)
+
+    template = take("v_template")
+    if template.ndim != 2 or template.shape[1] != 3:
+        raise InputError(f"{source}: v_template should have shape (vertices, 3), got {template.shape}.")
+    vertices = len(template)
+    directions = take("shapedirs")
+    if directions.ndim != 3 or directions.shape[-1] < NUM_BETAS:
+        raise InputError(f"{source}: shapedirs should have shape ({vertices}, 3, 10 or more), got {directions.shape}.")
+    arrays = {**arrays, "shapedirs": directions[..., :NUM_BETAS]}
+    pose_directions = floats("posedirs", vertices, 3, NUM_POSE_FEATURES) if "posedirs" in arrays else None
+    weights = floats("weights", vertices, NUM_JOINTS)
+    if abs(weights.sum(axis=1) - 1).max() > 0.01:
+        raise InputError(f"{source}: the skinning weights of a vertex should add up to 1; the file is damaged.")
+    return BodyData(
+        name=name,
+        template=floats("v_template", vertices, 3),
+        shape_directions=floats("shapedirs", vertices, 3, NUM_BETAS),
+        pose_directions=pose_directions if pose_directions is not None and pose_directions.any() else None,
+        joint_regressor=floats("J_regressor", NUM_JOINTS, vertices),
+        weights=weights,
+        parents=_parents(take("kintree_table"), source),
+        faces=_faces(take("f"), vertices, source),
+        regions=np.asarray(arrays["regions"], np.uint8) if "regions" in arrays else None,
+        uv=floats("uv", vertices, 2) if "uv" in arrays else None,
+        landmarks=landmarks or {},
+        soles=soles,
+    )
+
+
+def _parents(table: np.ndarray, source: str) -> np.ndarray:
+    """The parent row of a kintree table; its root entry is stored as −1 or as 2³²−1."""
+    if table.shape != (2, NUM_JOINTS) or tuple(table[0, 1:].astype(np.int64)) != PARENTS[1:]:
+        raise InputError(
+            f"{source}: kintree_table should be SMPL's tree of {NUM_JOINTS} joints, got shape {table.shape}. "
+            "Only SMPL bodies fit, not SMPL-H or SMPL-X."
+        )
+    return np.array(PARENTS, np.int64)
+
+
+def _faces(faces: np.ndarray, vertices: int, source: str) -> np.ndarray:
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
+        raise InputError(f"{source}: f should be whole numbers of shape (faces, 3), got {faces.dtype} {faces.shape}.")
+    if faces.min(initial=0) < 0 or faces.max(initial=0) >= vertices:
+        raise InputError(f"{source}: f points at vertices outside 0..{vertices - 1}; the file is damaged.")
+    return faces.astype(np.int64)
