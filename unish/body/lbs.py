@@ -6,16 +6,17 @@ from torch import Tensor
 
 
 def joint_transforms(
-    rotations: Float[Tensor, "*batch joints 3 3"],
-    rest_joints: Float[Tensor, "*batch joints 3"],
+    rotations: Float[Tensor, "*#batch joints 3 3"],
+    rest_joints: Float[Tensor, "*#batch joints 3"],
     parents: tuple[int, ...],
-) -> tuple[Float[Tensor, "*batch joints 3 3"], Float[Tensor, "*batch joints 3"]]:
+) -> tuple[Float[Tensor, "*#batch joints 3 3"], Float[Tensor, "*batch joints 3"]]:
     """Follow the kinematic tree: orientation and position of every joint in the frame of the root's parent.
 
     `parents[k]` comes before k in the tree and is -1 for the root. The root stays at its rest place.
     """
-    orientations = [rotations[..., 0, :, :]]
-    positions = [rest_joints[..., 0, :]]
+    batch = torch.broadcast_shapes(rotations.shape[:-3], rest_joints.shape[:-2])
+    orientations = [rotations[..., 0, :, :].expand(*batch, 3, 3)]
+    positions = [rest_joints[..., 0, :].expand(*batch, 3)]
     for joint, parent in enumerate(parents[1:], start=1):
         bone = rest_joints[..., joint, :] - rest_joints[..., parent, :]
         positions.append(positions[parent] + (orientations[parent] @ bone[..., None])[..., 0])
@@ -23,17 +24,17 @@ def joint_transforms(
     return torch.stack(orientations, dim=-3), torch.stack(positions, dim=-2)
 
 
-def pose_features(rotations: Float[Tensor, "*batch joints 3 3"]) -> Float[Tensor, "*batch features"]:
+def pose_features(rotations: Float[Tensor, "*#batch joints 3 3"]) -> Float[Tensor, "*batch features"]:
     """What SMPL's pose directions multiply: R − I of every joint but the root, row by row."""
     identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
     return (rotations[..., 1:, :, :] - identity).flatten(-3)
 
 
 def skin(
-    shaped: Float[Tensor, "*batch vertices 3"],
-    rest_joints: Float[Tensor, "*batch joints 3"],
-    orientations: Float[Tensor, "*batch joints 3 3"],
-    positions: Float[Tensor, "*batch joints 3"],
+    shaped: Float[Tensor, "*#batch vertices 3"],
+    rest_joints: Float[Tensor, "*#batch joints 3"],
+    orientations: Float[Tensor, "*#batch joints 3 3"],
+    positions: Float[Tensor, "*#batch joints 3"],
     weights: Float[Tensor, "vertices joints"],
 ) -> Float[Tensor, "*batch vertices 3"]:
     """Blend the joints' rigid motions over the vertices by their skinning weights."""
