@@ -1,0 +1,85 @@
+"""Metric scale, focal length and shift against the released inference."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from unish.geometry.camera import (
+    focal_px_from_half_diagonal,
+    intrinsics_from_focal,
+    pixel_centers,
+    project,
+    solve_focal_shift,
+    unproject_depth,
+)
+from unish.geometry.metric import VALID_CONFIDENCE, clip_norm, metric_factor
+from unish.geometry.transforms import relative_to_first, transform_points
+
+
+@pytest.fixture(scope="module")
+def golden(reference_dir):
+    return load_file(reference_dir / "metric_scale.safetensors")
+
+
+def relative_error(value, expected):
+    return ((value - expected).norm() / expected.norm()).item()
+
+
+def test_metric_factor_and_points(golden):
+    factor = metric_factor(golden["input.scale"][:, 0], golden["input.local_points"], golden["input.conf"])
+    assert relative_error(factor, golden["metric_factor"]) < 1e-5
+    assert relative_error(golden["input.local_points"] * factor, golden["metric.local_points"]) < 1e-5
+    assert relative_error(golden["input.trans_camera"] * factor, _without_shift(golden)) < 1e-5
+    cameras = relative_to_first(golden["input.world_from_camera"])
+    cameras[..., :3, 3] *= factor
+    assert relative_error(cameras, golden["metric.world_from_camera"]) < 1e-5
+    points = golden["metric.local_points"].flatten(2, 3)
+    world = transform_points(cameras, points).reshape(golden["metric.world_points"].shape)
+    assert relative_error(world, golden["metric.world_points"]) < 1e-5
+
+
+def _without_shift(golden):
+    translation = golden["metric.trans_camera"].clone()
+    translation[..., 2] -= golden["metric.shift"]
+    return translation
+
+
+def test_focal_shift_depth_and_point_map(golden):
+    height, width = golden["input.conf"].shape[-2:]
+    valid = golden["input.conf"][0] > VALID_CONFIDENCE
+    focal, shift = solve_focal_shift(golden["input.local_points"][0], valid)
+    assert relative_error(focal, golden["focal_half_diagonal"][0]) < 1e-5
+    assert relative_error(shift, golden["shift"][0]) < 1e-5
+    intrinsics = intrinsics_from_focal(focal_px_from_half_diagonal(focal, width, height), width, height)
+    depth = golden["metric.local_points"][0, ..., 2] + (shift * golden["metric_factor"])[:, None, None]
+    assert relative_error(depth, golden["metric.depth"][0]) < 1e-5
+    assert relative_error(unproject_depth(depth, intrinsics), golden["metric.point_map"][0]) < 1e-5
+
+
+def test_shared_camera_recovers_one_focal_and_shift():
+    generator = torch.Generator().manual_seed(0)
+    intrinsics = intrinsics_from_focal(torch.tensor(90.0), 96, 72)
+    depth = 2 + 3 * torch.rand(4, 72, 96, generator=generator)
+    points = unproject_depth(depth, intrinsics)
+    points[..., 2] -= 0.4
+    focal, shift = solve_focal_shift(points, torch.ones(4, 72, 96, dtype=torch.bool), shared=True)
+    assert torch.allclose(focal_px_from_half_diagonal(focal, 96, 72), torch.full((4,), 90.0), rtol=1e-3)
+    assert torch.allclose(shift, torch.full((4,), 0.4), rtol=1e-2)
+
+
+def test_too_few_points_give_the_default_camera():
+    focal, shift = solve_focal_shift(torch.ones(2, 8, 8, 3), torch.zeros(2, 8, 8, dtype=torch.bool))
+    assert focal.tolist() == [1.0, 1.0]
+    assert shift.tolist() == [0.0, 0.0]
+
+
+def test_clip_norm_stays_finite_when_nothing_is_confident():
+    points = torch.ones(1, 2, 4, 4, 3)
+    assert torch.isfinite(clip_norm(points, torch.zeros(1, 2, 4, 4))).all()
+
+
+def test_projecting_unprojected_depth_gives_the_pixel_back():
+    intrinsics = intrinsics_from_focal(torch.tensor([70.0, 110.0]), 40, 30)
+    depth = torch.rand(2, 30, 40) + 1
+    uv = project(unproject_depth(depth, intrinsics).flatten(1, 2), intrinsics)
+    assert torch.allclose(uv, pixel_centers(30, 40).reshape(1, -1, 2).expand(2, -1, -1), atol=1e-4)

@@ -1,0 +1,111 @@
+"""Pinhole cameras: pixels, points and focal lengths.
+
+OpenCV axes (x right, y down, z forward). Pixel (column j, row i) has its centre at (j + ½, i + ½), so a centred camera
+has its principal point at (W/2, H/2).
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.optimize import least_squares
+from torch import Tensor
+
+
+def pixel_centers(
+    height: int, width: int, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
+) -> Float[Tensor, "height width 2"]:
+    """(u, v) of every pixel's centre, in pixels."""
+    u = torch.arange(width, dtype=dtype, device=device) + 0.5
+    v = torch.arange(height, dtype=dtype, device=device) + 0.5
+    return torch.stack(torch.meshgrid(u, v, indexing="xy"), dim=-1)
+
+
+def intrinsics_from_focal(focal_px: Float[Tensor, "*batch"], width: int, height: int) -> Float[Tensor, "*batch 3 3"]:
+    """Intrinsics in pixels of a camera with square pixels and a centred principal point."""
+    matrix = torch.zeros(*focal_px.shape, 3, 3, dtype=focal_px.dtype, device=focal_px.device)
+    matrix[..., 0, 0] = focal_px
+    matrix[..., 1, 1] = focal_px
+    matrix[..., 0, 2] = width / 2
+    matrix[..., 1, 2] = height / 2
+    matrix[..., 2, 2] = 1
+    return matrix
+
+
+def project(
+    points_camera: Float[Tensor, "*#batch points 3"], intrinsics: Float[Tensor, "*batch 3 3"]
+) -> Float[Tensor, "*#batch points 2"]:
+    """Pixels at which camera-frame points are seen; meaningless for points that do not lie in front (z ≤ 0)."""
+    homogeneous = points_camera @ intrinsics.mT
+    return homogeneous[..., :2] / homogeneous[..., 2:]
+
+
+def unproject_depth(
+    depth_m: Float[Tensor, "*#batch height width"], intrinsics: Float[Tensor, "*batch 3 3"]
+) -> Float[Tensor, "*#batch height width 3"]:
+    """Camera-frame points of a z-depth map taken at pixel centres, in the depth's unit."""
+    height, width = depth_m.shape[-2:]
+    uv = pixel_centers(height, width, depth_m.dtype, depth_m.device)
+    center = torch.stack([intrinsics[..., 0, 2], intrinsics[..., 1, 2]], -1)[..., None, None, :]
+    focal = torch.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], -1)[..., None, None, :]
+    xy = (uv - center) / focal
+    return torch.cat([xy, torch.ones_like(xy[..., :1])], dim=-1) * depth_m[..., None]
+
+
+def focal_px_from_half_diagonal(focal: Float[Tensor, "*batch"], width: int, height: int) -> Float[Tensor, "*batch"]:
+    """Focal length in pixels from one given relative to half the image's diagonal (MoGe's unit)."""
+    return focal * (0.5 * float(np.hypot(width, height)))
+
+
+def solve_focal_shift(
+    points_camera: Float[Tensor, "frames height width 3"],
+    valid: Bool[Tensor, "frames height width"],
+    *,
+    shared: bool = False,
+    samples: int = 64,
+) -> tuple[Float[Tensor, "frames"], Float[Tensor, "frames"]]:
+    """Focal length and depth shift that make point maps agree with a pinhole camera, frame by frame.
+
+    Minimises |f·xy/(z + shift) − uv| over the valid points of a `samples`² grid: f in closed form, shift by
+    Levenberg–Marquardt from 0. Returns (focal relative to the half diagonal, shift in the points' unit). With
+    `shared`, one camera is fitted to all frames together and repeated. Fewer than two valid points: focal 1, shift 0.
+    Source: MoGe's solver, as UniSH's released inference calls it.
+    """
+    frames, height, width, _ = points_camera.shape
+    rows = torch.arange(samples) * height // samples
+    columns = torch.arange(samples) * width // samples
+    uv = _half_diagonal_grid(height, width)[rows][:, columns].reshape(-1, 2)
+    chosen = points_camera[:, rows][:, :, columns].reshape(frames, -1, 3).double().cpu().numpy()
+    mask = valid[:, rows][:, :, columns].reshape(frames, -1).cpu().numpy()
+    if shared:
+        chosen, mask, uv = chosen.reshape(1, -1, 3), mask.reshape(1, -1), np.tile(uv, (frames, 1))
+    solutions = np.array([_focal_shift(p[m], uv[m]) for p, m in zip(chosen, mask, strict=True)])
+    solutions = np.broadcast_to(solutions, (frames, 2))
+    result = torch.tensor(solutions, dtype=points_camera.dtype, device=points_camera.device)
+    return result[:, 0], result[:, 1]
+
+
+def _half_diagonal_grid(height: int, width: int) -> np.ndarray:
+    """Pixel centres relative to the image centre, in half diagonals: (H, W, 2)."""
+    aspect = width / height
+    span_x, span_y = aspect / np.hypot(1, aspect), 1 / np.hypot(1, aspect)
+    u = np.linspace(-span_x * (width - 1) / width, span_x * (width - 1) / width, width)
+    v = np.linspace(-span_y * (height - 1) / height, span_y * (height - 1) / height, height)
+    return np.stack(np.meshgrid(u, v, indexing="xy"), axis=-1)
+
+
+def _focal_shift(points: np.ndarray, uv: np.ndarray) -> tuple[float, float]:
+    if len(points) < 2:
+        return 1.0, 0.0
+
+    def rays(shift: np.ndarray) -> np.ndarray:
+        return points[:, :2] / (points[:, 2:] + shift)
+
+    def focal(shift: np.ndarray) -> float:
+        xy = rays(shift)
+        return float((xy * uv).sum() / (xy * xy).sum())
+
+    def residual(shift: np.ndarray) -> np.ndarray:
+        return (focal(shift) * rays(shift) - uv).ravel()
+
+    shift = least_squares(residual, x0=np.zeros(1), ftol=1e-3, method="lm").x
+    return focal(shift), float(shift[0])

@@ -1,0 +1,252 @@
+"""What travels through unish: the clip that goes in, the people followed in it, what the network says, what comes out.
+
+Network outputs are tensors; everything a user holds is NumPy. All are frozen: a change makes a new one.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from unish.errors import InputError, MissingAssetError
+from unish.files import atomic_path
+from unish.geometry.camera import unproject_depth
+from unish.geometry.transforms import transform_points
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames sampled from a video, upright, at their full resolution (or reduced once when very large)."""
+
+    frames: UInt8[np.ndarray, "frames height width 3"]
+    """RGB."""
+    times_s: Float[np.ndarray, "frames"]
+    """When each frame is shown in the source, in seconds from its start."""
+    fps: float
+    """Sampling rate really reached; the network's clock."""
+    source_name: str
+    source_size: tuple[int, int]
+    """(width, height) of the source after its rotation, in pixels, before any reduction."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PersonTrack:
+    """One person followed through a clip."""
+
+    id: int
+    boxes_px: Float[np.ndarray, "frames 4"]
+    """x0, y0, x1, y1 in pixels of `Clip.frames`; filled in from neighbours where absent."""
+    present: Bool[np.ndarray, "frames"]
+    confidence: Float[np.ndarray, "frames"]
+    masks: Bool[np.ndarray, "frames height width"] | None = None
+    """Pixels of the person, at any one resolution with the frames' aspect ratio."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one forward pass gives, in network units: nothing here is metric but the meaning of `scale`."""
+
+    points_camera: Float[Tensor, "batch frames height width 3"]
+    confidence: Float[Tensor, "batch frames height width"]
+    """In 0..1."""
+    world_from_camera: Float[Tensor, "batch frames 4 4"]
+    """The world is the first frame's camera."""
+    scale: Float[Tensor, "batch people"]
+    """Metric size of the clip when its points have mean norm 1."""
+    translation_camera: Float[Tensor, "batch people frames 3"]
+    body_rotations: Float[Tensor, "batch people frames 24 3 3"]
+    """Index 0 turns the body into the camera's frame; the rest are relative to the parent joint."""
+    betas: Float[Tensor, "batch people 10"]
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """The clip's camera at every frame."""
+
+    world_from_camera: Float32[np.ndarray, "frames 4 4"]
+    """Metres. The world is the first camera."""
+    intrinsics: Float32[np.ndarray, "frames 3 3"]
+    """Pixels of `Reconstruction.images`."""
+    width_px: int
+    height_px: int
+
+    @property
+    def centers_world(self) -> Float32[np.ndarray, "frames 3"]:
+        """Where the camera stands, in metres."""
+        return self.world_from_camera[:, :3, 3]
+
+    def __len__(self) -> int:
+        return len(self.world_from_camera)
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person: SMPL-format parameters, and the posed body in the world, in metres."""
+
+    id: int
+    name: str
+    present: Bool[np.ndarray, "frames"]
+    """Where the person was seen; elsewhere the values are carried over from neighbouring frames."""
+    confidence: Float32[np.ndarray, "frames"]
+    boxes_px: Float32[np.ndarray, "frames 4"]
+    """x0, y0, x1, y1 in pixels of `Reconstruction.images`."""
+    betas: Float32[np.ndarray, "10"]
+    body_rotations: Float32[np.ndarray, "frames 24 3 3"]
+    """Index 0: root orientation in the camera's frame."""
+    translation_camera: Float32[np.ndarray, "frames 3"]
+    """SMPL's `transl` in the camera's frame."""
+    root_rotation_world: Float32[np.ndarray, "frames 3 3"]
+    translation_world: Float32[np.ndarray, "frames 3"]
+    """SMPL's `transl` in the world."""
+    joints_world: Float32[np.ndarray, "frames 24 3"]
+    vertices_world: Float32[np.ndarray, "frames vertices 3"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a result was made; saved and shown with it."""
+
+    source_name: str
+    weights: str
+    finder: str
+    body: str
+    device: str
+    seed: int
+    unish_version: str
+    metres_per_unit: float
+    """What the network's units were multiplied by."""
+    warnings: tuple[str, ...] = ()
+    """Weaker paths taken and doubts about the input, in words for the user."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """The result: scene, camera and people of one clip in one world, in metres."""
+
+    images: UInt8[np.ndarray, "frames height width 3"]
+    """RGB, as the network saw them."""
+    depth_m: Float32[np.ndarray, "frames height width"]
+    """Distance along the camera's axis."""
+    confidence: Float32[np.ndarray, "frames height width"]
+    """In 0..1; below 0.1 a pixel is not to be trusted."""
+    person_mask: UInt8[np.ndarray, "frames height width"]
+    """0 for the scene, k for pixels of `people[k - 1]`."""
+    cameras: Cameras
+    people: tuple[Person, ...]
+    faces: np.ndarray = field(repr=False)
+    """(faces, 3) triangles of every person's mesh."""
+    times_s: Float[np.ndarray, "frames"]
+    fps: float
+    world_up: Float32[np.ndarray, "3"]
+    """Unit vector away from the ground, as far as it is known."""
+    provenance: Provenance
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def points_world(self, frame: int) -> Float32[np.ndarray, "height width 3"]:
+        """Scene points seen in a frame, one a pixel, in the world, in metres. Raises IndexError past the last frame."""
+        depth = torch.from_numpy(self.depth_m[frame])
+        points_camera = unproject_depth(depth, torch.from_numpy(self.cameras.intrinsics[frame]))
+        world_from_camera = torch.from_numpy(self.cameras.world_from_camera[frame])
+        return transform_points(world_from_camera, points_camera.flatten(0, 1)).reshape(points_camera.shape).numpy()
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `reconstruction.safetensors` and `reconstruction.json` into a new or replaced folder.
+
+        Raises InputError when the folder cannot be written; a failed save leaves nothing behind.
+        """
+        with atomic_path(folder) as temporary:
+            self.save_into(temporary)
+        return Path(folder)
+
+    def save_into(self, folder: Path) -> None:
+        """Write the two files into `folder`, for callers that put more files beside them before renaming."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({k: np.ascontiguousarray(v) for k, v in self._arrays().items()}, folder / "reconstruction.safetensors")
+        (folder / "reconstruction.json").write_text(json.dumps(self._header(), indent=2) + "\n")
+
+    @staticmethod
+    def load(folder: str | Path) -> "Reconstruction":
+        """Read what `save` wrote. Raises MissingAssetError or InputError when it is not there or not whole."""
+        return _load(Path(folder))
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"cameras.{name}": getattr(self.cameras, name) for name in _CAMERA_ARRAYS}
+        for index, person in enumerate(self.people):
+            arrays |= {f"people.{index}.{name}": getattr(person, name) for name in _PERSON_ARRAYS}
+        return arrays
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": "unish reconstruction",
+            "format_version": FORMAT_VERSION,
+            "frames": len(self),
+            "fps": self.fps,
+            "width_px": self.cameras.width_px,
+            "height_px": self.cameras.height_px,
+            "people": [{"id": person.id, "name": person.name} for person in self.people],
+            "provenance": dataclasses.asdict(self.provenance),
+        }
+
+
+def _array_fields(cls: type) -> tuple[str, ...]:
+    plain = {"cameras", "people", "fps", "provenance", "id", "name", "width_px", "height_px"}
+    return tuple(f.name for f in dataclasses.fields(cls) if f.name not in plain)
+
+
+_ARRAYS = _array_fields(Reconstruction)
+_CAMERA_ARRAYS = _array_fields(Cameras)
+_PERSON_ARRAYS = _array_fields(Person)
+
+
+def _load(folder: Path) -> Reconstruction:
+    header_path, arrays_path = folder / "reconstruction.json", folder / "reconstruction.safetensors"
+    for path in (header_path, arrays_path):
+        if not path.is_file():
+            raise MissingAssetError(
+                f"Expected a folder written by unish run, but {path} is not there. "
+                "Pass the folder that was given to --out."
+            )
+    try:
+        header = json.loads(header_path.read_text())
+        if header["format_version"] > FORMAT_VERSION:
+            raise InputError(
+                f"{folder} was written by a newer unish (format {header['format_version']}, this one reads "
+                f"{FORMAT_VERSION}). Update unish: pip install -U unish."
+            )
+        arrays = load_file(arrays_path)
+        people = tuple(
+            Person(**entry, **{name: arrays[f"people.{index}.{name}"] for name in _PERSON_ARRAYS})
+            for index, entry in enumerate(header["people"])
+        )
+        cameras = Cameras(
+            width_px=header["width_px"],
+            height_px=header["height_px"],
+            **{name: arrays[f"cameras.{name}"] for name in _CAMERA_ARRAYS},
+        )
+        provenance = dict(header["provenance"])
+        provenance["warnings"] = tuple(provenance["warnings"])
+        return Reconstruction(
+            cameras=cameras,
+            people=people,
+            fps=header["fps"],
+            provenance=Provenance(**provenance),
+            **{name: arrays[name] for name in _ARRAYS},
+        )
+    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{folder} does not hold a whole unish result ({type(error).__name__}: {error}). Run unish run again."
+        ) from error
