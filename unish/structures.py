@@ -174,7 +174,8 @@ class Reconstruction:
     def save_into(self, folder: Path) -> None:
         """Write the two files into `folder`, for callers that put more files beside them before renaming."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: np.ascontiguousarray(v) for k, v in self._arrays().items()}, folder / "reconstruction.safetensors")
+        arrays = {name: np.ascontiguousarray(array) for name, array in self._arrays().items()}
+        save_file(arrays, folder / "reconstruction.safetensors")
         (folder / "reconstruction.json").write_text(json.dumps(self._header(), indent=2) + "\n")
 
     @staticmethod

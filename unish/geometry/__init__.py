@@ -1,1 +1,1 @@
-"""Pure geometry on tensors: rotations, rigid motions, cameras, metric scale, robust fits. Batched and differentiable."""
+"""Pure geometry on tensors: rotations, rigid motions, cameras, scale, robust fits. Batched, differentiable."""

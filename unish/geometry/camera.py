@@ -32,7 +32,7 @@ def intrinsics_from_focal(focal_px: Float[Tensor, "*batch"], width: int, height:
 
 
 def project(
-    points_camera: Float[Tensor, "*#batch points 3"], intrinsics: Float[Tensor, "*batch 3 3"]
+    points_camera: Float[Tensor, "*#batch points 3"], intrinsics: Float[Tensor, "*#batch 3 3"]
 ) -> Float[Tensor, "*#batch points 2"]:
     """Pixels at which camera-frame points are seen; meaningless for points that do not lie in front (z ≤ 0)."""
     homogeneous = points_camera @ intrinsics.mT
@@ -40,7 +40,7 @@ def project(
 
 
 def unproject_depth(
-    depth_m: Float[Tensor, "*#batch height width"], intrinsics: Float[Tensor, "*batch 3 3"]
+    depth_m: Float[Tensor, "*#batch height width"], intrinsics: Float[Tensor, "*#batch 3 3"]
 ) -> Float[Tensor, "*#batch height width 3"]:
     """Camera-frame points of a z-depth map taken at pixel centres, in the depth's unit."""
     height, width = depth_m.shape[-2:]

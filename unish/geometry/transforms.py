@@ -5,9 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def rigid(
-    rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]
-) -> Float[Tensor, "*batch 4 4"]:
+def rigid(rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 4 4"]:
     """4×4 matrix of x → rotation·x + translation; the translation keeps its unit."""
     top = torch.cat([rotation, translation[..., None]], dim=-1)
     bottom = torch.zeros_like(top[..., :1, :])
