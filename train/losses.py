@@ -1,0 +1,181 @@
+"""One pure function a loss term; every term is computed in float32 and averaged to one number.
+
+Scene terms compare predictions in the network's own unit with a metric ground truth through one scale a clip
+(`clip_scale`). `weight` arrays are 0 where there is no ground truth, so they carry masks and importance together.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from unish.geometry.alignment import scale_weighted_l1
+from unish.geometry.rotations import rotation_angle
+from unish.geometry.transforms import invert_rigid
+
+MAX_FIT_POINTS = 4096
+"""How many points of a clip a scale is fitted to (UniSH's released code takes as many)."""
+
+
+# --- scene (π³, Wang et al. 2025) ----------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def clip_scale(
+    predicted: Float[Tensor, "batch frames height width 3"],
+    true: Float[Tensor, "batch frames height width 3"],
+    weight: Float[Tensor, "batch frames height width"],
+) -> Float[Tensor, "batch"]:
+    """Metres per network unit of each clip: argmin over s of Σ w |s·predicted − true|₁ (π³ and MoGe's robust fit).
+
+    Carries no gradient. Uses evenly spaced points, at most 4096 a clip; 1 where no point counts.
+    """
+    stride = max(1, weight[0].numel() // MAX_FIT_POINTS)
+    x, y = (points.float().flatten(1, 3)[:, ::stride] for points in (predicted, true))
+    w = weight.float().flatten(1)[:, ::stride, None].expand_as(x)
+    scale = scale_weighted_l1(x.flatten(1), y.flatten(1), w.flatten(1))
+    return torch.where((w.sum((1, 2)) > 0) & (scale > 0), scale, torch.ones_like(scale))
+
+
+def point_loss(
+    predicted: Float[Tensor, "batch frames height width 3"],
+    true: Float[Tensor, "batch frames height width 3"],
+    weight: Float[Tensor, "batch frames height width"],
+    scale: Float[Tensor, "batch"],
+) -> Float[Tensor, ""]:
+    """Weighted mean of |s·predicted − true|₁ over the depth of the true point: an error relative to its distance."""
+    error = (scale[:, None, None, None, None] * predicted.float() - true).abs().sum(-1)
+    return weighted_mean(error / true[..., 2].clamp(min=0.1), weight)
+
+
+def normal_loss(
+    predicted: Float[Tensor, "batch frames height width 3"],
+    true: Float[Tensor, "batch frames height width 3"],
+    weight: Float[Tensor, "batch frames height width"],
+) -> Float[Tensor, ""]:
+    """Mean angle in radians between surface normals, from cross products of the steps to neighbouring pixels.
+
+    Pixels at a jump of the true depth (over 10 %) have no surface between them and do not count.
+    """
+    normal_predicted, normal_true = _normals(predicted.float()), _normals(true)
+    depth = true[..., 2]
+    near = torch.maximum(_jump(depth, 2), _jump(depth, 3)) < 0.1
+    whole = (weight[:, :, :-1, :-1] > 0) & (weight[:, :, 1:, :-1] > 0) & (weight[:, :, :-1, 1:] > 0)
+    sine = torch.linalg.cross(normal_predicted, normal_true, dim=-1).norm(dim=-1)
+    cosine = (normal_predicted * normal_true).sum(-1)
+    return weighted_mean(torch.atan2(sine, cosine), (near & whole).float())
+
+
+def camera_losses(
+    predicted: Float[Tensor, "batch frames 4 4"],
+    true: Float[Tensor, "batch frames 4 4"],
+    scale: Float[Tensor, "batch"],
+    unit_m: Float[Tensor, "batch"],
+    huber: float = 0.02,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Rotation (radians) and translation of camera j seen from camera i, over all ordered pairs i ≠ j.
+
+    Both inputs are world_from_camera, each in its own world. The translation's error, after the clip's scale, is
+    divided by `unit_m` (the size of the scene, metres) and goes through a Huber function.
+    """
+    pair_predicted, pair_true = (_pairs(cameras.float()) for cameras in (predicted, true))
+    rotation = rotation_angle(pair_predicted[..., :3, :3].mT @ pair_true[..., :3, :3]).mean()
+    per_clip = scale[:, None, None]
+    moved = per_clip * pair_predicted[..., :3, 3] / unit_m[:, None, None]
+    translation = functional.huber_loss(moved, pair_true[..., :3, 3] / unit_m[:, None, None], delta=huber) / huber
+    return rotation, translation
+
+
+def confidence_loss(
+    logits: Float[Tensor, "batch frames height width"],
+    predicted: Float[Tensor, "batch frames height width 3"],
+    true: Float[Tensor, "batch frames height width 3"],
+    weight: Float[Tensor, "batch frames height width"],
+    scale: Float[Tensor, "batch"],
+    threshold: float,
+) -> Float[Tensor, ""]:
+    """Binary cross-entropy of the confidence with "this point is off by less than `threshold` of its depth" (π³).
+
+    Pixels without ground truth (sky, too far) are to be trusted nowhere. The error carries no gradient.
+    """
+    with torch.no_grad():
+        error = (scale[:, None, None, None, None] * predicted.float() - true).norm(dim=-1)
+        right = (error < threshold * true[..., 2]) & (weight > 0)
+    return functional.binary_cross_entropy_with_logits(logits.float(), right.float())
+
+
+# --- bodies (CameraHMR; UniSH's L_smpl) ------------------------------------------------------------------------------
+
+
+def rotation_loss(
+    predicted: Float[Tensor, "*batch 24 3 3"], true: Float[Tensor, "*batch 24 3 3"], root_weight: float = 1.0
+) -> Float[Tensor, ""]:
+    """Squared Frobenius distance of the rotation matrices, mean over joints, the root counted `root_weight` times."""
+    squared = (predicted.float() - true).square().sum((-2, -1))
+    weight = torch.ones(24, device=squared.device)
+    weight[0] = root_weight
+    return weighted_mean(squared, weight.expand_as(squared))
+
+
+def joint_loss(
+    predicted: Float[Tensor, "*batch joints 3"], true: Float[Tensor, "*batch joints 3"]
+) -> Float[Tensor, ""]:
+    """Mean L1 distance of joints (or vertices) about the root (the first of them), in metres."""
+    return ((predicted - predicted[..., :1, :]).float() - (true - true[..., :1, :])).abs().sum(-1).mean()
+
+
+def shape_loss(predicted: Float[Tensor, "*batch 10"], true: Float[Tensor, "*batch 10"]) -> Float[Tensor, ""]:
+    """Mean squared difference of the shape coefficients."""
+    return (predicted.float() - true).square().mean()
+
+
+# --- scale and place (UniSH's AlignNet) ------------------------------------------------------------------------------
+
+
+def scale_loss(predicted: Float[Tensor, "*batch"], true: Float[Tensor, "*batch"]) -> Float[Tensor, ""]:
+    """Mean of |log s − log s*|: the relative error of the metric scale, alike for rooms and streets."""
+    return (predicted.float().clamp(min=1e-3).log() - true.log()).abs().mean()
+
+
+def translation_loss(
+    predicted_m: Float[Tensor, "*batch 3"], true_m: Float[Tensor, "*batch 3"], weight: Float[Tensor, "*batch"]
+) -> Float[Tensor, ""]:
+    """Weighted mean of the L1 distance of translations, in metres."""
+    return weighted_mean((predicted_m.float() - true_m).abs().sum(-1), weight)
+
+
+def ray_loss(
+    predicted: Float[Tensor, "*batch 3"], true: Float[Tensor, "*batch 3"], weight: Float[Tensor, "*batch"]
+) -> Float[Tensor, ""]:
+    """Weighted mean of the L1 distance on the plane z = 1: where the body stands in the picture, whatever its depth."""
+    rays = [point[..., :2] / point[..., 2:].clamp(min=0.1) for point in (predicted.float(), true)]
+    return weighted_mean((rays[0] - rays[1]).abs().sum(-1), weight)
+
+
+# --- helpers -----------------------------------------------------------------------------------------------------
+
+
+def weighted_mean(values: Float[Tensor, "*shape"], weight: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Σ w·v / Σ w, and 0 (with a gradient of 0) where no weight is left; values without weight may be anything."""
+    counted = torch.where(weight > 0, values, torch.zeros_like(values))
+    return (counted * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def _normals(points: Tensor) -> Tensor:
+    down = points[:, :, 1:, :-1] - points[:, :, :-1, :-1]
+    right = points[:, :, :-1, 1:] - points[:, :, :-1, :-1]
+    cross = torch.linalg.cross(right, down, dim=-1)
+    return cross / cross.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+
+
+def _jump(depth: Tensor, axis: int) -> Tensor:
+    """Relative change of depth to the next pixel along an axis, cut to the size of the normals."""
+    here, there = depth[:, :, :-1, :-1], depth[:, :, 1:, :-1] if axis == 2 else depth[:, :, :-1, 1:]
+    return (there - here).abs() / here.clamp(min=1e-3)
+
+
+def _pairs(world_from_camera: Tensor) -> Tensor:
+    """Camera j in the frame of camera i for all ordered pairs i ≠ j: (batch, pairs, 4, 4)."""
+    frames = world_from_camera.shape[1]
+    i, j = torch.where(~torch.eye(frames, dtype=torch.bool, device=world_from_camera.device))
+    return invert_rigid(world_from_camera)[:, i] @ world_from_camera[:, j]
