@@ -38,6 +38,8 @@ class Clip:
     source_size: tuple[int, int]
     """(width, height) of the source after its rotation, in pixels, before any reduction."""
     warnings: tuple[str, ...] = ()
+    source_frames: tuple[int, ...] = ()
+    """Number of each frame in the source, from 0; empty when it is not known."""
 
 
 @dataclass(frozen=True)

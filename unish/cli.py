@@ -1,0 +1,184 @@
+"""The `unish` command: run, view, body, doctor. Bad input ends with one sentence on stderr and exit code 2."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from unish.errors import InputError, UniSHError
+
+RESULT_PAGE = "viewer.html"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0 done, 2 bad input, 130 interrupted)."""
+    parser = _parser()
+    try:
+        options = parser.parse_args(arguments)
+        logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+        return options.command(options)
+    except UniSHError as error:
+        print(f"unish: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("unish: stopped; nothing was written.", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}. See {self.prog} --help.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="unish", description=__doc__.split(":")[0] + ": a clip in, a 3-D scene with people out.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_run(commands.add_parser("run", help="reconstruct a clip", description="Reconstruct a clip in metres."))
+
+    view = commands.add_parser("view", help="open a result in the browser")
+    view.add_argument("folder", type=Path, help="what was given to unish run --out")
+    view.add_argument("--no-browser", action="store_true", help="only write the page and print where it is")
+    view.set_defaults(command=_view)
+
+    body = commands.add_parser("body", help="install or list body models")
+    body_commands = body.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+    install = body_commands.add_parser("install", help="check a licensed SMPL file and keep it for later runs")
+    install.add_argument("file", type=Path, help="SMPL_NEUTRAL.pkl, basicModel_*.pkl or an .npz in that format")
+    install.set_defaults(command=_install_body)
+
+    doctor = commands.add_parser("doctor", help="say what is installed and what a run would use")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("clip", type=Path, help="a video, a picture, or a folder of pictures")
+    run.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the result goes")
+    run.add_argument("--overwrite", action="store_true", help="replace an existing result")
+    run.add_argument("--fps", type=float, default=6.0, help="frames sampled a second (default 6)")
+    run.add_argument("--start", type=float, metavar="S", help="start at this second of the clip")
+    run.add_argument("--end", type=float, metavar="S", help="end at this second of the clip")
+    run.add_argument("--weights", default="auto", help="release, mini, auto, a folder or a Hub repository id")
+    run.add_argument(
+        "--box",
+        action="append",
+        default=[],
+        metavar="X0,Y0,X1,Y1[@S]",
+        help="a person in pixels of the first frame, or of the frame at second S; may be given several times",
+    )
+    run.add_argument("--masks", type=Path, metavar="DIR", help="person masks: one picture a frame, value = person")
+    run.add_argument("--body", help="open, or an SMPL-format file (default: an installed SMPL, else open)")
+    run.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU where there is one)")
+    run.add_argument("--seed", type=int, default=0)
+    run.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    _check_place(options.out, options.overwrite)
+
+    from tqdm import tqdm
+
+    from unish.files import atomic_path
+    from unish.pipeline import reconstruct
+    from unish.viewer import write_html
+
+    with tqdm(total=100, bar_format="{desc:44} {percentage:3.0f}% |{bar}| {elapsed}", file=sys.stderr) as bar:
+        scene = reconstruct(
+            options.clip,
+            progress=_show(bar),
+            fps=options.fps,
+            start_s=options.start,
+            end_s=options.end,
+            weights=options.weights,
+            boxes=[_parse_box(text) for text in options.box],
+            masks=str(options.masks) if options.masks else None,
+            body=options.body,
+            device=options.device,
+            seed=options.seed,
+        )
+        bar.set_description_str("Writing the result")
+        with atomic_path(options.out) as folder:
+            scene.save_into(folder)
+            write_html(scene, folder / RESULT_PAGE, title=options.clip.name)
+        bar.set_description_str("Done")
+    _summarise(scene, options.out)
+    return 0
+
+
+def _check_place(out: Path, overwrite: bool) -> None:
+    """Before any work: the place must be free, or a result (or an empty folder) that may be replaced."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not overwrite:
+        raise InputError(f"{out} already exists. Give another --out, or --overwrite to replace it.")
+    if not (out / "reconstruction.json").is_file():
+        raise InputError(f"{out} exists and is not a result of unish, so it is not replaced. Give another --out.")
+
+
+def _show(bar) -> Callable[[float, str], None]:
+    def report(share: float, message: str) -> None:
+        bar.set_description_str(message, refresh=False)
+        bar.update(round(100 * share) - bar.n)
+
+    return report
+
+
+def _parse_box(text: str):
+    from unish.video.people import Box
+
+    corners, _, moment = text.partition("@")
+    try:
+        x0, y0, x1, y1 = (float(part) for part in corners.split(","))
+        time_s = float(moment.removesuffix("s")) if moment else None
+    except ValueError as error:
+        raise InputError(
+            f"--box expects x0,y0,x1,y1 in pixels, with @seconds for a later frame; got {text!r}. "
+            "Example: --box 120,40,260,400@1.5"
+        ) from error
+    return Box(x0, y0, x1, y1, time_s=time_s)
+
+
+def _summarise(scene, out: Path) -> None:
+    import numpy as np
+
+    made = scene.provenance
+    path = np.linalg.norm(np.diff(scene.cameras.centers_world, axis=0), axis=1).sum()
+    seconds = scene.times_s[-1] - scene.times_s[0]
+    print(f"{len(scene)} frames over {seconds:.1f} s, camera path {path:.2f} m, weights {made.weights} on {made.device}")
+    for person in scene.people:
+        stature = np.ptp(person.vertices_world[0] @ scene.world_up)
+        walked = np.linalg.norm(np.diff(person.joints_world[:, 0], axis=0), axis=1).sum()
+        print(f"{person.name}: seen in {person.present.sum()} frames, {stature:.2f} m tall as posed, moved {walked:.2f} m")
+    print(f"Result: {out}\nView:   {out / RESULT_PAGE}")
+
+
+def _view(options: argparse.Namespace) -> int:
+    page = options.folder / RESULT_PAGE
+    if not page.is_file():
+        from unish.structures import Reconstruction
+        from unish.viewer import write_html
+
+        write_html(Reconstruction.load(options.folder), page)
+    print(page)
+    if not options.no_browser:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+    return 0
+
+
+def _install_body(options: argparse.Namespace) -> int:
+    from unish.body import install
+
+    print(f"Installed: {install(options.file)}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from unish.doctor import report
+
+    for name, finding in report():
+        print(f"{name:14} {finding}")
+    return 0
