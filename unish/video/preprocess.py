@@ -1,0 +1,176 @@
+"""Between the pixels of a clip and the inputs of the network: resize, crop, and the maps back.
+
+Points and boxes are continuous picture coordinates, pixel (j, i) covering [j, j + 1) × [i, i + 1), unless said
+otherwise; a uniform resize is then a plain multiplication.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image
+from torch import Tensor
+
+from unish.errors import InputError
+
+CROP_SIZE_PX = 256
+_ALIAS_FREE_SCALE = 2.0
+"""Up to this many picture pixels a crop pixel, bilinear sampling alone is used, as in the released model."""
+
+
+@dataclass(frozen=True)
+class FrameTransform:
+    """How the network's frame sits in the clip's: x_model = scale · x_clip − offset."""
+
+    scale: float
+    """Model pixels a clip pixel, the same along both axes."""
+    offset_x_px: float
+    """Left edge of the crop in the resized frame, model pixels."""
+    offset_y_px: float
+    """Top edge of the crop in the resized frame, model pixels."""
+    width_px: int
+    height_px: int
+    """Size of the network's frame."""
+
+    def points_to_model(self, points_clip: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
+        """Pixels of the clip → pixels of the network's frame."""
+        return points_clip * self.scale - self._offset
+
+    def points_to_clip(self, points_model: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
+        """Pixels of the network's frame → pixels of the clip."""
+        return (points_model + self._offset) / self.scale
+
+    def boxes_to_model(self, boxes_clip: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
+        """Boxes x0, y0, x1, y1 in the clip → in the network's frame; they may reach outside it."""
+        return boxes_clip * self.scale - np.tile(self._offset, 2)
+
+    def boxes_to_clip(self, boxes_model: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
+        """Boxes x0, y0, x1, y1 in the network's frame → in the clip."""
+        return (boxes_model + np.tile(self._offset, 2)) / self.scale
+
+    @property
+    def _offset(self) -> Float[np.ndarray, "2"]:
+        return np.array([self.offset_x_px, self.offset_y_px])
+
+
+def frame_transform(width_px: int, height_px: int, long_side_px: int, patch_size: int) -> FrameTransform:
+    """Scale a width × height frame to a long side of `long_side_px`, then centre-crop both sides to whole patches.
+
+    Raises InputError when the frame is so narrow that not one patch fits across it.
+    """
+    scale = long_side_px / max(width_px, height_px)
+    resized = (width_px * scale, height_px * scale)
+    width, height = (math.floor(side / patch_size + 1e-6) * patch_size for side in resized)
+    if min(width, height) < patch_size:
+        raise InputError(
+            f"Expected a picture no more than {long_side_px / patch_size:.0f} times as long as wide, "
+            f"got {width_px}×{height_px}; crop it first."
+        )
+    offset_x, offset_y = (max(0.0, (a - b) / 2) for a, b in zip(resized, (width, height), strict=True))
+    return FrameTransform(scale, offset_x, offset_y, width, height)
+
+
+def fit_frames(
+    frames: UInt8[np.ndarray, "frames height width 3"], long_side_px: int, patch_size: int
+) -> tuple[Float32[Tensor, "frames 3 model_height model_width"], FrameTransform]:
+    """Frames as the scene branch takes them, in 0..1, and where they come from.
+
+    One uniform, antialiased (Lanczos) resize and a centre crop in a single resampling: the aspect is kept exactly,
+    nothing is padded or stretched. Raises InputError for a frame narrower than a patch.
+    """
+    transform = frame_transform(frames.shape[2], frames.shape[1], long_side_px, patch_size)
+    box = (0.0, 0.0, float(transform.width_px), float(transform.height_px))
+    source_box = transform.boxes_to_clip(np.array(box)).clip(0.0, [frames.shape[2], frames.shape[1]] * 2)
+    size = (transform.width_px, transform.height_px)
+    resized = np.empty((len(frames), size[1], size[0], 3), np.uint8)
+    for index, frame in enumerate(frames):
+        resized[index] = Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS, box=tuple(source_box))
+    return torch.from_numpy(resized).permute(0, 3, 1, 2).float().div_(255.0), transform
+
+
+def crop_people(
+    frames: UInt8[np.ndarray, "frames height width 3"] | Float32[np.ndarray, "frames height width 3"],
+    boxes_px: Float[np.ndarray, "frames 4"],
+    bbox_scale: float = 1.0,
+) -> Float32[Tensor, "frames 3 256 256"]:
+    """Square crops around one person's box in every frame, as the human branch takes them: 256×256, in 0..1.
+
+    Crop pixel (u, v) samples picture point centre + (u − 128, v − 128) · b/256 bilinearly, b = max(w, h) · bbox_scale,
+    zero outside the picture, integer coordinates on pixel centres as in CameraHMR's warp. Crops that shrink the
+    picture more than twice are first averaged down, so that a large person is not aliased.
+    `frames` are uint8, or floats in 0..1; boxes are in their pixels.
+    """
+    crops = np.empty((len(frames), CROP_SIZE_PX, CROP_SIZE_PX, 3), np.float32)
+    for index, (frame, box) in enumerate(zip(frames, np.asarray(boxes_px, np.float64), strict=True)):
+        center = np.array([box[0] + box[2], box[1] + box[3]]) / 2
+        side = max(box[2] - box[0], box[3] - box[1]) * bbox_scale
+        crops[index] = _square_crop(frame, center, max(side, 1e-3))
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()
+
+
+def _square_crop(
+    frame: UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width 3"],
+    center_px: Float[np.ndarray, "2"],
+    side_px: float,
+) -> Float32[np.ndarray, "256 256 3"]:
+    step_px = side_px / CROP_SIZE_PX
+    reduction = math.floor(step_px) if step_px > _ALIAS_FREE_SCALE else 1
+    # The part of the picture under the crop, with a border for the interpolation, in whole blocks of `reduction`.
+    margin = side_px / 2 + 2 * reduction
+    start = np.maximum(np.floor(center_px - margin), 0).astype(int)
+    stop = np.minimum(np.ceil(center_px + margin), [frame.shape[1], frame.shape[0]]).astype(int)
+    if np.any(stop <= start):
+        return np.zeros((CROP_SIZE_PX, CROP_SIZE_PX, 3), np.float32)
+    part = frame[start[1] : stop[1], start[0] : stop[0]]
+    if reduction > 1:
+        part = _block_means(part, reduction)
+    # Integer coordinate x of the picture lies at (x − start + ½) / reduction − ½ in the part.
+    origin = (center_px - start + 0.5) / reduction - 0.5
+    offsets = (np.arange(CROP_SIZE_PX) - CROP_SIZE_PX / 2) * step_px / reduction
+    rows, columns = origin[1] + offsets, origin[0] + offsets
+    crop = _sample_lines(_sample_lines(part.astype(np.float32), rows).transpose(1, 0, 2), columns).transpose(1, 0, 2)
+    return crop / 255.0 if frame.dtype == np.uint8 else crop
+
+
+def _block_means(
+    part: UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width 3"], block: int
+) -> UInt8[np.ndarray, "h w 3"] | Float32[np.ndarray, "h w 3"]:
+    """Means of block × block pixels; the last, cut blocks are filled up with their border pixels."""
+    bottom, right = (-side % block for side in part.shape[:2])
+    part = cv2.copyMakeBorder(np.ascontiguousarray(part), 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    size = (part.shape[1] // block, part.shape[0] // block)
+    return cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+
+
+def _sample_lines(
+    picture: Float32[np.ndarray, "lines length 3"], positions: Float[np.ndarray, "n"]
+) -> Float32[np.ndarray, "n length 3"]:
+    """Linear interpolation between the lines of a picture, zero outside it."""
+    count = len(picture)
+    below = np.floor(positions)
+    share = (positions - below).astype(np.float32)[:, None, None]
+    result = np.zeros((len(positions), *picture.shape[1:]), np.float32)
+    for line, weight in ((below.astype(int), 1 - share), (below.astype(int) + 1, share)):
+        inside = (line >= 0) & (line < count)
+        result[inside] += picture[line[inside]] * weight[inside]
+    return result
+
+
+def bbox_info(
+    boxes_px: Float[Tensor, "*batch 4"],
+    focal_px: Float[Tensor, "*#batch"],
+    width_px: int,
+    height_px: int,
+    bbox_scale: float = 1.0,
+) -> Float[Tensor, "*batch 3"]:
+    """What CameraHMR is told about a crop: [cx − W/2, cy − H/2, b] / focal, all in pixels of the network's frame.
+
+    b = max(w, h) · bbox_scale is the side of the crop that `crop_people` cuts from the same box.
+    """
+    x0, y0, x1, y1 = boxes_px.unbind(-1)
+    side = torch.maximum(x1 - x0, y1 - y0) * bbox_scale
+    info = torch.stack([(x0 + x1 - width_px) / 2, (y0 + y1 - height_px) / 2, side], dim=-1)
+    return info / focal_px[..., None]
