@@ -1,0 +1,1 @@
+"""Small made-up inputs that several test files share."""
