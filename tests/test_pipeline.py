@@ -1,0 +1,121 @@
+"""From what the network says to metres in one world, with a network that knows the answer."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.oracle import HEIGHT, WIDTH, OracleNetwork, make_clip, make_track, make_truth
+from unish.body import open_body
+from unish.errors import InputError
+from unish.geometry.camera import intrinsics_from_focal, unproject_depth
+from unish.geometry.transforms import transform_points
+from unish.pipeline import reconstruct, reconstruct_tracked
+
+
+@pytest.fixture(scope="module")
+def body():
+    return open_body()
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return make_truth()
+
+
+@pytest.fixture(scope="module")
+def scene(truth, body):
+    tracks = (make_track(), make_track(person=2))
+    return reconstruct_tracked(make_clip(), tracks, OracleNetwork(truth, body), body, finder="oracle")
+
+
+def test_cameras_focal_and_depth_come_back_in_metres(scene, truth):
+    assert np.allclose(scene.cameras.world_from_camera, truth.world_from_camera, atol=2e-3)
+    assert np.allclose(scene.cameras.intrinsics[:, 0, 0], truth.focal_px, rtol=1e-3)
+    assert np.allclose(scene.depth_m, truth.depth_m, rtol=2e-3)
+    intrinsics = intrinsics_from_focal(torch.tensor(truth.focal_px), WIDTH, HEIGHT)
+    points = unproject_depth(truth.depth_m, intrinsics)
+    world = transform_points(truth.world_from_camera, points.flatten(1, 2)).reshape(points.shape)
+    for frame in range(len(scene)):
+        assert np.allclose(scene.points_world(frame), world[frame], atol=0.02)
+
+
+def test_bodies_stand_where_they_stood(scene, truth, body):
+    rotations = torch.cat([truth.root_world[:, None], truth.body_pose], dim=1)
+    posed = body(truth.betas.expand(len(rotations), -1), rotations, truth.translation_world)
+    for person in scene.people:
+        assert np.allclose(person.vertices_world, posed.vertices, atol=5e-3)
+        assert np.allclose(person.joints_world, posed.joints, atol=5e-3)
+
+
+def test_camera_frame_parameters_agree_with_the_world(scene, body):
+    """Posing the body in the camera and moving it by the camera gives the body in the world."""
+    person = scene.people[0]
+    posed = body(
+        torch.from_numpy(person.betas).expand(len(scene), -1),
+        torch.from_numpy(person.body_rotations),
+        torch.from_numpy(person.translation_camera),
+    )
+    moved = transform_points(torch.from_numpy(scene.cameras.world_from_camera), posed.vertices)
+    assert np.allclose(moved, person.vertices_world, atol=1e-4)
+
+
+def test_absence_is_bridged_evenly(truth, body):
+    track = make_track(absent=(0, 2, 3, 5))
+    scene = reconstruct_tracked(make_clip(), (track,), OracleNetwork(truth, body), body, finder="oracle")
+    person = scene.people[0]
+    assert person.present.tolist() == [False, True, False, False, True, False]
+    place = person.translation_world
+    assert np.allclose(place[0], place[1]) and np.allclose(place[5], place[4])
+    assert np.allclose(place[2], place[1] + (place[4] - place[1]) / 3, atol=1e-6)
+    assert np.allclose(np.linalg.det(person.root_rotation_world), 1, atol=1e-5)
+
+
+def test_masks_label_people_at_the_networks_size(scene):
+    assert scene.person_mask.shape == (6, HEIGHT, WIDTH)
+    assert set(np.unique(scene.person_mask)) == {0, 2}  # the second person's mask covers the first's
+
+
+def test_same_input_same_numbers(scene, truth, body):
+    again = reconstruct_tracked(
+        make_clip(), (make_track(), make_track(person=2)), OracleNetwork(truth, body), body, finder="oracle"
+    )
+    assert np.array_equal(scene.people[1].vertices_world, again.people[1].vertices_world)
+    assert np.array_equal(scene.depth_m, again.depth_m)
+
+
+def test_one_frame_is_enough(body):
+    truth = make_truth(1)
+    scene = reconstruct_tracked(make_clip(1), (make_track(1),), OracleNetwork(truth, body), body, finder="oracle")
+    assert len(scene) == 1 and np.isfinite(scene.people[0].vertices_world).all()
+
+
+def test_nobody_says_how_to_draw_a_box(truth, body):
+    with pytest.raises(InputError, match="--box x0,y0,x1,y1"):
+        reconstruct_tracked(make_clip(), (), OracleNetwork(truth, body), body, finder="oracle")
+
+
+def test_progress_runs_forward_and_can_cancel(truth, body):
+    shares: list[float] = []
+
+    def stop(share, message):
+        shares.append(share)
+        if share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct_tracked(
+            make_clip(), (make_track(),), OracleNetwork(truth, body), body, finder="oracle", progress=stop
+        )
+    assert shares == sorted(shares) and len(shares) >= 2
+
+
+def test_an_unknown_option_is_named():
+    with pytest.raises(InputError, match="focal"):
+        reconstruct("clip.mp4", focal=3)
+
+
+def test_result_is_frozen(scene):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        scene.people[0].name = "somebody"
