@@ -74,6 +74,12 @@ def test_nearest_rotation_of_a_reflection_is_proper():
     assert torch.det(nearest_rotation(torch.diag(torch.tensor([1.0, 1.0, -0.5])))).item() == pytest.approx(1)
 
 
+def test_nearest_rotation_has_a_gradient_even_where_singular_values_meet():
+    identity = torch.eye(3, dtype=torch.float64)[None]
+    for matrix in (identity, identity + 0.2 * torch.randn(4, 3, 3, dtype=torch.float64)):
+        assert torch.autograd.gradcheck(nearest_rotation, matrix.clone().requires_grad_())
+
+
 def test_slerp_runs_at_constant_speed():
     start, end = random_rotations(1), random_rotations(2)
     whole = rotation_angle(start.mT @ end)

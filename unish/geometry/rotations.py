@@ -1,5 +1,7 @@
 """Rotations as matrices, axis-angle vectors and the six-number form that networks predict."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -52,27 +54,43 @@ def matrix_to_quaternion(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor,
 
 
 def rotation_6d_to_matrix(six: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rotation from six numbers read as a (3, 2) array whose two columns are orthonormalised (CameraHMR's order)."""
-    columns = six.unflatten(-1, (3, 2))
-    first = torch.nn.functional.normalize(columns[..., 0], dim=-1)
-    second = columns[..., 1] - (first * columns[..., 1]).sum(-1, keepdim=True) * first
+    """Rotation whose first two columns are the first and last three numbers, orthonormalised (CameraHMR's order)."""
+    first, last = six.unflatten(-1, (2, 3)).unbind(-2)
+    first = torch.nn.functional.normalize(first, dim=-1)
+    second = last - (first * last).sum(-1, keepdim=True) * first
     second = torch.nn.functional.normalize(second, dim=-1)
     return torch.stack([first, second, torch.linalg.cross(first, second, dim=-1)], dim=-1)
 
 
 def matrix_to_rotation_6d(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 6"]:
-    """The six numbers of `rotation_6d_to_matrix`: the first two columns, row by row."""
-    return rotation[..., :2].flatten(-2)
+    """The six numbers of `rotation_6d_to_matrix`: the first column, then the second."""
+    return rotation[..., :2].mT.flatten(-2)
 
 
 def nearest_rotation(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
     """The rotation closest to `matrix` in the Frobenius norm: U diag(1, 1, det UVᵀ) Vᵀ, in float32 at least."""
     with torch.autocast(device_type=matrix.device.type, enabled=False):
-        precise = matrix if matrix.dtype == torch.float64 else matrix.float()
-        u, _, vh = torch.linalg.svd(precise)
+        return _NearestRotation.apply(matrix if matrix.dtype == torch.float64 else matrix.float())
+
+
+class _NearestRotation(torch.autograd.Function):
+    """The derivative of the rotation alone: that of the whole SVD is infinite where singular values meet, as at I."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+        u, singular, vh = torch.linalg.svd(matrix)
         sign = torch.det(u @ vh)
         flip = torch.stack([torch.ones_like(sign), torch.ones_like(sign), sign], dim=-1)
-        return (u * flip[..., None, :]) @ vh
+        vh = flip[..., :, None] * vh
+        ctx.save_for_backward(u, singular * flip, vh)
+        return u @ vh
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        u, stretch, vh = ctx.saved_tensors
+        inner = u.mT @ gradient @ vh.mT
+        sums = (stretch[..., :, None] + stretch[..., None, :]).clamp(min=1e-3)
+        return u @ ((inner - inner.mT) / sums) @ vh
 
 
 def rotation_angle(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:

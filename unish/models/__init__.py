@@ -1,0 +1,1 @@
+"""The network: configuration, scene branch (π³), human branch (CameraHMR), AlignNet, and how weights come in."""

@@ -1,0 +1,222 @@
+"""Every size and choice of the network, as frozen values; `RELEASE` and `MINI` are the two presets."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from unish.errors import InputError
+
+CROP_SIZE_PX = 256
+CROP_MARGIN_PX = 32  # columns cut from the crop's left and right: the human backbone sees 256 × 192
+NUM_JOINTS = 24
+NUM_BETAS = 10
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """The scene branch (π³). Defaults are the released network."""
+
+    patch_size: int = 14
+    image_long_side_px: int = 518
+    width: int = 1024
+    encoder_depth: int = 24
+    encoder_heads: int = 16
+    encoder_registers: int = 4
+    encoder_layer_scale: float = 1.0
+    position_grid: int = 37
+    decoder_depth: int = 36
+    decoder_heads: int = 16
+    decoder_registers: int = 5
+    decoder_layer_scale: float = 0.01
+    head_width: int = 1024
+    head_depth: int = 5
+    head_heads: int = 16
+    head_qk_norm: bool = False
+    head_layer_scale: float | None = None
+    camera_width: int = 512
+    mlp_ratio: float = 4.0
+    stem: Literal["linear", "conv"] = "linear"
+    stem_channels: int = 16
+    ray_prior: bool = False
+    """Points start on the pixel's ray of a camera whose focal length is the half diagonal, instead of on one line."""
+    refine_channels: int = 0
+    """Width of a full-resolution refinement of the point and confidence maps; 0 leaves the patch heads alone."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "patch_size", "image_long_side_px", "width", "encoder_depth", "decoder_depth")
+        _require_positive(self, "head_width", "head_depth", "camera_width", "position_grid", "stem_channels")
+        _require_heads("scene.encoder_heads", self.width, self.encoder_heads, divisor=1)
+        _require_heads("scene.decoder_heads", self.width, self.decoder_heads, divisor=4)
+        _require_heads("scene.head_heads", self.head_width, self.head_heads, divisor=4)
+        _require_choice("scene.stem", self.stem, ("linear", "conv"))
+        if self.decoder_depth % 2:
+            raise InputError(
+                f"scene.decoder_depth must be even (frame and clip attention alternate); received {self.decoder_depth}."
+            )
+        if self.image_long_side_px % self.patch_size:
+            raise InputError(
+                f"scene.image_long_side_px must be a multiple of patch_size {self.patch_size}; "
+                f"received {self.image_long_side_px}."
+            )
+        if min(self.encoder_registers, self.decoder_registers, self.refine_channels) < 0:
+            raise InputError("scene register and refine_channels counts must be 0 or more.")
+
+
+@dataclass(frozen=True)
+class HumanConfig:
+    """The human branch (CameraHMR: ViT backbone and SMPL transformer head). Defaults are the released network."""
+
+    patch_size: int = 16
+    patch_padding: int = 2
+    width: int = 1280
+    depth: int = 32
+    heads: int = 16
+    mlp_ratio: float = 4.0
+    stem: Literal["linear", "conv"] = "linear"
+    stem_channels: int = 16
+    head_width: int = 1024
+    head_depth: int = 6
+    head_heads: int = 8
+    head_head_width: int = 64
+    head_hidden: int = 1024
+    normalise_crops: bool = False
+    """Subtract ImageNet's mean and divide by its deviation: CameraHMR's own weights want it, the release does not."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "patch_size", "width", "depth", "head_width", "head_depth", "head_heads")
+        _require_positive(self, "head_head_width", "head_hidden", "stem_channels")
+        _require_heads("human.heads", self.width, self.heads, divisor=1)
+        _require_choice("human.stem", self.stem, ("linear", "conv"))
+        if (CROP_SIZE_PX - 2 * CROP_MARGIN_PX) % self.patch_size or CROP_SIZE_PX % self.patch_size:
+            raise InputError(f"human.patch_size must divide 256 and 192; received {self.patch_size}.")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the backbone's tokens."""
+        return CROP_SIZE_PX // self.patch_size, (CROP_SIZE_PX - 2 * CROP_MARGIN_PX) // self.patch_size
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """AlignNet (UniSH): scale of the scene and place of each body. Defaults are the released network."""
+
+    width: int = 512
+    depth: int = 2
+    heads: int = 8
+    hidden: int = 512
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "width", "depth", "heads", "hidden")
+        _require_heads("align.heads", self.width, self.heads, divisor=2)
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"align.dropout must be in [0, 1); received {self.dropout}.")
+
+
+@dataclass(frozen=True)
+class UniSHConfig:
+    """The whole network; stands as `config.json` next to its weights."""
+
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    human: HumanConfig = field(default_factory=HumanConfig)
+    align: AlignConfig = field(default_factory=AlignConfig)
+
+    def to_json(self) -> str:
+        """The configuration as JSON text; `from_json` reads it back to an equal value."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "UniSHConfig":
+        """Configuration from JSON text. Raises `InputError` on broken JSON, unknown keys and values of a wrong kind."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"The model configuration is not JSON ({error}); use the config.json saved by unish.") from error
+        parts = _checked(cls, data, "config")
+        kinds = {"scene": SceneConfig, "human": HumanConfig, "align": AlignConfig}
+        return cls(**{name: kinds[name](**_checked(kinds[name], part, name)) for name, part in parts.items()})
+
+
+def _checked(kind: type, data: Any, where: str) -> dict[str, Any]:
+    """`data` if it is a JSON object whose keys and value kinds fit the dataclass `kind`, else an `InputError`."""
+    if not isinstance(data, dict):
+        raise InputError(f"{where} must be a JSON object; received {type(data).__name__}.")
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    for name, value in data.items():
+        if name not in fields:
+            raise InputError(f"{where} has no field '{name}'; known fields: {', '.join(fields)}.")
+        default = fields[name].default
+        if default is dataclasses.MISSING:
+            continue
+        accepted: tuple[type, ...] = (int, float, type(None)) if default is None else (type(default),)
+        if isinstance(default, float):
+            accepted = (int, float, type(None)) if name.endswith("layer_scale") else (int, float)
+        if not isinstance(value, accepted) or (isinstance(value, bool) and not isinstance(default, bool)):
+            raise InputError(f"{where}.{name} must be like {default!r}; received {value!r}.")
+    return data
+
+
+def _require_positive(config: Any, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise InputError(f"{type(config).__name__}.{name} must be 1 or more; received {getattr(config, name)}.")
+
+
+def _require_heads(name: str, width: int, heads: int, divisor: int) -> None:
+    if heads < 1 or width % heads or (width // heads) % divisor:
+        raise InputError(
+            f"{name} must split the width {width} into heads of a multiple of {divisor} channels; received {heads}."
+        )
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}; received {value!r}.")
+
+
+RELEASE = UniSHConfig()
+"""The released UniSH network: 1,637 M parameters."""
+
+MINI = UniSHConfig(
+    scene=SceneConfig(
+        image_long_side_px=168,
+        width=160,
+        encoder_depth=3,
+        encoder_heads=5,
+        encoder_registers=0,
+        encoder_layer_scale=0.3,
+        position_grid=12,
+        decoder_depth=6,
+        decoder_heads=5,
+        decoder_registers=5,
+        decoder_layer_scale=0.3,
+        head_width=160,
+        head_depth=1,
+        head_heads=5,
+        head_qk_norm=True,
+        head_layer_scale=0.3,
+        camera_width=96,
+        mlp_ratio=2.0,
+        stem="conv",
+        ray_prior=True,
+        refine_channels=16,
+    ),
+    human=HumanConfig(
+        patch_size=32,
+        patch_padding=0,
+        width=160,
+        depth=4,
+        heads=5,
+        mlp_ratio=2.0,
+        stem="conv",
+        head_width=160,
+        head_depth=2,
+        head_heads=4,
+        head_head_width=32,
+        head_hidden=160,
+        normalise_crops=True,
+    ),
+    align=AlignConfig(width=128, depth=2, heads=4, hidden=128, dropout=0.0),
+)
+"""A network of the same code that two CPU cores can train and run; its float16 weights stay under 9.5 MB."""

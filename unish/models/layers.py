@@ -1,0 +1,214 @@
+"""What the branches are built from: attention with rotary positions, transformer blocks, image stems."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+ROTARY_BASE = 100.0
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Rotary(NamedTuple):
+    """Cosines and sines (tokens, axes, D/2) that rotate a head's channels; each axis owns an equal run of them."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def rotate(self, x: Float[Tensor, "batch heads tokens channels"]) -> Float[Tensor, "batch heads tokens channels"]:
+        """`x` with each (i, i + D/2) pair of channels turned by its token's angle (RoPE, rotate-half)."""
+        first, second = x.unflatten(-1, (self.cos.shape[-2], 2, -1)).unbind(-2)
+        turned = (first * self.cos - second * self.sin, second * self.cos + first * self.sin)
+        return torch.stack(turned, dim=-2).flatten(-3)
+
+    def tiled(self, times: int) -> "Rotary":
+        """The table for `times` frames whose tokens stand one after another."""
+        return Rotary(self.cos.repeat(times, 1, 1), self.sin.repeat(times, 1, 1))
+
+
+def rotary_angles(positions: Tensor, channels: int) -> Tensor:
+    """Angles (positions, channels/2) in radians: position · base^(−2i/channels)."""
+    steps = torch.arange(0, channels, 2, dtype=torch.float32, device=positions.device)
+    return positions.float()[:, None] * ROTARY_BASE ** (-steps / channels)
+
+
+def grid_rotary(rows: int, columns: int, registers: int, head_width: int, device: torch.device) -> Rotary:
+    """2-D table of a frame's tokens (π³): half the channels turn by the row, half by the column.
+
+    Patch positions start at 1; the `registers` tokens that stand before them are at 0.
+    """
+    row = torch.arange(1, rows + 1, device=device).repeat_interleave(columns)
+    column = torch.arange(1, columns + 1, device=device).repeat(rows)
+    nothing = torch.zeros(registers, dtype=row.dtype, device=device)
+    axes = [rotary_angles(torch.cat([nothing, axis]), head_width // 2) for axis in (row, column)]
+    angles = torch.stack(axes, dim=1)
+    return Rotary(angles.cos(), angles.sin())
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Scaled dot-product attention of (batch, heads, tokens, channels), heads joined: (batch, tokens, channels)."""
+    joined = F.scaled_dot_product_attention(query.to(value.dtype), key.to(value.dtype), value)
+    return joined.transpose(1, 2).flatten(2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one fused projection, optional q/k LayerNorm and rotary positions."""
+
+    def __init__(self, width: int, heads: int, head_width: int = 0, bias: bool = True, qk_norm: bool = False) -> None:
+        super().__init__()
+        head_width = head_width or width // heads
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * heads * head_width, bias=bias)
+        self.q_norm = nn.LayerNorm(head_width, eps=1e-5) if qk_norm else nn.Identity()
+        self.k_norm = nn.LayerNorm(head_width, eps=1e-5) if qk_norm else nn.Identity()
+        self.proj = nn.Linear(heads * head_width, width)
+
+    def forward(
+        self, x: Float[Tensor, "batch tokens width"], rotary: Rotary | None = None
+    ) -> Float[Tensor, "batch tokens width"]:
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key = self.q_norm(query), self.k_norm(key)
+        if rotary is not None:
+            query, key = rotary.rotate(query), rotary.rotate(key)
+        return self.proj(attend(query, key, value))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention from one set of tokens to another (CameraHMR's head: no bias but on the output)."""
+
+    def __init__(self, width: int, context_width: int, heads: int, head_width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(width, heads * head_width, bias=False)
+        self.kv = nn.Linear(context_width, 2 * heads * head_width, bias=False)
+        self.proj = nn.Linear(heads * head_width, width)
+
+    def forward(
+        self, x: Float[Tensor, "batch queries width"], context: Float[Tensor, "batch tokens context_width"]
+    ) -> Float[Tensor, "batch queries width"]:
+        query = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        key, value = self.kv(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj(attend(query, key, value))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU between."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class LayerScale(nn.Module):
+    """A learned gain for each channel (CaiT)."""
+
+    def __init__(self, width: int, initial: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((width,), initial))
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        return x * self.gamma
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention and MLP, each added to the stream, with LayerScale where given."""
+
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: float, layer_scale: float | None = None, qk_norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = SelfAttention(width, heads, qk_norm=qk_norm)
+        self.ls1 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.ls2 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
+
+    def forward(
+        self, x: Float[Tensor, "batch tokens width"], rotary: Rotary | None = None
+    ) -> Float[Tensor, "batch tokens width"]:
+        x = x + self.ls1(self.attn(self.norm1(x), rotary))
+        return x + self.ls2(self.mlp(self.norm2(x)))
+
+
+class PatchEmbed(nn.Module):
+    """Image to tokens by one linear projection of each patch (ViT)."""
+
+    def __init__(self, patch_size: int, width: int, padding: int = 0) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, patch_size, stride=patch_size, padding=padding)
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels rows columns"]:
+        return self.proj(images)
+
+
+class ConvStem(nn.Module):
+    """Image to tokens by overlapping 3×3 convolutions of stride 2 and one projection of what is left of the patch.
+
+    The grid is exactly height/patch × width/patch; a small network learns faster from it than from raw patches.
+    """
+
+    def __init__(self, patch_size: int, width: int, channels: int) -> None:
+        super().__init__()
+        stages, left, size = [], patch_size, 3
+        while left % 2 == 0 and left > 4:
+            stages += [nn.Conv2d(size, channels, 3, stride=2, padding=1), nn.GELU()]
+            left, size, channels = left // 2, channels, 2 * channels
+        self.stages = nn.Sequential(*stages, nn.Conv2d(size, size, 3, padding=1), nn.GELU())
+        self.proj = nn.Conv2d(size, width, left, stride=left)
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels rows columns"]:
+        return self.proj(self.stages(images))
+
+
+def image_stem(kind: str, patch_size: int, width: int, channels: int, padding: int = 0) -> PatchEmbed | ConvStem:
+    """The stem that a config names: "linear" or "conv"."""
+    return ConvStem(patch_size, width, channels) if kind == "conv" else PatchEmbed(patch_size, width, padding)
+
+
+class Trunk(nn.Module):
+    """Base of the branches with a heavy part: in which precision it runs and whether activations are recomputed."""
+
+    trunk_dtype: torch.dtype | None = None
+    """Precision of the trunk; None takes bfloat16 on a CUDA device that has it, else float32."""
+    checkpoint_activations: bool = False
+    """Recompute each block in the backward pass: less memory, about a third more time."""
+
+    def trunk_precision(self, device: torch.device) -> AbstractContextManager:
+        """The autocast region for the trunk."""
+        dtype = self.trunk_dtype
+        if dtype is None:
+            half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+            dtype = torch.bfloat16 if half else torch.float32
+        if dtype == torch.float32:
+            return full_precision(device)
+        return torch.autocast(device.type, dtype=dtype)
+
+    def run(self, block: Callable[..., Tensor], *inputs: Tensor | Rotary | None) -> Tensor:
+        """`block(*inputs)`, recomputed in the backward pass where asked for."""
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager:
+    """A region without autocast, for heads whose numbers are metres and rotations."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def initialise(module: nn.Module) -> None:
+    """Xavier linear layers with zero bias, for `Module.apply`: what training from scratch starts from."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
