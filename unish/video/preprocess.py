@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -35,25 +35,41 @@ class FrameTransform:
     height_px: int
     """Size of the network's frame."""
 
-    def points_to_model(self, points_clip: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
+    def map_points(self, points_clip: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
         """Pixels of the clip → pixels of the network's frame."""
-        return points_clip * self.scale - self._offset
+        return points_clip * self.scale - self._offset(points_clip)
 
-    def points_to_clip(self, points_model: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
+    def unmap_points(self, points_model: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
         """Pixels of the network's frame → pixels of the clip."""
-        return (points_model + self._offset) / self.scale
+        return (points_model + self._offset(points_model)) / self.scale
 
-    def boxes_to_model(self, boxes_clip: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
+    def map_boxes(self, boxes_clip: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:
         """Boxes x0, y0, x1, y1 in the clip → in the network's frame; they may reach outside it."""
-        return boxes_clip * self.scale - np.tile(self._offset, 2)
+        return boxes_clip * self.scale - self._offset(boxes_clip).repeat(2)
 
-    def boxes_to_clip(self, boxes_model: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
+    def unmap_boxes(self, boxes_model: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:
         """Boxes x0, y0, x1, y1 in the network's frame → in the clip."""
-        return (boxes_model + np.tile(self._offset, 2)) / self.scale
+        return (boxes_model + self._offset(boxes_model).repeat(2)) / self.scale
 
-    @property
-    def _offset(self) -> Float[np.ndarray, "2"]:
-        return np.array([self.offset_x_px, self.offset_y_px])
+    def map_masks(
+        self, masks: Bool[np.ndarray, "frames mask_height mask_width"], frame_shape: tuple[int, int]
+    ) -> Bool[np.ndarray, "frames model_height model_width"]:
+        """Masks of the whole clip frame, at any resolution, at the pixels of the network's frame (nearest).
+
+        `frame_shape` is the clip's (height, width).
+        """
+        rows, columns = (
+            np.floor((np.arange(side) + 0.5 + offset) / self.scale * mask_side / clip_side).astype(int)
+            for side, offset, mask_side, clip_side in (
+                (self.height_px, self.offset_y_px, masks.shape[1], frame_shape[0]),
+                (self.width_px, self.offset_x_px, masks.shape[2], frame_shape[1]),
+            )
+        )
+        rows, columns = rows.clip(0, masks.shape[1] - 1), columns.clip(0, masks.shape[2] - 1)
+        return masks[:, rows[:, None], columns]
+
+    def _offset(self, like: Float[Tensor, "..."]) -> Float[Tensor, "2"]:
+        return like.new_tensor([self.offset_x_px, self.offset_y_px])
 
 
 def frame_transform(width_px: int, height_px: int, long_side_px: int, patch_size: int) -> FrameTransform:
@@ -82,12 +98,13 @@ def fit_frames(
     nothing is padded or stretched. Raises InputError for a frame narrower than a patch.
     """
     transform = frame_transform(frames.shape[2], frames.shape[1], long_side_px, patch_size)
-    box = (0.0, 0.0, float(transform.width_px), float(transform.height_px))
-    source_box = transform.boxes_to_clip(np.array(box)).clip(0.0, [frames.shape[2], frames.shape[1]] * 2)
+    corners = torch.tensor([0.0, 0.0, transform.width_px, transform.height_px], dtype=torch.float64)
+    left, top, right, bottom = transform.unmap_boxes(corners).clamp(min=0).tolist()
+    source_box = (left, top, min(right, frames.shape[2]), min(bottom, frames.shape[1]))
     size = (transform.width_px, transform.height_px)
     resized = np.empty((len(frames), size[1], size[0], 3), np.uint8)
     for index, frame in enumerate(frames):
-        resized[index] = Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS, box=tuple(source_box))
+        resized[index] = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS, box=source_box))
     return torch.from_numpy(resized).permute(0, 3, 1, 2).float().div_(255.0), transform
 
 

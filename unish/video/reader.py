@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from unish.errors import InputError
@@ -198,8 +199,8 @@ def _read_video(path: Path, sampling: _Sampling, report: Progress) -> _Kept:
 
 
 def _sample_stream(
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
+    container: InputContainer,
+    stream: VideoStream,
     path: Path,
     sampling: _Sampling,
     report: Progress,
