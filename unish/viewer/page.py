@@ -1,0 +1,124 @@
+"""The viewer's page: the parts `gr.HTML` takes, and the same parts as one HTML file that opens offline.
+
+`template`, `css_template` and `js_on_load` are static text: names and other text from outside travel in the scene
+file and reach the page as text nodes only, never through a template.
+"""
+
+import base64
+import html
+import importlib.util
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from unish.errors import MissingDependencyError
+from unish.files import atomic_path
+from unish.structures import Reconstruction
+from unish.viewer.scene import MAX_POINTS, scene_arrays
+from unish.viewer.scene_file import encode_scene
+
+_STATIC = Path(__file__).parent / "static"
+_SCRIPTS = ("scene_file.js", "layers.js", "viewer.js")
+
+
+@cache
+def _static(name: str) -> str:
+    return (_STATIC / name).read_text(encoding="utf-8")
+
+
+def template() -> str:
+    """`gr.HTML(html_template=…)`: the viewer's elements, without any value in them."""
+    return _static("viewer.html")
+
+
+def css_template() -> str:
+    """`gr.HTML(css_template=…)`."""
+    return _static("viewer.css")
+
+
+def script() -> str:
+    """The page script; it defines `UnishViewer.mount(element, options)`."""
+    return "\n".join(_static(name) for name in _SCRIPTS)
+
+
+def js_on_load() -> str:
+    """`gr.HTML(js_on_load=…)`: the script, mounted on the component; its value is the scene file, as FileData."""
+    return script() + (
+        "\nconst viewer = UnishViewer.mount(element.querySelector('.unish-viewer'));"
+        "\nconst show = () => { if (props.value && props.value.url) viewer.load({url: props.value.url}); };"
+        "\nwatch('value', show);\nshow();\n"
+    )
+
+
+def head() -> str:
+    """`gr.HTML(head=…)`: loads plotly.js from the app itself; register it with `gr.set_static_paths([plotly_js_path()])`."""
+    return f'<script src="/gradio_api/file={html.escape(plotly_js_path().as_posix())}"></script>'
+
+
+def plotly_js_path() -> Path:
+    """plotly.min.js of the installed plotly package. Raises MissingDependencyError without it."""
+    spec = importlib.util.find_spec("plotly")
+    places = (spec.submodule_search_locations if spec else None) or []
+    for place in places:
+        path = Path(place) / "package_data" / "plotly.min.js"
+        if path.is_file():
+            return path
+    raise MissingDependencyError(
+        "The viewer needs plotly.js from the plotly package, which is not installed. Install it: pip install plotly"
+    )
+
+
+def offline_page(scene: bytes, title: str) -> str:
+    """One HTML document with the script, plotly.js and a scene file's bytes inside; it asks the network for nothing."""
+    parts = {
+        "TITLE": html.escape(title),
+        "CSS": css_template(),
+        "BODY": template(),
+        "PLOTLY": _inline(plotly_js_path().read_text(encoding="utf-8")),
+        "SCRIPT": _inline(script()),
+        "SCENE": base64.b64encode(scene).decode("ascii"),
+    }
+    # One pass, so that nothing inside a part is taken for a placeholder.
+    return re.sub(r"\{\{([A-Z]+)\}\}", lambda found: parts[found.group(1)], _static("page.html"))
+
+
+def write_html(
+    reconstruction: Reconstruction, path: str | Path, title: str | None = None, max_points: int = MAX_POINTS
+) -> Path:
+    """Write the viewer of a reconstruction as one HTML file that opens offline, without a server.
+
+    The title is the clip's name where none is given. Raises InputError when the file cannot be written.
+    """
+    title = title or reconstruction.provenance.source_name or "unish"
+    page = offline_page(encode_scene(scene_arrays(reconstruction, max_points)), title)
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return Path(path)
+
+
+@dataclass(frozen=True)
+class NotebookView:
+    """A viewer that a notebook shows when it is the last value of a cell."""
+
+    page: str = field(repr=False)
+    height_px: int = 680
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe srcdoc="{html.escape(self.page)}" title="unish viewer" allow="fullscreen" '
+            f'style="width:100%;height:{self.height_px}px;border:0;border-radius:8px"></iframe>'
+        )
+
+
+def notebook_view(
+    reconstruction: Reconstruction, title: str = "", height_px: int = 680, max_points: int = MAX_POINTS
+) -> NotebookView:
+    """The viewer for a notebook cell; kept apart from the notebook's page, so that styles do not mix."""
+    page = offline_page(encode_scene(scene_arrays(reconstruction, max_points)), title)
+    return NotebookView(page, height_px)
+
+
+def _inline(source: str) -> str:
+    """JavaScript that can stand inside a script element."""
+    return re.sub(r"</(?=script)", r"<\\/", source, flags=re.IGNORECASE).replace("<!--", r"<\!--")

@@ -1,0 +1,168 @@
+"""A reconstruction as the arrays the page draws: quantised, upright, small enough to send."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from unish.errors import InputError
+from unish.files import atomic_path
+from unish.structures import Person, Reconstruction
+from unish.viewer.cloud import Points, choose_points, point_spacing
+from unish.viewer.scene_file import SceneArrays, encode_scene, quantise
+
+MAX_POINTS = 150_000
+DEFAULT_CONFIDENCE = 0.1
+PERSON_COLORS = ("#f0803c", "#3d8bfd", "#2eb67d", "#b06ef0", "#ec5f9b", "#d8a20a", "#13b3c4", "#e24a4a")
+
+
+def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -> SceneArrays:
+    """Everything the viewer draws of a reconstruction.
+
+    Coordinates are in the display frame: metres, the world turned so that z points up and the first camera looks
+    along +y (`meta["display_from_world"]`), which is what lets the page orbit without rolling. Points and vertices
+    are uint16 between `meta[...]["low"]` and `meta[...]["high"]`; colours are r, g, b, confidence in bytes.
+    Raises InputError for an empty clip or a `max_points` below one.
+    """
+    if len(reconstruction.images) == 0:
+        raise InputError("Expected a reconstruction with at least one frame, got none; reconstruct a longer clip.")
+    if max_points < 1:
+        raise InputError(f"Expected max_points of at least 1, got {max_points}; the default is {MAX_POINTS}.")
+    display_from_world = upright_rotation(reconstruction.world_up)
+    still, moving = choose_points(reconstruction, max_points)
+    still_display, moving_display = still.points_world @ display_from_world.T, moving.points_world @ display_from_world.T
+    bodies = [_body_display(person, display_from_world) for person in reconstruction.people]
+    present = np.array([_present(person) for person in reconstruction.people], bool)
+    present = present.reshape(len(bodies), len(reconstruction.images))
+    seen_bodies = [body[here] for body, here in zip(bodies, present, strict=True)]
+    poses = reconstruction.cameras.world_from_camera
+    centers = poses[:, :3, 3] @ display_from_world.T
+
+    target = _target(reconstruction, present, still_display, display_from_world)
+    corners = camera_corners(reconstruction, 0.12 * float(np.linalg.norm(target - np.nan_to_num(centers[0]))))
+    corners = corners @ display_from_world.T
+
+    arrays: dict[str, np.ndarray] = {}
+    meta: dict[str, Any] = {
+        "frames": len(reconstruction.images),
+        "times_s": (reconstruction.times_s - reconstruction.times_s[0]).tolist(),
+        "fps": float(reconstruction.fps),
+        "people": [
+            {"id": person.id, "name": person.name, "color": PERSON_COLORS[index % len(PERSON_COLORS)]}
+            for index, person in enumerate(reconstruction.people)
+        ],
+        "display_from_world": display_from_world.tolist(),
+        "notes": list(reconstruction.provenance.warnings),
+    }
+    spacing = point_spacing(still if len(still) else moving)
+    for name, points, points_display in (("still", still, still_display), ("moving", moving, moving_display)):
+        low, high = _bounds([points_display])
+        meta[name] = {"low": low.tolist(), "high": high.tolist(), "spacing_m": spacing}
+        arrays[f"{name}_xyz"] = quantise(points_display, low, high)
+        arrays[f"{name}_color"] = _color_bytes(points)
+    arrays["moving_start"] = np.searchsorted(moving.frame, np.arange(meta["frames"] + 1)).astype(np.uint32)
+
+    low, high = _bounds(seen_bodies)
+    meta["bodies"] = {"low": low.tolist(), "high": high.tolist()}
+    for index, body in enumerate(bodies):
+        arrays[f"body_{index}"] = quantise(np.nan_to_num(body), low, high)
+    arrays["present"] = present.astype(np.uint8)
+    arrays["faces"] = np.asarray(reconstruction.faces, np.uint32)
+    arrays["camera_corners"] = corners.astype(np.float32)
+
+    low, high = _bounds([still_display, moving_display, corners, *seen_bodies])
+    meta["low"], meta["high"] = (low - 0.05).tolist(), (high + 0.05).tolist()
+    meta["ground_z"] = _ground_height(seen_bodies, still_display)
+    meta["view"] = {"target": target.tolist(), "eye": _first_eye(np.nan_to_num(centers[0]), target).tolist()}
+    confident = np.mean(still.confidence >= DEFAULT_CONFIDENCE) if len(still) else 0.0
+    meta["default_confidence"] = DEFAULT_CONFIDENCE if confident >= 0.5 else 0.0
+    return SceneArrays(meta, arrays)
+
+
+def write_scene(reconstruction: Reconstruction, path: str | Path, max_points: int = MAX_POINTS) -> Path:
+    """Write the page's binary scene file (see `unish.viewer.scene_file`). Raises InputError when it cannot be."""
+    data = encode_scene(scene_arrays(reconstruction, max_points))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+    return Path(path)
+
+
+def upright_rotation(world_up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+    """display_from_world: up becomes z, the first camera's forward (world z), made level, becomes y."""
+    up = np.asarray(world_up, np.float64)
+    norm = np.linalg.norm(up)
+    up = up / norm if np.isfinite(norm) and norm > 0 else np.array([0.0, -1.0, 0.0])
+    forward = np.array([0.0, 0.0, 1.0])
+    if abs(forward @ up) > 0.99:  # the first camera looks straight down or up: the top of its picture is forward
+        forward = np.array([0.0, -1.0, 0.0])
+    forward = forward - (forward @ up) * up
+    forward /= np.linalg.norm(forward)
+    return np.stack([np.cross(forward, up), forward, up])
+
+
+def camera_corners(reconstruction: Reconstruction, depth_m: float) -> Float[np.ndarray, "frames 5 3"]:
+    """Centre of each camera and its picture's four corners (clockwise from top left) `depth_m` ahead, world, metres."""
+    cameras = reconstruction.cameras
+    height, width = reconstruction.images.shape[1:3]
+    depth_m = float(np.clip(depth_m, 0.1, 1.0))
+    pixels = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], np.float64)
+    rays = np.einsum("fij,cj->fci", np.linalg.inv(cameras.intrinsics.astype(np.float64)), pixels) * depth_m
+    points_camera = np.concatenate([np.zeros((len(rays), 1, 3)), rays], axis=1)
+    rotation, center = cameras.world_from_camera[:, :3, :3], cameras.world_from_camera[:, None, :3, 3]
+    return np.einsum("fij,fcj->fci", rotation, points_camera) + center
+
+
+def _body_display(person: Person, display_from_world: np.ndarray) -> np.ndarray:
+    return person.vertices_world @ display_from_world.T
+
+
+def _present(person: Person) -> np.ndarray:
+    return np.asarray(person.present, bool) & np.isfinite(person.vertices_world).all((1, 2))
+
+
+def _bounds(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest finite coordinates; a unit box when there are none."""
+    rows = [part.reshape(-1, 3) for part in parts if part.size]
+    rows = [row[np.isfinite(row).all(-1)] for row in rows]
+    rows = [row for row in rows if len(row)]
+    if not rows:
+        return -np.full(3, 0.5), np.full(3, 0.5)
+    return np.min([row.min(0) for row in rows], axis=0), np.max([row.max(0) for row in rows], axis=0)
+
+
+def _color_bytes(points: Points) -> np.ndarray:
+    confidence = np.round(points.confidence * 255).astype(np.uint8)
+    return np.concatenate([points.colors, confidence[:, None]], axis=1)
+
+
+def _target(
+    reconstruction: Reconstruction, present: np.ndarray, still_display: np.ndarray, display_from_world: np.ndarray
+) -> np.ndarray:
+    """What the first view looks at: the people where there are any, else the middle of the cloud."""
+    joints = [p.joints_world[here].reshape(-1, 3) for p, here in zip(reconstruction.people, present, strict=True)]
+    joints = np.concatenate([np.zeros((0, 3)), *joints])
+    joints = joints[np.isfinite(joints).all(-1)]
+    if len(joints):
+        return np.median(joints, axis=0) @ display_from_world.T
+    if len(still_display):
+        return np.median(still_display, axis=0).astype(np.float64)
+    return np.array([0.0, 3.0, 0.0])
+
+
+def _first_eye(camera: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """A little behind, above and beside the first camera, so that the camera itself is in the picture."""
+    away = camera - target
+    distance = max(float(np.linalg.norm(away)), 0.5)
+    aside = np.array([-away[1], away[0], 0.0])
+    return target + 1.55 * away + 0.2 * aside + np.array([0.0, 0.0, 0.24 * distance])
+
+
+def _ground_height(seen_bodies: list[np.ndarray], still_display: np.ndarray) -> float:
+    """Where the grid lies: under the feet, else at the bottom of the cloud."""
+    lowest = [body[..., 2].min(1) for body in seen_bodies if body.size]
+    if lowest:
+        return float(np.median(np.concatenate(lowest)))
+    height = float(np.percentile(still_display[:, 2], 2)) if len(still_display) else -1.0
+    return height if math.isfinite(height) else -1.0
