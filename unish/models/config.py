@@ -49,7 +49,7 @@ class SceneConfig:
         _require_heads("scene.encoder_heads", self.width, self.encoder_heads, divisor=1)
         _require_heads("scene.decoder_heads", self.width, self.decoder_heads, divisor=4)
         _require_heads("scene.head_heads", self.head_width, self.head_heads, divisor=4)
-        _require_choice("scene.stem", self.stem, ("linear", "conv"))
+        _require_stem("scene", self.stem, self.patch_size)
         if self.decoder_depth % 2:
             raise InputError(
                 f"scene.decoder_depth must be even (frame and clip attention alternate); received {self.decoder_depth}."
@@ -87,7 +87,7 @@ class HumanConfig:
         _require_positive(self, "patch_size", "width", "depth", "head_width", "head_depth", "head_heads")
         _require_positive(self, "head_head_width", "head_hidden", "stem_channels")
         _require_heads("human.heads", self.width, self.heads, divisor=1)
-        _require_choice("human.stem", self.stem, ("linear", "conv"))
+        _require_stem("human", self.stem, self.patch_size)
         if (CROP_SIZE_PX - 2 * CROP_MARGIN_PX) % self.patch_size or CROP_SIZE_PX % self.patch_size:
             raise InputError(f"human.patch_size must divide 256 and 192; received {self.patch_size}.")
 
@@ -132,7 +132,7 @@ class UniSHConfig:
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:
-            raise InputError(f"The model configuration is not JSON ({error}); use the config.json saved by unish.") from error
+            raise InputError(f"The model configuration is not JSON ({error}); use one saved by unish.") from error
         parts = _checked(cls, data, "config")
         kinds = {"scene": SceneConfig, "human": HumanConfig, "align": AlignConfig}
         return cls(**{name: kinds[name](**_checked(kinds[name], part, name)) for name, part in parts.items()})
@@ -170,9 +170,11 @@ def _require_heads(name: str, width: int, heads: int, divisor: int) -> None:
         )
 
 
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(choices)}; received {value!r}.")
+def _require_stem(branch: str, stem: str, patch_size: int) -> None:
+    if stem not in ("linear", "conv"):
+        raise InputError(f"{branch}.stem must be 'linear' or 'conv'; received {stem!r}.")
+    if stem == "conv" and patch_size % 2:
+        raise InputError(f"{branch}.patch_size must be even for a convolutional stem; received {patch_size}.")
 
 
 RELEASE = UniSHConfig()
@@ -196,11 +198,11 @@ MINI = UniSHConfig(
         head_heads=5,
         head_qk_norm=True,
         head_layer_scale=0.3,
-        camera_width=96,
+        camera_width=64,
         mlp_ratio=2.0,
         stem="conv",
         ray_prior=True,
-        refine_channels=16,
+        refine_channels=32,
     ),
     human=HumanConfig(
         patch_size=32,
@@ -214,9 +216,9 @@ MINI = UniSHConfig(
         head_depth=2,
         head_heads=4,
         head_head_width=32,
-        head_hidden=160,
-        normalise_crops=True,
+        head_hidden=96,
+        stem_channels=32,
     ),
-    align=AlignConfig(width=128, depth=2, heads=4, hidden=128, dropout=0.0),
+    align=AlignConfig(width=96, depth=2, heads=4, hidden=96, dropout=0.0),
 )
 """A network of the same code that two CPU cores can train and run; its float16 weights stay under 9.5 MB."""

@@ -65,7 +65,7 @@ COPIES: dict[str, str] = {
 
 # What a CameraHMR checkpoint holds beside backbone and head: its camera and keypoint read-outs, and other networks.
 _CAMERAHMR_HEADS = ("head.", "smpl_head.", "human_head.")
-_CAMERAHMR_DROPPED = ("human_head.deccam.", "human_head.deckp.", "cam_model.", "smpl.", "smpl_layer.", "smplx.", "discriminator.")
+_CAMERAHMR_DROPPED = ("human_head.deccam.", "human_head.deckp.", "cam_model.", "smpl.", "smpl_layer.", "smplx.")
 
 
 def _compiled(source: str, target: str) -> tuple[re.Pattern[str], str]:
@@ -101,7 +101,7 @@ def is_official(names: Mapping[str, object]) -> bool:
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The released file's tensors under our names. Raises `CheckpointError` when a stored copy is missing or misshaped."""
+    """The released file's tensors under our names. Raises `CheckpointError` when a stored copy is missing or wrong."""
     for copy, original in COPIES.items():
         if copy not in state:
             raise CheckpointError(f"The checkpoint lacks '{copy}'; download it again, it may be truncated.")

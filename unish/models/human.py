@@ -54,10 +54,9 @@ class HumanBackbone(nn.Module):
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
 
     def forward(
-        self, crops: Float[Tensor, "crops 3 256 256"], trunk: Trunk
+        self, crops: Float[Tensor, "crops 3 256 192"], trunk: Trunk
     ) -> Float[Tensor, "crops tokens channels"]:
-        middle = crops[..., CROP_MARGIN_PX:-CROP_MARGIN_PX]
-        tokens = self.patch_embed(middle).flatten(2).transpose(1, 2)
+        tokens = self.patch_embed(crops).flatten(2).transpose(1, 2)
         tokens = tokens + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
         for block in self.blocks:
             tokens = trunk.run(block, tokens)
@@ -105,7 +104,9 @@ class HumanHead(nn.Module):
         self.decpose = nn.Linear(width, POSE_SIZE)
         self.decshape = nn.Linear(width, NUM_BETAS)
 
-    def forward(self, context: Float[Tensor, "crops tokens channels"], bbox_info: Tensor, trunk: Trunk) -> HumanFeatures:
+    def forward(
+        self, context: Float[Tensor, "crops tokens channels"], bbox_info: Float[Tensor, "crops 3"], trunk: Trunk
+    ) -> HumanFeatures:
         with trunk.trunk_precision(context.device):
             mean_body = torch.cat([self.init_body_pose, self.init_betas, self.init_cam], dim=-1)
             query = self.to_token(torch.cat([bbox_info, mean_body.expand(len(bbox_info), -1)], dim=-1))
@@ -136,6 +137,7 @@ class HumanBranch(Trunk):
 
     def features(self, crops: Float[Tensor, "crops 3 256 256"]) -> Float[Tensor, "crops tokens channels"]:
         """The backbone's tokens, row by row, of crops in 0..1."""
+        crops = crops[..., CROP_MARGIN_PX:-CROP_MARGIN_PX]
         if self.config.normalise_crops:
             mean, std = (crops.new_tensor(value).view(3, 1, 1) for value in (IMAGENET_MEAN, IMAGENET_STD))
             crops = (crops - mean) / std

@@ -19,25 +19,25 @@ def pixel_rays(like: Float[Tensor, "frames 3 height width"]) -> Float[Tensor, "1
 class Refiner(nn.Module):
     """Adds a correction, read from the picture and the coarse maps, to points and confidence.
 
-    Patch heads draw each 14-pixel block on its own; the convolutions let edges follow the picture. The last
-    layer starts at zero, so that training begins with the coarse maps.
+    Patch heads draw each block of pixels on its own; the convolutions let edges follow the picture. Everything
+    runs on folded 2 × 2 pixels, where convolutions are cheap and nothing is lost. The last layer starts at zero,
+    so that training begins with the coarse maps.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.inner = nn.Sequential(
+        self.layers = nn.Sequential(
             nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * 7, 2 * channels, 3, padding=1),
+            nn.Conv2d(4 * 7, channels, 3, padding=1),
             nn.GELU(),
-            nn.Conv2d(2 * channels, 2 * channels, 3, padding=1),
+            nn.Conv2d(channels, channels, 3, padding=2, dilation=2),
             nn.GELU(),
-            nn.Conv2d(2 * channels, 4 * channels, 1),
+            nn.Conv2d(channels, 4 * 4, 3, padding=1),
             nn.PixelShuffle(2),
         )
-        self.outer = nn.Conv2d(7, channels, 3, padding=1)
-        self.last = nn.Conv2d(channels, 4, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        last = self.layers[5]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(
         self,
@@ -49,6 +49,5 @@ class Refiner(nn.Module):
         height, width = point_map.shape[-2:]
         seen = torch.cat([pictures, point_map, logits], dim=1)
         even = F.pad(seen, (0, width % 2, 0, height % 2), mode="replicate")
-        mixed = F.gelu(self.inner(even)[..., :height, :width] + self.outer(seen))
-        correction = self.last(mixed)
+        correction = self.layers(even.contiguous(memory_format=torch.channels_last))[..., :height, :width].float()
         return point_map + correction[:, :3], logits + correction[:, 3:]

@@ -225,10 +225,12 @@ class SceneBranch(Trunk):
         with full_precision(hidden.device):
             point_map = self.point_head(point_tokens, rows, columns)
             logits = self.conf_head(conf_tokens, rows, columns)
+            poses = self.camera_head(camera_tokens)
             if self.config.ray_prior:
                 point_map = point_map + pixel_rays(point_map)
-            if self.refiner is not None:
+        if self.refiner is not None:
+            with self.trunk_precision(hidden.device):
                 point_map, logits = self.refiner(pictures, point_map, logits)
-            slopes, log_depth = point_map.permute(0, 2, 3, 1).split([2, 1], dim=-1)
-            depth = log_depth.exp()
-            return torch.cat([slopes * depth, depth], dim=-1), logits[:, 0], self.camera_head(camera_tokens)
+        slopes, log_depth = point_map.permute(0, 2, 3, 1).split([2, 1], dim=-1)
+        depth = log_depth.exp()
+        return torch.cat([slopes * depth, depth], dim=-1), logits[:, 0], poses

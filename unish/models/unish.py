@@ -75,7 +75,7 @@ class UniSH(nn.Module):
     ) -> Prediction:
         """Scene and people of clips at `fps`; images and crops in 0..1, height and width multiples of the patch.
 
-        `bbox_info`: [cx − W/2, cy − H/2, box size] / focal length. Raises `InputError` on a size or rate it cannot take.
+        `bbox_info`: [cx − W/2, cy − H/2, box size] / focal length. Raises `InputError` on sizes it cannot take.
         """
         features = self.scene(images)
         people = self.people(features, crops, bbox_info, fps)
