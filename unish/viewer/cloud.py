@@ -7,8 +7,9 @@ from jaxtyping import Bool, Float, UInt8
 
 from unish.structures import Reconstruction
 
-MOVING_SHARE = 0.4  # of the point budget, at most, for person pixels
-OVERSAMPLING = 16  # candidates looked at for each point that may be drawn
+MOVING_PER_FRAME = 4000  # person pixels kept of one frame, at most; less in a long clip, where
+MOVING_SHARE = 0.6  # all frames together keep at most this share of the point budget
+OVERSAMPLING = 4  # candidates looked at for each point that may be drawn
 FINEST_VOXEL_M = 0.01
 # A pixel is an edge where the depth of its neighbours spreads more than RANGE and bends more than BEND, both
 # relative to its own depth. A slanted floor spreads and does not bend (inverse depth is linear on a plane), sensor
@@ -90,7 +91,7 @@ def drop_far(points: Points) -> Points:
     """Leave out what lies far outside the bulk of the cloud (sky, unbounded background)."""
     if len(points) < 10:
         return points
-    low, high = np.percentile(points.points_world, [2, 98], axis=0)
+    low, high = np.percentile(points.points_world[:: len(points) // 50_000 + 1], [2, 98], axis=0)
     margin = 0.5 * (high - low) + 0.5
     inside = (points.points_world >= low - margin) & (points.points_world <= high + margin)
     return points.take(inside.all(-1))
@@ -112,15 +113,16 @@ def thin_by_voxel(points: Points, budget: int) -> Points:
 
 
 def choose_points(reconstruction: Reconstruction, max_points: int) -> tuple[Points, Points]:
-    """(still, moving) points to draw, together at most `max_points`.
+    """(still, moving) points: the still ones and one frame's moving ones are together at most `max_points`.
 
     Still points are ordered by falling confidence; moving points by frame, and within a frame by falling confidence:
     a confidence threshold is then the length of a prefix.
     """
     frames = max(1, len(reconstruction.images))
-    moving_per_frame = int(max_points * MOVING_SHARE / frames)
+    moving_per_frame = min(MOVING_PER_FRAME, int(max_points * MOVING_SHARE / frames))
     still, moving = candidate_points(reconstruction, max(1, max_points * OVERSAMPLING // frames), moving_per_frame)
-    still = thin_by_voxel(drop_far(still), max_points - len(moving))
+    busiest = int(np.bincount(moving.frame, minlength=1).max())
+    still = thin_by_voxel(drop_far(still), max(1, max_points - busiest))
     return still, moving.take(np.lexsort((-moving.confidence, moving.frame)))
 
 

@@ -41,7 +41,7 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
     centers = poses[:, :3, 3] @ display_from_world.T
 
     target = _target(reconstruction, present, still_display, display_from_world)
-    corners = camera_corners(reconstruction, 0.12 * float(np.linalg.norm(target - np.nan_to_num(centers[0]))))
+    corners = camera_corners(reconstruction, 0.09 * float(np.linalg.norm(target - np.nan_to_num(centers[0]))))
     corners = corners @ display_from_world.T
 
     arrays: dict[str, np.ndarray] = {}

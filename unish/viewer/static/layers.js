@@ -1,6 +1,6 @@
 // Two ways of moving what Plotly draws. DirectLayers goes through the objects behind Plotly's 3D scene: a point cloud
 // of its own (4 ms where scatter3d takes seconds) and trace.update(), which leaves the camera free while playing.
-// PublicLayers does the same with Plotly.restyle alone and fewer points, for a plotly.js without those objects.
+// PublicLayers does the same with Plotly.redraw alone and fewer points, for a plotly.js without those objects.
 const FALLBACK_POINTS = 50000;
 
 function directScene(gd) {
@@ -104,6 +104,7 @@ class DirectLayers {
   }
 
   setCloud(name, change) { Object.assign(this.clouds[name], change, {dirty: true}); }
+  drawn(name) { return this.clouds[name].visible ? this.clouds[name].count : 0; }
 
   moveTrace(index, [x, y, z]) {
     const trace = this.scene.traces[this.gd._fullData[index].uid];
@@ -142,46 +143,43 @@ class PublicLayers {
 
   // Expects the traces 'still' and 'moving' (scatter3d) at the indices in `cloudTraces`.
   constructor(gd, clouds, cloudTraces) {
-    Object.assign(this, {gd, clouds, cloudTraces, waiting: new Map(), busy: false});
-    this.state = {};
-    for (const name of Object.keys(clouds)) this.state[name] = {first: 0, count: 0, visible: true, size: 1};
+    Object.assign(this, {gd, clouds, cloudTraces, stale: false, busy: false, state: {}});
+    for (const name of Object.keys(clouds)) this.state[name] = {first: 0, count: 0, stride: 1, visible: true, size: 1};
   }
 
   setCloud(name, change) {
     const state = this.state[name], before = {...state};
     Object.assign(state, change);
     const index = this.cloudTraces[name], {xyz, color, place} = this.clouds[name];
+    const marker = {...this.gd.data[index].marker, size: 3 * state.size};
     if (state.first !== before.first || state.count !== before.count) {
-      const stride = Math.max(1, Math.ceil(state.count / FALLBACK_POINTS));
+      const stride = state.stride = Math.max(1, Math.ceil(state.count / FALLBACK_POINTS));
       const [x, y, z] = dequantise(xyz, place, state.first, state.count).map(axis => axis.filter((_, i) => i % stride === 0));
-      const colors = Array.from(x, (_, i) => {
+      marker.color = Array.from(x, (_, i) => {
         const at = 4 * (state.first + i * stride);
         return `rgb(${color[at]},${color[at + 1]},${color[at + 2]})`;
       });
-      this.change(index, {x, y, z, 'marker.color': colors});
+      this.change(index, {x, y, z, marker});
     }
-    if (state.visible !== before.visible) this.change(index, {visible: state.visible});
-    if (state.size !== before.size) this.change(index, {'marker.size': 2 * state.size});
+    this.change(index, {visible: state.visible, marker});
   }
 
+  drawn(name) { return this.state[name].visible ? Math.ceil(this.state[name].count / this.state[name].stride) : 0; }
   moveTrace(index, [x, y, z]) { this.change(index, {x, y, z}); }
   showTrace(index, visible) { this.change(index, {visible}); }
 
   change(index, values) {
-    this.waiting.set(index, {...this.waiting.get(index), ...values});
+    Object.assign(this.gd.data[index], values);
+    this.stale = true;
   }
 
-  // One restyle at a time; what comes meanwhile is merged, so a slow machine skips frames and does not queue them.
+  // One drawing at a time, of everything that changed: a slow machine skips frames and does not queue them.
   async flush() {
     if (this.busy) return;
     this.busy = true;
-    while (this.waiting.size) {
-      const changes = [...this.waiting];
-      this.waiting.clear();
-      for (const [index, values] of changes) {
-        const wrapped = Object.fromEntries(Object.entries(values).map(([key, value]) => [key, [value]]));
-        await Plotly.restyle(this.gd, wrapped, [index]);
-      }
+    while (this.stale) {
+      this.stale = false;
+      await Plotly.redraw(this.gd);
     }
     this.busy = false;
   }

@@ -163,7 +163,7 @@ const UnishViewer = (() => {
         const [x, y, z] = this.body(index, 0);
         return {
           type: 'mesh3d', x, y, z, i, j, k, color: person.color, hoverinfo: 'skip', flatshading: false,
-          lighting: {ambient: 0.62, diffuse: 0.6, specular: 0.1, roughness: 0.6, fresnel: 0.1},
+          lighting: {ambient: 0.68, diffuse: 0.52, specular: 0.1, roughness: 0.6, fresnel: 0.1},
           lightposition: {x: 4000, y: -20000, z: 12000},
         };
       });
@@ -267,13 +267,14 @@ const UnishViewer = (() => {
       const first = start[this.frame];
       const count = countConfident(arrays.moving_color, first, start[this.frame + 1], this.threshold);
       this.layers.setCloud('moving', {first, count, visible: this.shown.points});
-      this.drawnPoints = (this.shown.scene ? this.stillCount : 0) + (this.shown.points ? count : 0);
+      this.drawnPoints = this.layers.drawn('still') + this.layers.drawn('moving');
       this.layers.flush();
       this.find('.uv-frame').value = this.frame;
       const seconds = meta.times_s[this.frame].toFixed(2);
       this.find('.uv-frame').setAttribute('aria-valuetext', `${seconds} seconds, frame ${this.frame + 1} of ${meta.frames}`);
       this.find('.uv-clock').textContent = `${seconds} s · ${this.frame + 1}/${meta.frames}`;
-      this.find('.uv-count').textContent = `${this.drawnPoints.toLocaleString('en')} points`;
+      const reduced = this.layers.constructor.kind === 'public' ? ' (reduced)' : '';
+      this.find('.uv-count').textContent = `${this.drawnPoints.toLocaleString('en')} points${reduced}`;
     }
 
     // Everything but the frame: layers, point size, threshold.
@@ -282,8 +283,8 @@ const UnishViewer = (() => {
       this.threshold = Number(this.find('.uv-confidence').value);
       this.find('.uv-least').textContent = `${Math.round(100 * this.threshold)} %`;
       const size = Number(this.find('.uv-size').value);
-      this.stillCount = countConfident(arrays.still_color, 0, arrays.still_color.length / 4, this.threshold);
-      this.layers.setCloud('still', {count: this.stillCount, visible: this.shown.scene, size});
+      const count = countConfident(arrays.still_color, 0, arrays.still_color.length / 4, this.threshold);
+      this.layers.setCloud('still', {count, visible: this.shown.scene, size});
       this.layers.setCloud('moving', {size});
       this.layers.showTrace(this.pathTrace, this.shown.camera && meta.frames > 1);
       this.layers.showTrace(this.frustumTrace, this.shown.camera);
