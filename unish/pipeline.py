@@ -88,6 +88,7 @@ def reconstruct(
     body = load_body(chosen.body)
     report(0.2, "Finding people")
     found = find_people(clip, boxes=chosen.boxes, masks=chosen.masks)
+    clip = dataclasses.replace(clip, warnings=clip.warnings + found.warnings)
     return reconstruct_tracked(clip, found.tracks, model, body, finder=found.finder, seed=chosen.seed, progress=report)
 
 
