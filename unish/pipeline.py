@@ -129,7 +129,7 @@ def reconstruct_tracked(
 
         progress(0.85, "Turning it into metres")
         # One clip has one scale; people vote with equal weight.
-        factor = metric_factor(bodies.scale.median(dim=1).values, scene.points_camera, scene.confidence)[0]
+        factor = metric_factor(bodies.scale.quantile(0.5, dim=1), scene.points_camera, scene.confidence)[0]
         shift_m = camera.shift * factor
         cameras = _metric_cameras(scene.world_from_camera[0], factor, shift_m)
         depth_m = scene.points_camera[0, ..., 2] * factor + shift_m
