@@ -1,0 +1,1 @@
+"""Training of UniSH: synthetic data, losses and loops. Depends on `unish`, never the other way round."""

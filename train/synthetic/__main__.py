@@ -1,0 +1,111 @@
+"""Renders data sets: `python -m train.synthetic --out DIR --clips 2000`, and the bundled clip: `… sample-clip`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+# One thread a worker: more would only fight over the cores (see the README of the data set).
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import tqdm  # noqa: E402
+import tyro  # noqa: E402
+
+from train.data import ClipSample, write_shards  # noqa: E402
+from train.synthetic.clips import generate_clip  # noqa: E402
+from unish.errors import InputError, UniSHError  # noqa: E402
+
+SPLIT_SEEDS = {"train": 0, "validation": 500_000_000, "test": 700_000_000}
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """A data set of synthetic clips, as shards OUT/SPLIT/00000.parquet, … that datasets.load_dataset reads.
+
+    Finished shards are kept, so a stopped run goes on where it was. Splits never share a seed.
+    """
+
+    out: Path
+    """Folder of the data set."""
+    clips: int = 2000
+    """Number of clips."""
+    frames: int = 8
+    """Frames a clip."""
+    fps: float = 6.0
+    """Frames a second of the clips."""
+    long_side_px: int = 336
+    """Longer side of the pictures, a multiple of 14."""
+    seed: int = 0
+    """First seed, below 500 million; clip k of a split has seed + k, shifted by the split."""
+    workers: int = 2
+    """Processes."""
+    split: str = "train"
+    """train, validation or test."""
+    per_shard: int = 25
+    """Clips a shard."""
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLIT_SEEDS:
+            raise InputError(f"--split should be one of {', '.join(SPLIT_SEEDS)}, got {self.split}.")
+        for name in ("clips", "frames", "workers", "per_shard", "long_side_px"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} should be at least 1, got {getattr(self, name)}.")
+        if self.fps <= 0 or self.long_side_px % 14:
+            raise InputError(
+                f"--fps should be positive and --long-side-px a multiple of 14, got {self.fps} and {self.long_side_px}."
+            )
+
+
+def render_shard(config: DatasetConfig, index: int) -> int:
+    """Renders and writes shard `index`; returns its number of clips."""
+    first = index * config.per_shard
+    seeds = range(first, min(first + config.per_shard, config.clips))
+
+    def samples() -> Iterator[ClipSample]:
+        for seed in seeds:
+            yield generate_clip(
+                SPLIT_SEEDS[config.split] + config.seed + seed, config.frames, config.fps, config.long_side_px
+            )
+
+    write_shards(samples(), config.out / config.split, config.per_shard, first=index)
+    return len(seeds)
+
+
+def make_dataset(config: DatasetConfig) -> None:
+    """Renders the shards that are missing, in `workers` processes, with a progress bar."""
+    shards = -(-config.clips // config.per_shard)
+    missing = [k for k in range(shards) if not (config.out / config.split / f"{k:05d}.parquet").is_file()]
+    done = (shards - len(missing)) * config.per_shard
+    with tqdm.tqdm(total=config.clips, initial=min(done, config.clips), unit="clip") as bar:
+        if config.workers == 1:
+            for index in missing:
+                bar.update(render_shard(config, index))
+            return
+        with ProcessPoolExecutor(config.workers) as pool:
+            for future in as_completed([pool.submit(render_shard, config, index) for index in missing]):
+                bar.update(future.result())
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; bad input is one sentence and exit code 2."""
+    try:
+        if arguments[:1] == ["sample-clip"]:
+            from train.synthetic.sample_clip import SampleClipConfig, make_sample_clip
+
+            prog = "python -m train.synthetic sample-clip"
+            make_sample_clip(tyro.cli(SampleClipConfig, args=arguments[1:], prog=prog))
+        else:
+            make_dataset(tyro.cli(DatasetConfig, args=arguments, prog="python -m train.synthetic"))
+    except UniSHError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

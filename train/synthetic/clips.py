@@ -1,0 +1,105 @@
+"""One seed, one clip: a scene, people, a camera, and every frame of it with exact labels."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from train.data import ClipSample
+from train.synthetic import cameras, people, scenes
+from train.synthetic.renderer import Renderer, coverage
+from unish.body import BodyModel, open_body
+
+MAX_VALID_DEPTH_M = 30.0
+
+
+@cache
+def _default_wardrobe() -> people.Wardrobe:
+    return people.Wardrobe.of(open_body())
+
+
+def generate_clip(
+    seed: int,
+    frames: int = 8,
+    fps: float = 6.0,
+    long_side_px: int = 336,
+    aspect: str | None = None,
+    people_count: int | None = None,
+    domain: str | None = None,
+    script: tuple[str, ...] = (),
+    body: BodyModel | None = None,
+) -> ClipSample:
+    """Renders the clip of a seed. The same arguments give the same numbers.
+
+    The world of the sample has z up and the floor at z = 0. Depth beyond 30 m and the sky are 0. `aspect` is one
+    of cameras.ASPECTS, `domain` "indoor" or "outdoor", `script` the first person's actions in turn (see
+    actions.ACTIONS); None draws them. `body` replaces the open body.
+    """
+    rng = np.random.default_rng(seed)
+    wardrobe = _default_wardrobe() if body is None else people.Wardrobe.of(body)
+    times = np.arange(frames) / fps
+    domain = domain or str(rng.choice(("indoor", "outdoor"), p=(0.6, 0.4)))
+    lens = cameras.random_lens(rng, long_side_px, aspect)
+    count = people_count or int(rng.choice((1, 2, 3), p=(0.62, 0.26, 0.12)))
+    cast = [people.perform(rng, wardrobe, times, script if index == 0 else ()) for index in range(count)]
+    cast = people.place(rng, cast)
+    tracks = np.stack([person.vertices[..., :2].mean(1) for person in cast])
+    tall = float(np.ptp(cast[0].vertices[..., 2], axis=1).mean())
+    path = cameras.random_path(rng, times, lens, tracks, tall, domain == "indoor")
+    floor = np.concatenate([*(person.track[::6] for person in cast), path[:, :2, 3]])
+    bounds = (*(floor.min(0) - 0.3), *(floor.max(0) + 0.3), float(path[:, 2, 3].max()))
+    seats = [(*p.track[0], p.seat - 0.004, p.heading) for p in cast if p.seat is not None]
+    scene = scenes.build_scene(rng, domain, bounds, floor, seats)
+    outfits = np.stack([person.outfit for person in cast])
+    renderer = Renderer(scene.mesh, scene.materials, outfits, scene.light, scene.tone, [*tracks.mean((0, 1)), 0.9], rng)
+    parts = [wardrobe.parts] * len(cast)
+    shots = []
+    for k in range(frames):
+        meshes = [wardrobe.mesh(index, person.vertices[k]) for index, person in enumerate(cast)]
+        shots.append(renderer.render(meshes, parts, lens.intrinsics, path[k], lens.width, lens.height))
+    mask = np.stack([shot.objects for shot in shots])
+    depth = np.stack([shot.depth_m for shot in shots])
+    labels = [_labels(person, wardrobe, path, lens, mask == index + 1) for index, person in enumerate(cast)]
+    return ClipSample(
+        clip_id=f"synthetic-{seed:08d}",
+        fps=float(fps),
+        images=np.stack([shot.image for shot in shots]),
+        depth_m=np.where(depth <= MAX_VALID_DEPTH_M, depth, 0).astype(np.float32),
+        person_mask=mask,
+        intrinsics=np.tile(lens.intrinsics, (frames, 1, 1)).astype(np.float32),
+        world_from_camera=path.astype(np.float32),
+        betas=np.stack([person.betas for person in cast]).astype(np.float32),
+        body=wardrobe.body.name,
+        **{name: np.stack([label[name] for label in labels]).astype(np.float32) for name in labels[0]},
+    )
+
+
+def _labels(person: people.Performer, wardrobe: people.Wardrobe, path, lens: cameras.Lens, seen) -> dict:
+    """A person's SMPL-format parameters in each camera, its boxes, and how much of it is seen."""
+    import torch
+
+    frames = len(path)
+    turn, shift = path[:, :3, :3].transpose(0, 2, 1), path[:, :3, 3]
+    pelvis = wardrobe.body.pelvis_offset(torch.from_numpy(person.betas).float()).numpy().astype(np.float64)
+    rotations = person.rotations.copy()
+    rotations[:, 0] = turn @ rotations[:, 0]
+    # A rigid motion (R, T) takes SMPL's translation t to R (J0 + t) + T - J0, as the root turns about J0.
+    moved = np.einsum("tij,tj->ti", turn, pelvis + person.translation - shift) - pelvis
+    boxes, visibility = np.zeros((frames, 4)), np.zeros(frames)
+    size = np.array([lens.width, lens.height, lens.width, lens.height])
+    for k in range(frames):
+        points = (person.vertices[k] - shift[k]) @ turn[k].T
+        front = points[points[:, 2] > 0.1]
+        if len(front) == 0:
+            continue
+        pixels = front[:, :2] / front[:, 2:] * lens.intrinsics[0, 0] + lens.intrinsics[:2, 2]
+        box = np.clip(np.concatenate([pixels.min(0), pixels.max(0)]), 0, size)
+        if box[2] <= box[0] or box[3] <= box[1]:
+            continue
+        boxes[k] = box
+        whole = coverage(points, wardrobe.faces, lens.intrinsics)
+        visibility[k] = min(1.0, float(seen[k].sum()) / whole) if whole > 0 else 0.0
+    return {
+        "body_rotations": rotations, "translation_camera": moved, "boxes_px": boxes, "visibility": visibility,
+    }  # fmt: skip

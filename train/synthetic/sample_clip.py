@@ -1,0 +1,75 @@
+"""The bundled clip: one person walks, turns and waves in a room; and its ground truth for the tests.
+
+Its seed belongs to no split of any data set, so nothing is trained on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from safetensors.numpy import save_file
+
+from train.data import ClipSample
+from train.synthetic.clips import generate_clip
+from unish.files import atomic_path
+
+TRUTH_NAMES = (
+    "intrinsics", "world_from_camera", "body_rotations", "translation_camera", "betas", "boxes_px", "visibility",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SampleClipConfig:
+    """Renders the bundled clip and, beside it, NAME_truth.safetensors."""
+
+    out: Path = Path("unish/assets/sample_clip.mp4")
+    """Where the video goes (H.264)."""
+    seed: int = 900_000_007
+    """Seed of the scene; outside every split."""
+    seconds: float = 6.0
+    """Length."""
+    fps: int = 30
+    """Frames a second."""
+    long_side_px: int = 644
+    """Longer side of the picture before encoding."""
+    crf: int = 20
+    """H.264 quality; lower is better and larger."""
+
+
+def make_sample_clip(config: SampleClipConfig) -> ClipSample:
+    """Writes the video and its truth (camera, intrinsics, SMPL-format parameters, boxes for each frame)."""
+    clip = generate_clip(
+        config.seed,
+        frames=round(config.seconds * config.fps),
+        fps=config.fps,
+        long_side_px=config.long_side_px,
+        aspect="4:3",
+        people_count=1,
+        domain="indoor",
+        script=("walk", "turn", "wave"),
+    )
+    with atomic_path(config.out) as temporary:
+        write_video(clip.images, config.fps, temporary, config.crf)
+    truth = {name: np.ascontiguousarray(getattr(clip, name)) for name in TRUTH_NAMES}
+    with atomic_path(truth_path(config.out)) as temporary:
+        save_file(truth, str(temporary), metadata={"fps": str(config.fps), "body": clip.body, "world": "z up, metres"})
+    return clip
+
+
+def truth_path(video: Path) -> Path:
+    """Where the truth of a rendered video lies."""
+    return video.with_name(video.stem + "_truth.safetensors")
+
+
+def write_video(images: np.ndarray, fps: int, path: Path, crf: int = 20) -> None:
+    """Writes (frames, height, width, 3) uint8 as H.264, yuv420p, playable while it loads."""
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = images.shape[2], images.shape[1], "yuv420p"
+        stream.options = {"crf": str(crf), "preset": "slow"}
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
