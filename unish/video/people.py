@@ -54,7 +54,10 @@ class FoundPeople:
 class PersonFinder(Protocol):
     """Finds people in frames and keeps their identity."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the result says about how people were found."""
+        ...
 
     def find(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[PersonTrack, ...]:
         """People of the clip, boxes in pixels of the frames; empty when nobody is seen."""
@@ -81,19 +84,19 @@ def find_people(
     if boxes and masks is not None:
         raise InputError("Expected boxes or masks, got both; give only one of --box and --masks.")
     if boxes:
-        finder = BoxFinder.for_clip(clip, boxes, detector=_mini_detector())
+        chosen = BoxFinder.for_clip(clip, boxes, detector=_mini_detector())
     elif masks is not None:
-        finder = MaskFinder(Path(masks), clip.source_frames)
-    elif finder is None:
-        finder = MiniFinder()
-    tracks = finder.find(clip.frames)
+        chosen = MaskFinder(Path(masks), clip.source_frames)
+    else:
+        chosen = finder or MiniFinder()
+    tracks = chosen.find(clip.frames)
     warnings = ()
-    if isinstance(finder, MiniFinder):
+    if isinstance(chosen, MiniFinder):
         warnings = (
             "People were looked for with the mini finder, which has seen synthetic scenes only: somebody may be "
             "missed, or something else taken for a person. Draw a box (--box) to say whom to follow.",
         )
-    return FoundPeople(tracks, finder.name, warnings)
+    return FoundPeople(tracks, chosen.name, warnings)
 
 
 # ---------------------------------------------------------------- boxes drawn by the user
@@ -109,7 +112,7 @@ class BoxFinder:
     """The frame in which each was drawn."""
     detector: Detector | None = None
     """Where it sees a person under the followed box, its box is taken."""
-    config: FollowConfig = FollowConfig()
+    config: FollowConfig = dataclasses.field(default_factory=FollowConfig)
     name: str = "box"
 
     @staticmethod
@@ -273,5 +276,7 @@ def _mini_detector() -> Detector | None:
     try:
         return load_finder()
     except MissingAssetError:
-        log.warning("The mini person finder's weights are not installed: drawn boxes are followed by their looks alone.")
+        log.warning(
+            "The mini person finder's weights are not installed: drawn boxes are followed by their looks alone."
+        )
         return None

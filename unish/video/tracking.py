@@ -1,0 +1,203 @@
+"""From detections in single frames to people who keep their identity.
+
+Tracking by detection: motion-predicted boxes are matched to the detections of the next frame by an optimal assignment
+over overlap, distance and colour (SORT), sure detections first and doubtful ones only to people already known
+(ByteTrack).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.optimize import linear_sum_assignment
+
+from unish.structures import PersonTrack
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The people seen in one frame."""
+
+    boxes_px: Float[np.ndarray, "people 4"]
+    """x0, y0, x1, y1 in pixels of the frame."""
+    scores: Float[np.ndarray, "people"]
+    """In 0..1."""
+    masks: Bool[np.ndarray, "people height width"] | None = None
+    """At one resolution for the whole clip, with the frame's aspect ratio."""
+    colors: Float[np.ndarray, "people bins"] | None = None
+    """What the person looks like: vectors of unit length, compared by their dot product."""
+
+    def __len__(self) -> int:
+        return len(self.boxes_px)
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """When two sightings are one person."""
+
+    sure_score: float = 0.5
+    """A new person starts only from a detection at least this sure."""
+    doubtful_score: float = 0.2
+    """Known people may be continued by detections down to this."""
+    max_distance: float = 1.0
+    """Farthest a person moves between two frames beyond the prediction, in mean box sides."""
+    max_size_ratio: float = 2.0
+    filled_gap: int = 3
+    """Absences up to this many frames are filled in."""
+    memory: int = 12
+    """Frames after which a person unseen is forgotten and would come back as somebody new."""
+    min_sightings: int = 3
+    """People seen in fewer frames are dropped (half the clip's frames where that is less)."""
+
+
+@dataclass
+class _Track:
+    """A person being followed: sightings by frame, and the state that predicts the next box."""
+
+    sightings: dict[int, tuple[int, float]] = field(default_factory=dict)
+    box_px: np.ndarray = field(default_factory=lambda: np.zeros(4))
+    velocity_px: np.ndarray = field(default_factory=lambda: np.zeros(4))
+    color: np.ndarray | None = None
+    last_frame: int = -1
+
+    def predicted_box(self, frame: int) -> np.ndarray:
+        # Motion fades out: after a long absence the last place is the better guess.
+        steps = min(frame - self.last_frame, 2)
+        return self.box_px + self.velocity_px * steps
+
+    def see(self, frame: int, index: int, detections: Detections) -> None:
+        box = detections.boxes_px[index]
+        if self.sightings:
+            center_shift = (box - self.box_px).reshape(2, 2).mean(0) / (frame - self.last_frame)
+            self.velocity_px = 0.5 * self.velocity_px + 0.5 * np.tile(center_shift, 2)
+        if detections.colors is not None:
+            seen = detections.colors[index]
+            self.color = seen if self.color is None else 0.8 * self.color + 0.2 * seen
+        self.sightings[frame] = (index, float(detections.scores[index]))
+        self.box_px, self.last_frame = box, frame
+
+
+def box_iou(boxes: Float[np.ndarray, "n 4"], others: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:
+    """Intersection over union of every box with every other; 0 for boxes without area."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
+    areas = [np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), axis=-1) for b in (boxes, others)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    return shared / np.maximum(union, 1e-9)
+
+
+def track_people(
+    detections: Sequence[Detections],
+    config: TrackingConfig = TrackingConfig(),
+) -> tuple[PersonTrack, ...]:
+    """Link the detections of consecutive frames into people, the most prominent (large, sure, long seen) first.
+
+    Ids count from 1 in that order. Short absences are filled by interpolation and marked present with half the
+    confidence of their neighbours; in longer ones `present` is False and the boxes bridge the gap.
+    """
+    tracks: list[_Track] = []
+    for frame, seen in enumerate(detections):
+        sure = np.flatnonzero(seen.scores >= config.sure_score)
+        doubtful = np.flatnonzero((seen.scores >= config.doubtful_score) & (seen.scores < config.sure_score))
+        open_tracks = [track for track in tracks if frame - track.last_frame <= config.memory]
+        for candidates in (sure, doubtful):
+            taken = _match(open_tracks, seen, candidates, frame, config)
+            open_tracks = [track for track in open_tracks if track.last_frame != frame]
+            if candidates is sure:
+                for index in sorted(set(candidates.tolist()) - taken):
+                    tracks.append(_Track())
+                    tracks[-1].see(frame, index, seen)
+    needed = min(config.min_sightings, max(1, len(detections) // 2))
+    kept = [track for track in tracks if len(track.sightings) >= needed]
+    people = [_person(track, detections, config) for track in kept]
+    order = sorted(range(len(people)), key=lambda i: -prominence(people[i]))
+    return tuple(
+        PersonTrack(number, people[i].boxes_px, people[i].present, people[i].confidence, people[i].masks)
+        for number, i in enumerate(order, start=1)
+    )
+
+
+def prominence(track: PersonTrack) -> float:
+    """How much of the clip a person is: the sum over frames of box area times confidence, in square pixels."""
+    width, height = (track.boxes_px[:, 2:] - track.boxes_px[:, :2]).T
+    return float((width * height * track.confidence * track.present).sum())
+
+
+def _match(
+    tracks: list[_Track], seen: Detections, candidates: np.ndarray, frame: int, config: TrackingConfig
+) -> set[int]:
+    """Give each track at most one candidate detection; the detections that were taken come back."""
+    if not tracks or not len(candidates):
+        return set()
+    predicted = np.stack([track.predicted_box(frame) for track in tracks])
+    cost = _costs(predicted, seen.boxes_px[candidates], config)
+    if seen.colors is not None:
+        known = np.stack([track.color for track in tracks if track.color is not None])
+        cost = cost + 0.5 * (1 - known @ seen.colors[candidates].T)
+    cost = cost + 0.02 * np.array([[frame - track.last_frame] for track in tracks])
+    rows, columns = linear_sum_assignment(np.minimum(cost, 1e6))
+    taken = set()
+    for row, column in zip(rows, columns, strict=True):
+        if cost[row, column] < np.inf:
+            taken.add(int(candidates[column]))
+            tracks[row].see(frame, int(candidates[column]), seen)
+    return taken
+
+
+def _costs(
+    predicted: Float[np.ndarray, "tracks 4"], boxes: Float[np.ndarray, "people 4"], config: TrackingConfig
+) -> Float[np.ndarray, "tracks people"]:
+    """1 − IoU plus the distance in box sides, infinite where that is out of reach or the size does not fit."""
+    sizes = [np.sqrt(np.maximum((b[:, 2:] - b[:, :2]).prod(-1), 1.0)) for b in (predicted, boxes)]
+    mean_side = (sizes[0][:, None] + sizes[1][None]) / 2
+    ratio = np.maximum(sizes[0][:, None] / sizes[1][None], sizes[1][None] / sizes[0][:, None])
+    centers = [(b[:, :2] + b[:, 2:]) / 2 for b in (predicted, boxes)]
+    distance = np.linalg.norm(centers[0][:, None] - centers[1][None], axis=-1) / mean_side
+    cost = (1 - box_iou(predicted, boxes)) + 0.5 * distance
+    return np.where((distance <= config.max_distance) & (ratio <= config.max_size_ratio), cost, np.inf)
+
+
+def _person(track: _Track, detections: Sequence[Detections], config: TrackingConfig) -> PersonTrack:
+    seen = np.array(sorted(track.sightings))
+    boxes = np.stack([detections[frame].boxes_px[track.sightings[frame][0]] for frame in seen])
+    scores = np.array([track.sightings[frame][1] for frame in seen])
+    masks = None
+    if all(found.masks is not None for found in detections):
+        masks = np.zeros((len(detections), *detections[seen[0]].masks.shape[1:]), bool)  # type: ignore[union-attr]
+        for frame in seen:
+            masks[frame] = detections[frame].masks[track.sightings[frame][0]]  # type: ignore[index]
+    present, confidence = np.zeros(len(detections), bool), np.zeros(len(detections))
+    present[seen], confidence[seen] = True, scores
+    for before, after in pairwise(seen):
+        if 1 < after - before <= config.filled_gap + 1:
+            present[before + 1 : after] = True
+            confidence[before + 1 : after] = 0.5 * min(confidence[before], confidence[after])
+    return PersonTrack(0, bridged_boxes(boxes, seen, len(detections)), present, confidence, masks)
+
+
+def bridged_boxes(
+    boxes_px: Float[np.ndarray, "sightings 4"], frames: np.ndarray, count: int
+) -> Float[np.ndarray, "frames 4"]:
+    """Boxes for all `count` frames from those at `frames`: straight lines between them, the nearest one outside."""
+    return np.stack([np.interp(np.arange(count), frames, boxes_px[:, side]) for side in range(4)], axis=-1)
+
+
+def color_histogram(
+    frame: np.ndarray, box_px: np.ndarray, mask: np.ndarray | None = None, bins: int = 6
+) -> Float[np.ndarray, "bins"]:
+    """What a person looks like: square root of the RGB histogram in the box (where `mask`, of the frame's aspect, is
+    set), so that dot products are Bhattacharyya coefficients."""
+    height, width = frame.shape[:2]
+    x0, y0, x1, y1 = np.clip(np.round(box_px), 0, [width, height, width, height]).astype(int)
+    step = max(1, (y1 - y0) // 48)
+    rows, columns = np.arange(y0, y1, step), np.arange(x0, x1, step)
+    pixels = frame[rows[:, None], columns]
+    if mask is not None:
+        inside = mask[rows[:, None] * mask.shape[0] // height, columns * mask.shape[1] // width]
+        pixels = pixels[inside] if inside.any() else pixels
+    codes = (pixels.reshape(-1, 3).astype(int) * bins // 256) @ np.array([bins * bins, bins, 1])
+    counts = np.bincount(codes, minlength=bins**3).astype(float) + 1e-9
+    return np.sqrt(counts / counts.sum())
