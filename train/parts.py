@@ -1,0 +1,270 @@
+"""The parts of a network that train alone: what each one is shown and what it is told.
+
+A part is a module whose `forward(batch)` gives its weighted loss terms; `batch(clips, rng)` draws what it is shown.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from train import losses
+from train.batches import (
+    Batch,
+    Clips,
+    CropSettings,
+    ViewSettings,
+    align_window,
+    human_batch,
+    scene_batch,
+    view_tensors,
+)
+from unish.body import BodyModel
+from unish.body.lbs import joint_transforms
+from unish.geometry.camera import focal_px_from_half_diagonal, solve_focal_shift
+from unish.geometry.metric import VALID_CONFIDENCE, clip_norm
+from unish.models.unish import UniSH
+from unish.video.preprocess import bbox_info
+
+Terms = dict[str, Tensor]
+
+
+class Part(Protocol):
+    """What the loop needs to know of a part (also an `nn.Module`)."""
+
+    name: str
+
+    def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
+        """The next batch: a pure function of the clips and the generator."""
+        ...
+
+    def trainable(self) -> nn.Module:
+        """The module whose parameters learn; every other one keeps its bits."""
+        ...
+
+    def __call__(self, batch: Batch) -> Terms:
+        """Weighted loss terms of a batch; their sum is minimised."""
+        ...
+
+
+@dataclass(frozen=True)
+class SceneWeights:
+    """Weights of the scene branch's terms (π³ publishes none for a network of this size; found by trying)."""
+
+    points: float = 1.0
+    normals: float = 0.1
+    rotation: float = 2.0
+    translation: float = 0.2
+    confidence: float = 0.05
+    trusted_error: float = 0.15
+    """Confidence learns where the relative error stays below this."""
+
+
+@dataclass(frozen=True)
+class HumanWeights:
+    """Weights of the human branch's terms (UniSH's L_smpl without the placement, which AlignNet learns)."""
+
+    rotations: float = 0.5
+    root: float = 4.0
+    """How many joints' rotations the root's counts for."""
+    joints: float = 4.0
+    betas: float = 0.05
+
+
+@dataclass(frozen=True)
+class AlignSettings:
+    """AlignNet's terms, and the windows of clips whose features it learns from."""
+
+    scale: float = 1.0
+    translation: float = 0.3
+    rays: float = 2.0
+    windows: int = 1200
+    """Different windows; their features are computed once and kept (about 0.3 MB each)."""
+    windows_per_batch: int = 12
+    frames: tuple[int, ...] = (3, 5, 8, 8, 10)
+    strides: tuple[int, ...] = (1, 1, 2)
+    sizes: tuple[tuple[int, int], ...] = ((168, 126), (168, 126), (168, 98), (126, 168), (98, 168), (140, 140))
+
+
+class ScenePart(nn.Module):
+    """Scene branch: points, normals, cameras and confidence of a few frames in any order (π³)."""
+
+    name = "scene"
+
+    def __init__(self, model: UniSH, weights: SceneWeights, views: ViewSettings) -> None:
+        super().__init__()
+        self.branch, self.weights, self.views = model.scene_branch, weights, views
+
+    def trainable(self) -> nn.Module:
+        return self.branch
+
+    def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
+        return scene_batch(clips, self.views, rng)
+
+    def forward(self, batch: Batch) -> Terms:
+        features, w = self.branch(batch["images"]), self.weights
+        points, true, weight = features.points_camera, batch["points_camera"], batch["weight"]
+        scale = losses.clip_scale(points, true, weight)
+        unit_m = (true.norm(dim=-1) * (weight > 0)).sum((1, 2, 3)) / (weight > 0).sum((1, 2, 3)).clamp(min=1)
+        rotation, translation = losses.camera_losses(
+            features.world_from_camera, batch["world_from_camera"], scale, unit_m.clamp(min=0.1)
+        )
+        return {
+            "points": w.points * losses.point_loss(points, true, weight, scale),
+            "normals": w.normals * losses.normal_loss(points, true, weight),
+            "rotation": w.rotation * rotation,
+            "translation": w.translation * translation,
+            "confidence": w.confidence
+            * losses.confidence_loss(features.confidence_logits, points, true, weight, scale, w.trusted_error),
+        }
+
+
+class HumanPart(nn.Module):
+    """Human branch: pose and shape of single crops (CameraHMR)."""
+
+    name = "human"
+
+    def __init__(self, model: UniSH, body: BodyModel, weights: HumanWeights, crops: CropSettings) -> None:
+        super().__init__()
+        self.branch, self.weights, self.crops = model.human_branch, weights, crops
+        self.body = body
+        self._tree = tuple(int(parent) for parent in body.parents)
+
+    def trainable(self) -> nn.Module:
+        return self.branch
+
+    def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
+        return human_batch(clips, self.crops, rng)
+
+    def forward(self, batch: Batch) -> Terms:
+        features, w = self.branch(batch["crops"], batch["bbox_info"]), self.weights
+        joints = self._joints(features.betas.float(), features.body_rotations.float())
+        true_joints = self._joints(batch["betas"], batch["body_rotations"])
+        return {
+            "rotations": w.rotations * losses.rotation_loss(features.body_rotations, batch["body_rotations"], w.root),
+            "joints": w.joints * losses.joint_loss(joints, true_joints),
+            "betas": w.betas * losses.shape_loss(features.betas, batch["betas"]),
+        }
+
+    def _joints(self, betas: Tensor, rotations: Tensor) -> Tensor:
+        return joint_transforms(rotations, self.body.rest_joints(betas), self._tree)[1]
+
+
+class AlignPart(nn.Module):
+    """AlignNet on the frozen branches: metric scale of the scene and place of each body (UniSH)."""
+
+    name = "align"
+
+    def __init__(self, model: UniSH, body: BodyModel, settings: AlignSettings, views: ViewSettings, seed: int) -> None:
+        super().__init__()
+        self.align_net, self.settings = model.align_net, settings
+        self._frozen = _FeatureCache(model, body, settings, views, seed)
+
+    def trainable(self) -> nn.Module:
+        return self.align_net
+
+    def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
+        kind = int(rng.integers(self._frozen.kinds))
+        chosen = rng.integers(self._frozen.windows_per_kind, size=self.settings.windows_per_batch)
+        examples = [self._frozen.window(clips, kind, int(index)) for index in chosen]
+        return {name: torch.stack([example[name] for example in examples]).float() for name in examples[0]}
+
+    def forward(self, batch: Batch) -> Terms:
+        w = self.settings
+        scale, translation = self.align_net(batch["hidden"], batch["tokens"], float(batch["fps"][0]))
+        metres = (batch["scale"] / batch["norm"])[:, None, None, None] * translation
+        seen = (batch["visibility"] > 0.3).float()[:, None]
+        true = batch["translation"][:, None]
+        return {
+            "scale": w.scale * losses.scale_loss(scale[:, 0], batch["scale"]),
+            "translation": w.translation * losses.translation_loss(metres, true, seen),
+            "rays": w.rays * losses.ray_loss(translation, true, seen),
+        }
+
+
+@dataclass
+class _FeatureCache:
+    """What the frozen branches say of each window, computed when it is first asked for and kept in float16.
+
+    Windows come in kinds that share frames, stride and size, so that they stack into batches. A window's content
+    depends on the seed, its kind and its index alone.
+    """
+
+    model: UniSH
+    body: BodyModel
+    settings: AlignSettings
+    views: ViewSettings
+    seed: int
+    _kept: dict[tuple[int, int], Batch] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> int:
+        return len(self.settings.frames) * len(self.settings.strides)
+
+    @property
+    def windows_per_kind(self) -> int:
+        return max(1, self.settings.windows // self.kinds)
+
+    def window(self, clips: Clips, kind: int, index: int) -> Batch:
+        if (kind, index) not in self._kept:
+            self._kept[kind, index] = self._compute(clips, kind, index)
+        return self._kept[kind, index]
+
+    @torch.no_grad()
+    def _compute(self, clips: Clips, kind: int, index: int) -> Batch:
+        rng = np.random.default_rng((self.seed, kind, index))
+        frames = self.settings.frames[kind % len(self.settings.frames)]
+        stride = self.settings.strides[kind // len(self.settings.frames)]
+        size = self.settings.sizes[kind % len(self.settings.sizes)]
+        view, crops, boxes, translation, visibility, fps = align_window(clips, frames, stride, size, self.body, rng)
+        true = view_tensors([view], self.views)
+        scene = self.model.scene(true["images"])
+        return {
+            "hidden": scene.hidden[0].half(),
+            "tokens": self._human_tokens(scene, crops, boxes, size).half(),
+            **self._targets(scene, true),
+            "translation": translation,
+            "visibility": visibility,
+            "fps": torch.tensor(fps),
+        }
+
+    def _human_tokens(self, scene, crops: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+        """(1, frames, channels), with the focal length that inference would find."""
+        valid = scene.confidence[0] > VALID_CONFIDENCE
+        focal, _ = solve_focal_shift(scene.points_camera[0].float(), valid, shared=True)
+        info = bbox_info(boxes, focal_px_from_half_diagonal(focal, *size), *size)
+        return self.model.human(crops, info).tokens[None]
+
+    def _targets(self, scene, true: Batch) -> Batch:
+        """s*: the metric size of the predicted points once their mean norm is 1 (UniSH)."""
+        norm = clip_norm(scene.points_camera, scene.confidence)
+        known = true["weight"] > 0
+        trusted = known & (scene.confidence > VALID_CONFIDENCE)
+        trusted = trusted if trusted.any() else known
+        depth = true["points_camera"][..., 2]
+        near = (0.1 * depth[trusted].mean()).clamp(min=1e-3)
+        points = scene.points_camera / norm[:, None, None, None, None]
+        scale = losses.clip_scale(points, true["points_camera"], trusted / depth.clamp(min=near))
+        return {"scale": scale[0], "norm": norm[0]}
+
+
+def make_part(
+    name: str,
+    model: UniSH,
+    body: BodyModel,
+    *,
+    scene: SceneWeights,
+    views: ViewSettings,
+    human: HumanWeights,
+    crops: CropSettings,
+    align: AlignSettings,
+    seed: int,
+) -> ScenePart | HumanPart | AlignPart:
+    """The part of that name: "scene", "human" or "align"."""
+    if name == "scene":
+        return ScenePart(model, scene, views)
+    if name == "human":
+        return HumanPart(model, body, human, crops)
+    return AlignPart(model, body, align, views, seed)
