@@ -14,7 +14,8 @@ from unish.models.unish import UniSH
 
 TINY = UniSHConfig(
     scene=dataclasses.replace(
-        MINI.scene, width=32, encoder_heads=2, encoder_depth=1, decoder_heads=2, decoder_depth=2, head_width=32,
+        MINI.scene, width=32, encoder_heads=2, encoder_depth=1, encoder_registers=2,
+        decoder_heads=2, decoder_depth=2, head_width=32,
         head_heads=2, camera_width=16, stem_channels=4, refine_channels=4, image_long_side_px=56, position_grid=4,
     ),
     human=dataclasses.replace(

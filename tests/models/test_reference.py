@@ -63,20 +63,15 @@ def test_names_and_shapes_of_the_release_both_ways(reference_dir):
 
 
 @torch.inference_mode()
-def test_people_are_independent_and_clips_are_independent(shallow, reference_dir):
+def test_two_people_together_are_each_alone(shallow, reference_dir):
     stored = load_file(reference_dir / "network_shallow.safetensors")
-    images = torch.cat([stored["input.images"], stored["input.images"].flip(-1)])[..., :56, :70]
-    crops = torch.stack([stored["input.crops"], stored["input.crops"].flip(-1)], dim=1).repeat(2, 1, 1, 1, 1, 1)
-    crops[1] = crops[1] ** 2
-    boxes = torch.stack([stored["input.bbox_info"], -stored["input.bbox_info"]], dim=1).repeat(2, 1, 1, 1)
-    together = shallow(images, crops, boxes, fps=12.0)
-    for clip in range(2):
-        alone = shallow(images[clip : clip + 1], crops[clip : clip + 1], boxes[clip : clip + 1], fps=12.0)
+    crops = torch.stack([stored["input.crops"], stored["input.crops"].flip(-1) ** 2], dim=1)
+    boxes = torch.stack([stored["input.bbox_info"], -stored["input.bbox_info"]], dim=1)
+    scene = shallow.scene(stored["input.images"][..., :28, :42])
+    together = shallow.people(scene, crops, boxes, fps=12.0)
+    assert relative_error(together.scale[:, :1], together.scale[:, 1:]) > 1e-3
+    for person in range(2):
+        pick = slice(person, person + 1)
+        alone = shallow.people(scene, crops[:, pick], boxes[:, pick], fps=12.0)
         for name, value in vars(alone).items():
-            assert relative_error(getattr(together, name)[clip : clip + 1], value) < TOLERANCE, name
-        scene = shallow.scene(images[clip : clip + 1])
-        for person in range(2):
-            pick = slice(person, person + 1)
-            single = shallow.people(scene, crops[clip : clip + 1, pick], boxes[clip : clip + 1, pick], fps=12.0)
-            for name in ("scale", "translation_camera", "body_rotations", "betas"):
-                assert relative_error(getattr(alone, name)[:, pick], getattr(single, name)) < TOLERANCE, name
+            assert relative_error(getattr(together, name)[:, pick], value) < TOLERANCE, name

@@ -126,6 +126,4 @@ class AlignNet(nn.Module):
 
 
 def _adapter(width: int, config: AlignConfig) -> nn.Sequential:
-    return nn.Sequential(
-        nn.LayerNorm(width), nn.Linear(width, config.width), nn.ReLU(), nn.Dropout(config.dropout)
-    )
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.width), nn.ReLU(), nn.Dropout(config.dropout))

@@ -95,11 +95,6 @@ def official_from_ours(name: str) -> str:
     return _renamed(name, _TO_OFFICIAL)
 
 
-def is_official(names: Mapping[str, object]) -> bool:
-    """Whether a state dict looks like the released file rather than ours."""
-    return any(name.startswith(("pi3.", "alignnet.", "human_head.")) for name in names)
-
-
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The released file's tensors under our names. Raises `CheckpointError` when a stored copy is missing or wrong."""
     for copy, original in COPIES.items():

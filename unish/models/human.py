@@ -53,9 +53,7 @@ class HumanBackbone(nn.Module):
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
 
-    def forward(
-        self, crops: Float[Tensor, "crops 3 256 192"], trunk: Trunk
-    ) -> Float[Tensor, "crops tokens channels"]:
+    def forward(self, crops: Float[Tensor, "crops 3 256 192"], trunk: Trunk) -> Float[Tensor, "crops tokens channels"]:
         tokens = self.patch_embed(crops).flatten(2).transpose(1, 2)
         tokens = tokens + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
         for block in self.blocks:
@@ -144,9 +142,7 @@ class HumanBranch(Trunk):
         with self.trunk_precision(crops.device):
             return self.backbone(crops, self)
 
-    def forward(
-        self, crops: Float[Tensor, "crops 3 256 256"], bbox_info: Float[Tensor, "crops 3"]
-    ) -> HumanFeatures:
+    def forward(self, crops: Float[Tensor, "crops 3 256 256"], bbox_info: Float[Tensor, "crops 3"]) -> HumanFeatures:
         """`bbox_info`: crop centre from the image centre (x, y) and crop size, all over the focal length."""
         size = max(len(crops), 1) if torch.is_grad_enabled() else self.crops_per_chunk
         parts = zip(crops.split(size), bbox_info.split(size), strict=True)

@@ -53,7 +53,12 @@ def grid_rotary(rows: int, columns: int, registers: int, head_width: int, device
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Scaled dot-product attention of (batch, heads, tokens, channels), heads joined: (batch, tokens, channels)."""
-    joined = F.scaled_dot_product_attention(query.to(value.dtype), key.to(value.dtype), value)
+    if value.device.type == "cpu" and value.dtype == torch.bfloat16 and torch.is_grad_enabled():
+        # The CPU's bfloat16 attention has a backward pass many times slower than float32's.
+        with full_precision(value.device):
+            joined = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
+    else:
+        joined = F.scaled_dot_product_attention(query.to(value.dtype), key.to(value.dtype), value)
     return joined.transpose(1, 2).flatten(2)
 
 

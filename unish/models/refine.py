@@ -26,18 +26,18 @@ class Refiner(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        last = nn.Conv2d(channels, 4 * 4, 3, padding=1)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
         self.layers = nn.Sequential(
             nn.PixelUnshuffle(2),
             nn.Conv2d(4 * 7, channels, 3, padding=1),
             nn.GELU(),
             nn.Conv2d(channels, channels, 3, padding=2, dilation=2),
             nn.GELU(),
-            nn.Conv2d(channels, 4 * 4, 3, padding=1),
+            last,
             nn.PixelShuffle(2),
         )
-        last = self.layers[5]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
 
     def forward(
         self,

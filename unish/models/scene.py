@@ -113,9 +113,7 @@ class HeadDecoder(nn.Module):
         super().__init__()
         self.projects = nn.Linear(2 * config.width, config.head_width)
         self.blocks = nn.ModuleList(
-            Block(
-                config.head_width, config.head_heads, config.mlp_ratio, config.head_layer_scale, config.head_qk_norm
-            )
+            Block(config.head_width, config.head_heads, config.mlp_ratio, config.head_layer_scale, config.head_qk_norm)
             for _ in range(config.head_depth)
         )
         self.linear_out = nn.Linear(config.head_width, out_width)

@@ -38,6 +38,8 @@ class UniSH(nn.Module):
     """
 
     weights_name: str = "untrained"
+    weights_note: str = ""
+    """Why these weights and not better ones; empty when they are what was asked for."""
 
     def __init__(self, config: UniSHConfig) -> None:
         super().__init__()
@@ -119,9 +121,7 @@ class UniSH(nn.Module):
         betas = found.betas.unflatten(0, shape).mean(dim=2)
         return PeopleFeatures(scale, translation, rotations, betas, tokens)
 
-    def human(
-        self, crops: Float[Tensor, "crops 3 256 256"], bbox_info: Float[Tensor, "crops 3"]
-    ) -> HumanFeatures:
+    def human(self, crops: Float[Tensor, "crops 3 256 256"], bbox_info: Float[Tensor, "crops 3"]) -> HumanFeatures:
         """Pose, shape and token of single crops, without a scene."""
         return self.human_branch(crops, bbox_info)
 

@@ -1,0 +1,149 @@
+"""How the network behaves at any size: shapes, empty casts, gradients, memory-saving paths."""
+
+import pytest
+import torch
+
+from tests.models.conftest import clip
+from unish.errors import InputError
+from unish.geometry.rotations import rotation_angle
+from unish.models.human import standing_pose
+from unish.models.unish import UniSH, empty_crops
+
+
+def test_the_mini_fits_its_file(mini):
+    numbers = sum(parameter.numel() for parameter in mini.parameters())
+    assert 2 * numbers < 9.5e6
+
+
+@pytest.mark.parametrize(("height", "width"), [(126, 168), (168, 98), (14, 28), (168, 168)])
+@torch.inference_mode()
+def test_any_aspect_ratio(mini, height, width):
+    prediction = mini(*clip(1, 1, 2, height, width))
+    assert prediction.points_camera.shape == (1, 2, height, width, 3)
+    assert all(torch.isfinite(value).all() for value in vars(prediction).values())
+    assert (prediction.points_camera[..., 2] > 0).all() and (prediction.scale > 0).all()
+    assert ((prediction.confidence >= 0) & (prediction.confidence <= 1)).all()
+
+
+@torch.inference_mode()
+def test_the_untrained_mini_starts_from_a_flat_scene_and_standing_people(mini):
+    prediction = mini(*clip(1, 1, 2, 84, 112))
+    assert (prediction.points_camera[..., 2].log().abs() < 0.7).all()
+    corner, opposite = prediction.points_camera[0, 0, 0, 0], prediction.points_camera[0, 0, -1, -1]
+    assert (corner[:2] < 0).all() and (opposite[:2] > 0).all()
+    assert rotation_angle(prediction.world_from_camera[..., :3, :3]).max() < 0.5
+    root = prediction.body_rotations[0, 0, 0, 0]
+    assert root[1, 1] < -0.9 and root[2, 2] < -0.9  # the body's up is the camera's −y, and it faces the camera
+
+
+def test_standing_arms_hang_down():
+    pose = standing_pose().view(24, 2, 3)
+    left, right = pose[16, 0], pose[17, 0]  # where a T-pose's x axis goes, in the body's frame with y up
+    assert left[1] < -0.8 and -right[1] < -0.8
+
+
+@torch.inference_mode()
+def test_nobody_skips_the_human_branch(tiny, monkeypatch):
+    def fail(*_):
+        raise AssertionError("the human branch ran")
+
+    monkeypatch.setattr(tiny.human_branch, "forward", fail)
+    images, crops, boxes = clip(2, 0, 3, 28, 42)
+    prediction = tiny(images, crops, boxes)
+    assert prediction.betas.shape == (2, 0, 10) and prediction.body_rotations.shape == (2, 0, 3, 24, 3, 3)
+    assert prediction.translation_camera.shape == (2, 0, 3, 3) and prediction.scale.shape == (2, 0)
+    again = tiny(images, *empty_crops(2, 3))
+    assert torch.equal(again.points_camera, prediction.points_camera)
+
+
+@torch.inference_mode()
+def test_batch_is_stacked_singles(tiny):
+    images, crops, boxes = clip(3, 2, 2, 28, 42)
+    together = tiny(images, crops, boxes, fps=3.0)
+    for index in range(3):
+        alone = tiny(*(part[index : index + 1] for part in (images, crops, boxes)), fps=3.0)
+        for name, value in vars(alone).items():
+            assert torch.allclose(getattr(together, name)[index : index + 1], value, atol=1e-5), name
+
+
+@torch.inference_mode()
+def test_chunks_change_nothing(tiny):
+    images, crops, boxes = clip(1, 2, 5, 28, 28)
+    whole = tiny(images, crops, boxes)
+    tiny.scene_branch.frames_per_chunk, tiny.human_branch.crops_per_chunk = 2, 3
+    for name, value in vars(tiny(images, crops, boxes)).items():
+        assert torch.allclose(getattr(whole, name), value, atol=1e-5), name
+
+
+def loss_of(model: UniSH, inputs: tuple) -> torch.Tensor:
+    scene = model.scene(inputs[0])
+    people = model.people(scene, *inputs[1:])
+    parts = [scene.points_camera, scene.confidence_logits, scene.camera_to_world, people.scale]
+    parts += [people.translation_camera, people.body_rotations, people.betas]
+    generator = torch.Generator().manual_seed(5)
+    return sum((part * torch.randn(part.shape, generator=generator)).sum() for part in parts)
+
+
+def test_gradient_reaches_every_parameter_and_recomputing_changes_nothing(tiny):
+    tiny.train()
+    with torch.no_grad():  # the refinement's last layer is zero at first, and would hide the ones before it
+        for parameter in tiny.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    inputs = clip(1, 2, 3, 28, 42)
+    loss_of(tiny, inputs).backward()
+    first = {name: parameter.grad.clone() for name, parameter in tiny.named_parameters()}
+    unreached = {name for name, gradient in first.items() if not torch.isfinite(gradient).all() or not gradient.any()}
+    assert not unreached, unreached
+    tiny.zero_grad()
+    tiny.checkpoint_activations = True
+    loss_of(tiny, inputs).backward()
+    for name, parameter in tiny.named_parameters():
+        assert torch.allclose(parameter.grad, first[name], rtol=1e-3, atol=1e-5), name
+
+
+def test_gradients_are_finite_at_the_start_of_training(tiny):
+    tiny.train()
+    loss_of(tiny, clip(1, 1, 2, 28, 28)).backward()
+    assert all(torch.isfinite(p.grad).all() for p in tiny.parameters() if p.grad is not None)
+
+
+def test_half_precision_trunk_keeps_heads_in_float32(tiny):
+    inputs = clip(1, 1, 2, 28, 42)
+    with torch.inference_mode():
+        exact = tiny(*inputs)
+        tiny.trunk_dtype = torch.bfloat16
+        rough = tiny(*inputs)
+    for name, value in vars(rough).items():
+        assert value.dtype == torch.float32
+        assert torch.allclose(value, getattr(exact, name), atol=0.1), name
+    identity = rough.body_rotations @ rough.body_rotations.mT
+    assert torch.allclose(identity, torch.eye(3).expand_as(identity), atol=1e-5)
+    loss_of(tiny, inputs).backward()
+    assert all(torch.isfinite(p.grad).all() for p in tiny.parameters() if p.grad is not None)
+
+
+def test_an_outer_autocast_does_not_reach_the_heads(tiny):
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        prediction = tiny(*clip(1, 1, 2, 28, 28))
+    assert all(value.dtype == torch.float32 for value in vars(prediction).values())
+
+
+def test_sizes_and_rates_that_cannot_be(tiny):
+    images, crops, boxes = clip(1, 1, 2, 28, 28)
+    with pytest.raises(InputError, match="multiples of 14"):
+        tiny.scene(images[..., :20])
+    with pytest.raises(InputError, match="fps"):
+        tiny(images, crops, boxes, fps=0.0)
+
+
+def test_crops_are_normalised_only_where_the_config_says(tiny):
+    crops = torch.rand(2, 3, 256, 256)
+    seen = []
+    tiny.human_branch.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        tiny.human_branch.features(crops)
+        object.__setattr__(tiny.human_branch.config, "normalise_crops", True)
+        tiny.human_branch.features(crops)
+        object.__setattr__(tiny.human_branch.config, "normalise_crops", False)
+    assert torch.equal(seen[0], crops[..., 32:224])
+    assert torch.allclose(seen[1][:, 0] * 0.229 + 0.485, crops[:, 0, :, 32:224], atol=1e-6)

@@ -1,0 +1,246 @@
+"""Weights come in whole, finite and by their right names, or not at all."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import unish.models.weights as weights_module
+from tests.models.conftest import TINY, clip
+from unish.errors import CheckpointError, InputError, MissingAssetError
+from unish.models import convert, hub
+from unish.models.unish import UniSH
+
+
+@pytest.fixture
+def folder(tiny, tmp_path) -> Path:
+    hub.save(tiny, tmp_path / "net")
+    return tmp_path / "net"
+
+
+def rewrite(folder: Path, change) -> None:
+    state = load_file(folder / "model.safetensors")
+    change(state)
+    save_file(state, folder / "model.safetensors")
+
+
+def test_save_and_load_give_the_same_network(tiny, folder):
+    loaded = hub.load(folder, device="cpu")
+    assert loaded.config == TINY and loaded.weights_name == "net" and not loaded.training
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    for name, tensor in tiny.state_dict().items():
+        assert loaded.state_dict()[name].dtype == torch.float32
+        assert torch.allclose(loaded.state_dict()[name], tensor, atol=1e-3), name
+    assert torch.equal(loaded.scene_branch.image_mean, tiny.scene_branch.image_mean)
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+    hub.save(loaded, folder, dtype=torch.float32)
+    with torch.inference_mode():
+        inputs = clip(1, 1, 2, 28, 28)
+        first, second = loaded(*inputs), hub.load(folder, device="cpu")(*inputs)
+    assert torch.equal(first.points_camera, second.points_camera)
+
+
+def missing(state):
+    del state["scene_branch.decoder.blocks.1.mlp.fc1.weight"]
+
+
+def unexpected(state):
+    state["scene_branch.decoder.blocks.9.extra"] = torch.zeros(2)
+
+
+def misshapen(state):
+    state["human_branch.head.decshape.bias"] = torch.zeros(11)
+
+
+def not_finite(state):
+    state["align_net.scale_head.weight"][0, 3] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (missing, "scene_branch.decoder.blocks.1.mlp.fc1.weight"),
+        (unexpected, "scene_branch.decoder.blocks.9.extra"),
+        (misshapen, "human_branch.head.decshape.bias"),
+        (not_finite, "align_net.scale_head.weight"),
+    ],
+)
+def test_the_first_wrong_tensor_is_named(folder, change, key):
+    rewrite(folder, change)
+    with pytest.raises(CheckpointError, match=key.replace(".", r"\.")):
+        hub.load(folder, device="cpu")
+
+
+def test_a_truncated_file_names_the_first_tensor_that_is_cut(folder):
+    file = folder / "model.safetensors"
+    whole = file.read_bytes()
+    header = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])
+    for share in (0.3, 0.9):
+        data_start, cut = 8 + int.from_bytes(whole[:8], "little"), int(share * len(whole))
+        file.write_bytes(whole[:cut])
+        ends = {name: entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"}
+        first = min((end, name) for name, end in ends.items() if end > cut - data_start)[1]
+        with pytest.raises(CheckpointError, match=f"'{first}'".replace(".", r"\.")):
+            hub.load(folder, device="cpu")
+    for start in (whole[:100], b"", b"not weights at all"):
+        file.write_bytes(start)
+        with pytest.raises(CheckpointError, match="whole safetensors"):
+            hub.load(folder, device="cpu")
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    save_file({"conv1.weight": torch.zeros(3)}, tmp_path / "resnet.safetensors")
+    with pytest.raises(CheckpointError, match="right file"):
+        hub.load(tmp_path / "resnet.safetensors", device="cpu")
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(InputError, match="safetensors"):
+        hub.load(tmp_path / "notes.txt", device="cpu")
+
+
+class Dangerous:
+    def __reduce__(self):
+        return (print, ("this must not run",))
+
+
+def test_torch_files_hold_tensors_only(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(weights_module, "RELEASE", TINY)
+    state = convert.to_official(tiny.state_dict())
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "release.pt")
+    loaded = hub.load(tmp_path / "release.pt", device="cpu")
+    assert torch.equal(loaded.align_net.scale_token, tiny.align_net.scale_token)
+    torch.save({"state_dict": {"a": Dangerous()}}, tmp_path / "bad.pt")
+    with pytest.raises(CheckpointError, match="more than tensors"):
+        hub.load(tmp_path / "bad.pt", device="cpu")
+    assert "must not run" not in capsys.readouterr().out
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "release.pt").read_bytes()[:5000])
+    with pytest.raises(CheckpointError):
+        hub.load(tmp_path / "cut.pt", device="cpu")
+
+
+@pytest.fixture
+def official_file(tiny, tmp_path, monkeypatch) -> Path:
+    """A file by the released names, that the network of the test stands for."""
+    monkeypatch.setattr(weights_module, "RELEASE", TINY)
+    state = {name: tensor.clone() for name, tensor in convert.to_official(tiny.state_dict()).items()}
+    save_file(state, tmp_path / "unish_release.safetensors")
+    return tmp_path / "unish_release.safetensors"
+
+
+def test_the_release_is_read_by_its_own_name(tiny, official_file, monkeypatch):
+    asked = []
+
+    def download(repository, file):
+        asked.append((repository, file))
+        return str(official_file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    model = hub.load("release", device="cpu")
+    assert asked == [("Murphyyyy/UniSH", "checkpoints/unish_release.safetensors")]
+    assert model.weights_name == "release" and model.weights_note == ""
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in tiny.state_dict().items())
+
+
+def test_the_release_is_strict_in_its_own_names(official_file):
+    state = load_file(official_file)
+    for name, change in (("pi3.decoder.0.ls1.gamma", None), ("alignnet.init_cam", torch.zeros(1, 4))):
+        broken = {key: tensor for key, tensor in state.items() if key != name or change is not None}
+        if change is not None:
+            broken[name] = change
+        save_file(broken, official_file)
+        with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+            hub.load(official_file, device="cpu")
+
+
+def test_a_hub_repository_of_ours(folder, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repository, file: str(folder / file))
+    assert hub.load("someone/small-unish", device="cpu").weights_name == "someone/small-unish"
+
+
+def test_offline_without_the_file_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MissingAssetError, match="--weights mini"):
+        hub.load("someone/nothing-here", device="cpu")
+    with pytest.raises(MissingAssetError, match="Hub repository"):
+        hub.load("./not/there", device="cpu")
+    monkeypatch.setattr(hub, "MINI_FOLDER", tmp_path / "mini")
+    with pytest.raises(MissingAssetError, match="pretrain"):
+        hub.load("mini", device="cpu")
+
+
+def test_auto_takes_the_mini_on_a_cpu_and_says_so_once(folder, monkeypatch, caplog):
+    monkeypatch.setattr(hub, "MINI_FOLDER", folder)
+    hub._announce.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="unish"):
+        model = hub.load("auto", device="cpu")
+        hub.load("auto", device="cpu")
+    assert model.weights_name == "mini" and "CUDA" in model.weights_note
+    assert len(caplog.records) == 1 and "mini" in caplog.records[0].getMessage()
+
+
+def test_auto_takes_the_release_where_a_device_can_carry_it(official_file, monkeypatch):
+    gpu = torch.device("cuda")
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (20 << 30, 24 << 30))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(official_file))
+    assert hub._release_obstacle(gpu) == ""
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "neither cached nor reachable" in hub._release_obstacle(gpu)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (4 << 30, 6 << 30))
+    assert "6" in hub._release_obstacle(gpu)
+
+
+def test_a_trunk_held_in_half_precision(folder):
+    inputs = clip(1, 1, 2, 28, 42)
+    with torch.inference_mode():
+        exact = hub.load(folder, device="cpu")(*inputs)
+        model = hub.load(folder, device="cpu", dtype=torch.bfloat16)
+        rough = model(*inputs)
+    assert model.scene_branch.decoder.blocks[0].mlp.fc1.weight.dtype == torch.bfloat16
+    assert model.scene_branch.point_head.proj.weight.dtype == torch.float32
+    for name, value in vars(rough).items():
+        assert torch.allclose(value, getattr(exact, name), atol=0.1), name
+    for bad in (torch.int8, torch.float64):
+        with pytest.raises(InputError, match="dtype"):
+            hub.load(folder, device="cpu", dtype=bad)
+
+
+def test_saving_refuses_what_is_not_finite(tiny, tmp_path):
+    with torch.no_grad():
+        tiny.align_net.scale_token[0, 0, 0] = 1e6
+    with pytest.raises(CheckpointError, match="scale_token"):
+        hub.save(tiny, tmp_path / "net")
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize("head", ["head", "smpl_head", "human_head"])
+def test_training_starts_from_pi3_and_camerahmr(tiny, tmp_path, head):
+    official = convert.to_official(tiny.state_dict())
+    pi3 = {name.removeprefix("pi3."): 2 * tensor for name, tensor in official.items() if name.startswith("pi3.")}
+    body = {
+        name.replace("human_head.", f"{head}."): 3 * tensor
+        for name, tensor in official.items()
+        if name.startswith(("backbone.", "human_head."))
+    }
+    extra = {f"{head}.deccam.weight": torch.zeros(3, 4), f"{head}.deckp.bias": torch.zeros(9)}
+    save_file(pi3, tmp_path / "pi3.safetensors")
+    torch.save({"state_dict": body | extra}, tmp_path / "camerahmr.ckpt")
+    torch.manual_seed(9)
+    model = UniSH(TINY)
+    before = model.align_net.scale_token.clone()
+    hub.load_priors(model, tmp_path / "pi3.safetensors", tmp_path / "camerahmr.ckpt")
+    assert torch.equal(model.scene_branch.decoder.register_token, 2 * tiny.scene_branch.decoder.register_token)
+    assert torch.equal(model.human_branch.head.decpose.weight, 3 * tiny.human_branch.head.decpose.weight)
+    assert torch.equal(model.align_net.scale_token, before)
+    del body["backbone.pos_embed"]
+    torch.save(body, tmp_path / "camerahmr.ckpt")
+    with pytest.raises(CheckpointError, match="pos_embed"):
+        hub.load_priors(model, camerahmr=tmp_path / "camerahmr.ckpt")
+    save_file(pi3 | {"metric_decoder.weight": torch.zeros(2)}, tmp_path / "pi3.safetensors")
+    with pytest.raises(CheckpointError, match="metric_decoder"):
+        hub.load_priors(model, pi3=tmp_path / "pi3.safetensors")
+    with pytest.raises(CheckpointError, match="projector"):
+        convert.from_camerahmr(body | {"projector.weight": torch.zeros(2)})

@@ -1,0 +1,163 @@
+"""Where weights come from: the package, a folder, a file, or the Hugging Face Hub. Nothing else talks to the Hub."""
+
+import functools
+import logging
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from unish.errors import InputError, MissingAssetError
+from unish.models.unish import UniSH
+from unish.models.weights import CONFIG_FILE, TORCH_SUFFIXES, WEIGHTS_FILE, load_priors, read_file, save
+
+__all__ = ["MINI_FOLDER", "RELEASE_FILE", "RELEASE_REPO", "load", "load_priors", "save"]
+
+RELEASE_REPO = "Murphyyyy/UniSH"
+RELEASE_FILE = "checkpoints/unish_release.safetensors"
+RELEASE_MEMORY_BYTES = 12 * 1024**3
+MINI_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "mini"
+
+logger = logging.getLogger("unish")
+
+
+def load(
+    weights: str | Path = "auto", device: torch.device | str | None = None, dtype: torch.dtype | None = None
+) -> UniSH:
+    """A network with weights, ready to run; `model.weights_name` says which, `model.weights_note` why.
+
+    `weights`: "release" (the released UniSH checkpoint, from the cache or the Hub; its π³ weights are
+    CC BY-NC 4.0), "mini" (bundled), "auto" (release where a CUDA device can carry it and the file can be had, else
+    mini), a folder saved by `save`, a weights file, or a Hub repository of such a folder.
+    `device`: CUDA where there is one, else the CPU. `dtype`: precision of the trunk and of its linear layers'
+    weights; heads stay float32. None: bfloat16 compute where the device has it.
+
+    Raises `MissingAssetError` when the weights cannot be found, `CheckpointError` when the file is truncated,
+    foreign or not finite (naming the tensor), `InputError` when a choice cannot be met.
+    """
+    place = _device(device)
+    note = ""
+    if weights == "auto":
+        obstacle = _release_obstacle(place)
+        weights = "mini" if obstacle else "release"
+        if obstacle:
+            note = f"The small bundled weights (mini) are used, not the release: {obstacle}."
+            _announce(note)
+    path, name = _find(str(weights))
+    model = read_file(path, place)
+    model.weights_name, model.weights_note = name, note
+    return model if dtype is None else _with_trunk_in(model, dtype)
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device must be like 'cpu' or 'cuda:0'; received {device!r}.") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"Device {device} was asked for, but PyTorch finds no CUDA device; use --device cpu.")
+    return chosen
+
+
+def _find(weights: str) -> tuple[Path, str]:
+    """The weights file that a name, path or repository stands for, and what to call it."""
+    if weights in ("release", RELEASE_REPO):
+        return _download(RELEASE_REPO, RELEASE_FILE), "release"
+    if weights == "mini":
+        return _file_in(MINI_FOLDER, "Train it with train/pretrain.py, or reinstall unish."), "mini"
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        return _file_in(path, "Save one there with unish.models.hub.save."), path.resolve().name
+    if path.is_file():
+        if path.suffix not in (".safetensors", *TORCH_SUFFIXES):
+            raise InputError(f"Weights are a .safetensors or torch file, or a folder; received {path}.")
+        return path, path.stem
+    if re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", weights) and not path.suffix:
+        _download(weights, CONFIG_FILE)
+        return _download(weights, WEIGHTS_FILE), weights
+    raise MissingAssetError(
+        f"No weights at {weights}; give mini, release, auto, a folder with {WEIGHTS_FILE}, or a Hub repository."
+    )
+
+
+def _file_in(folder: Path, next_step: str) -> Path:
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        if not (folder / name).is_file():
+            raise MissingAssetError(
+                f"Weights need {WEIGHTS_FILE} and {CONFIG_FILE}; {folder} has no {name}. {next_step}"
+            )
+    return folder / WEIGHTS_FILE
+
+
+def _download(repository: str, file: str) -> Path:
+    """The file from the local cache, else from the Hub (never when HF_HUB_OFFLINE is set)."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, file))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MissingAssetError(
+            f"Could not get {file} of {repository} from the Hugging Face Hub ({reason}); check the connection and the "
+            "name, or use the bundled weights with --weights mini."
+        ) from error
+
+
+def _release_obstacle(device: torch.device) -> str:
+    """Why the release cannot be used here, or nothing."""
+    if device.type != "cuda":
+        return "it needs a CUDA device"
+    _, total = torch.cuda.mem_get_info(device)
+    if total < RELEASE_MEMORY_BYTES:
+        return f"it needs {RELEASE_MEMORY_BYTES >> 30} GiB of GPU memory, {device} has {total >> 30}"
+    return "" if _release_is_at_hand() else "its file is neither cached nor reachable on the Hugging Face Hub"
+
+
+def _release_is_at_hand() -> bool:
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(try_to_load_from_cache(RELEASE_REPO, RELEASE_FILE), str):
+        return True
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_hf_file_metadata(hf_hub_url(RELEASE_REPO, RELEASE_FILE), timeout=10)
+    except (HfHubHTTPError, OSError, *_connection_errors()):
+        return False
+    return True
+
+
+def _connection_errors() -> tuple[type[Exception], ...]:
+    """What the Hub client's HTTP library raises without a connection: httpx from version 1 on, requests before."""
+    import huggingface_hub
+
+    if int(huggingface_hub.__version__.split(".")[0]) >= 1:
+        import httpx
+
+        return (httpx.HTTPError,)
+    return ()  # requests' errors are OSErrors
+
+
+def _with_trunk_in(model: UniSH, dtype: torch.dtype) -> UniSH:
+    """The model with its trunk computed, and its trunk's linear layers held, in `dtype`."""
+    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise InputError(f"dtype must be torch.float32, bfloat16 or float16; received {dtype}.")
+    model.trunk_dtype = dtype
+    scene, human = model.scene_branch, model.human_branch
+    decoders = [head.decoder for head in (scene.point_head, scene.conf_head, scene.camera_head)]
+    for part in (scene.encoder, scene.decoder, *decoders, human.backbone):
+        for module in part.modules():
+            if isinstance(module, nn.Linear):
+                module.to(dtype)
+    return model
+
+
+@functools.cache
+def _announce(message: str) -> None:
+    """Log a warning once in a process."""
+    logger.warning(message)

@@ -1,0 +1,153 @@
+"""Weights files: read without running anything, checked tensor by tensor, written whole or not at all."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from unish.errors import CheckpointError, InputError
+from unish.files import atomic_path
+from unish.models.config import RELEASE, UniSHConfig
+from unish.models.convert import from_camerahmr, from_official, from_pi3, to_official
+from unish.models.unish import UniSH
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
+
+
+def read_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """All tensors of a .safetensors file or of a torch checkpoint, floating ones as float32.
+
+    A torch checkpoint is read with `weights_only`, and may wrap its tensors as `state_dict` or `model`. Raises
+    `CheckpointError` when the file is truncated, of another kind or holds more than tensors.
+    """
+    if path.suffix in TORCH_SUFFIXES:
+        return _read_torch(path, device)
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            return {name: _as_float32(file.get_tensor(name)) for name in sorted(file.keys())}
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {_damage(path, error)}") from error
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _damage(path: Path, error: SafetensorError) -> str:
+    """What is wrong with a safetensors file: the first tensor whose bytes are not all there, if that is it."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        size = path.stat().st_size - 8 - length
+        try:
+            header = json.loads(file.read(length)) if size >= 0 else {}
+        except ValueError:
+            header = {}
+    ends = {name: entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"}
+    for name, end in sorted(ends.items(), key=lambda item: item[1]):
+        if end > size:
+            return f"it ends before the last byte of '{name}'. Download or copy it again."
+    return f"{error}. Download or copy it again."
+
+
+def _read_torch(path: Path, device: torch.device | str) -> dict[str, Tensor]:
+    try:
+        loaded: Any = torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors, or is damaged, and was not run; save its state dict as safetensors."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise CheckpointError(f"{path} is not a whole torch checkpoint: {reason}. Download it again.") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"{path} must hold a dictionary of tensors; received {type(loaded).__name__}.")
+    for name, value in loaded.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(f"'{name}' in {path} must be a tensor; received {type(value).__name__}.")
+    return {name: _as_float32(value) for name, value in loaded.items()}
+
+
+def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+    """Raise `CheckpointError` on the first tensor that is missing, unexpected, misshaped or not finite."""
+    for name, place in expected.items():
+        if name not in state:
+            raise CheckpointError(f"{source} lacks '{name}' {tuple(place.shape)}; check that it is the right file.")
+        if state[name].shape != place.shape:
+            raise CheckpointError(
+                f"'{name}' in {source} must have shape {tuple(place.shape)}; received {tuple(state[name].shape)}."
+            )
+    for name in state:
+        if name not in expected:
+            raise CheckpointError(f"{source} holds '{name}', which this network has no place for.")
+    for name in expected:
+        if not torch.isfinite(state[name]).all():
+            raise CheckpointError(f"'{name}' in {source} holds values that are not finite; take another copy.")
+
+
+def load_priors(model: UniSH, pi3: str | Path | None = None, camerahmr: str | Path | None = None) -> None:
+    """Copy π³'s weights into the scene branch and CameraHMR's into the human branch, in place, strictly.
+
+    Where training of the release starts; AlignNet keeps what it has. CameraHMR's weights want
+    `config.human.normalise_crops`. Raises `CheckpointError` on any tensor that does not fit.
+    """
+    for path, branch, convert in ((pi3, "scene_branch", from_pi3), (camerahmr, "human_branch", from_camerahmr)):
+        if path is None:
+            continue
+        module: nn.Module = model.get_submodule(branch)
+        state = {name.removeprefix(f"{branch}."): tensor for name, tensor in convert(read_tensors(Path(path))).items()}
+        check_state(state, module.state_dict(), str(path))
+        module.load_state_dict(state)
+
+
+def read_file(path: Path, device: torch.device | str = "cpu") -> UniSH:
+    """The network of one weights file: the released file by its own names, or ours with `config.json` beside it.
+
+    The tensors read become the network's own: there is never a second copy. Raises `CheckpointError` as
+    `check_state` and `read_tensors` do.
+    """
+    state = read_tensors(path, device)
+    ours = any(name.startswith(("scene_branch.", "human_branch.", "align_net.")) for name in state)
+    with torch.device("meta"):
+        model = UniSH(_config_beside(path) if ours else RELEASE)
+    expected = model.state_dict()
+    check_state(state, expected if ours else to_official(expected), str(path))
+    model.load_state_dict(state if ours else from_official(state), assign=True)
+    return model.eval()
+
+
+def _config_beside(path: Path) -> UniSHConfig:
+    beside = path.with_name(CONFIG_FILE)
+    if not beside.is_file():
+        raise CheckpointError(f"{path} needs the {CONFIG_FILE} that was saved with it; copy it to {beside}.")
+    return UniSHConfig.from_json(beside.read_text(encoding="utf-8"))
+
+
+def save(model: UniSH, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write `model.safetensors` and `config.json` into `folder`; parameters in `dtype`, constants as they are.
+
+    Each file appears whole or not at all. Raises `CheckpointError` when a parameter is not finite in `dtype`,
+    `InputError` when `dtype` is no floating type or the folder cannot be written to.
+    """
+    if not dtype.is_floating_point:
+        raise InputError(f"Weights are saved in a floating type such as torch.float16; received {dtype}.")
+    parameters = {name for name, _ in model.named_parameters()}
+    state = {
+        name: tensor.detach().to(device="cpu", dtype=dtype if name in parameters else torch.float32).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    check_state(state, state, f"the model to save as {dtype}")
+    with atomic_path(Path(folder) / CONFIG_FILE) as temporary:
+        temporary.write_text(model.config.to_json(), encoding="utf-8")
+    with atomic_path(Path(folder) / WEIGHTS_FILE) as temporary:
+        save_file(state, temporary, metadata={"format": "pt", "weights": model.weights_name})
