@@ -100,7 +100,8 @@ def report(
     """How good the body is, on phenotypes that took no part in the fit."""
     near = fit.reconstruct(unseen, template, directions)
     error = np.linalg.norm(near - unseen, axis=-1) * 1e3
-    print(f"10 directions hold {share:.2%}; unseen bodies {error.mean():.2f} mm mean, {np.percentile(error, 95):.2f} p95")
+    print(f"10 directions hold {share:.2%} of the variance")
+    print(f"unseen bodies through them: {error.mean():.2f} mm mean, {np.percentile(error, 95):.2f} p95")
     for name, bodies in (("unseen", unseen), ("unseen, through the directions", near)):
         miss = np.linalg.norm(np.einsum("jv,nvc->njc", regressor, bodies) - joints, axis=-1) * 1e3
         worst = int(miss.mean(axis=0).argmax())

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from anny.face_segmentation import get_face_segmentation_mask
 from anny.shape_distribution import SimpleShapeDistribution
-from open_body.skeleton import JOINT_BONES, joint_of_bone
 
+from open_body.skeleton import JOINT_BONES, joint_of_bone
 from unish.body.data import JOINT_NAMES
 
 SMPL_FROM_ANNY = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # z up, facing −y → y up, facing +z

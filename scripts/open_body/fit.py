@@ -1,10 +1,10 @@
 """Shape directions by principal components, and a regressor from vertices to joints."""
 
 import numpy as np
-from open_body.skeleton import MIRRORED_JOINTS
-from open_body.tpose import unit
 from scipy.optimize import nnls
 
+from open_body.skeleton import MIRRORED_JOINTS
+from open_body.tpose import unit
 from unish.body.data import JOINT_NAMES, NUM_BETAS, PARENTS
 
 

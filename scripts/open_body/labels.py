@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from open_body.mesh import Field, LightMesh
 
+from open_body.mesh import Field, LightMesh
 from unish.body.data import JOINT_NAMES
 
 SKIN, SHIRT, TROUSERS, SHOES, HAIR = range(5)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import fast_simplification
 import numpy as np
 import trimesh
-from open_body.skeleton import MIRROR, MIRRORED_JOINTS
 from scipy.spatial import cKDTree
+
+from open_body.skeleton import MIRROR, MIRRORED_JOINTS
 
 Field = Callable[[np.ndarray], np.ndarray]
 """Points (N,3) → (N,), zero on a clothing border, with slope about one."""

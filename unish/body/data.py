@@ -61,8 +61,7 @@ def check_arrays(
                 f"{source} has no array {key!r}; a SMPL body file holds v_template, shapedirs, J_regressor, "
                 "weights, kintree_table and f. Is it the right file?"
             )
-        value = arrays[key]
-        return np.asarray(value.toarray() if hasattr(value, "toarray") else value)
+        return np.asarray(arrays[key])
 
     def floats(key: str, *shape: int) -> np.ndarray:
         value = take(key)

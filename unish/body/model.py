@@ -54,8 +54,10 @@ class BodyModel(nn.Module):
         keep("parents", data.parents)
         keep("shape_directions", data.shape_directions)
         keep("pose_directions", data.pose_directions)
-        keep("joint_template", data.joint_regressor @ data.template)
-        keep("joint_directions", np.einsum("jv,vcs->jcs", data.joint_regressor, data.shape_directions))
+        regressor = data.joint_regressor.astype(np.float64)
+        keep("joint_template", (regressor @ data.template).astype(np.float32))
+        directions = np.einsum("jv,vcs->jcs", regressor, data.shape_directions)
+        keep("joint_directions", directions.astype(np.float32))
         keep("regions", data.regions)
         keep("uv", data.uv)
 

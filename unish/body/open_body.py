@@ -20,7 +20,9 @@ TEMPLATE_STEP_M = 1e-5
 def read_open_body(path: Path = OPEN_BODY_PATH) -> BodyData:
     """Read the bundled body. Raises MissingAssetError when the file is not there."""
     if not path.is_file():
-        raise MissingAssetError(f"The open body should be at {path}; reinstall unish or run scripts/build_open_body.py.")
+        raise MissingAssetError(
+            f"The open body should be at {path}; reinstall unish or run scripts/build_open_body.py."
+        )
     with np.load(path, allow_pickle=False) as stored:
         arrays = {key: stored[key] for key in stored.files}
     if arrays["v_template"].dtype.kind == "i":

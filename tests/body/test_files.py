@@ -1,0 +1,157 @@
+"""Reading body files: the official kinds are read without chumpy, and nothing in them is ever run."""
+
+import io
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.body.bodies import made_up_arrays, write_official_pickle
+from unish.body.data import BodyData
+from unish.body.files import BodyUnpickler, read_body_file
+from unish.errors import InputError, MissingAssetError
+
+
+def assert_made_up(data: BodyData) -> None:
+    arrays = made_up_arrays()
+    np.testing.assert_allclose(data.template, arrays["v_template"], atol=1e-6)
+    np.testing.assert_allclose(data.shape_directions, arrays["shapedirs"], atol=1e-6)
+    np.testing.assert_allclose(data.joint_regressor, arrays["J_regressor"], atol=1e-6)
+    np.testing.assert_allclose(data.pose_directions, arrays["posedirs"], atol=1e-6)
+    assert data.parents[0] == -1 and data.faces.dtype == np.int64
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_official_pickle_is_read_without_chumpy(tmp_path: Path, protocol: int) -> None:
+    path = tmp_path / "basicModel_neutral_lbs_10_207_0_v1.0.0.pkl"
+    write_official_pickle(path, made_up_arrays(), protocol)
+    with pytest.raises(ImportError):
+        __import__("chumpy")
+    assert_made_up(read_body_file(path))
+
+
+def test_npz_is_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "SMPL_NEUTRAL.npz", **made_up_arrays())
+    data = read_body_file(tmp_path / "SMPL_NEUTRAL.npz")
+    assert_made_up(data)
+    assert data.name == "smpl_neutral"
+
+
+def test_array_written_by_python_2_is_read() -> None:
+    values = np.array([1.5, -2.5])
+    stream = (
+        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02\x85"
+        b"cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x10"
+        + values.tobytes()
+        + b"tb."
+    )
+    np.testing.assert_array_equal(BodyUnpickler(io.BytesIO(stream), encoding="latin1").load(), values)
+
+
+class Command:
+    """A pickle of this runs a command when it is read carelessly."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickle_that_would_run_a_command_is_refused_by_name(tmp_path: Path, protocol: int) -> None:
+    marker, path = tmp_path / "it_ran", tmp_path / "smpl.pkl"
+    path.write_bytes(pickle.dumps({**made_up_arrays(), "v_template": Command(marker)}, protocol=protocol))
+    with pytest.raises(InputError, match=r"(posix|nt|os)\.system"):
+        read_body_file(path)
+    assert not marker.exists()
+    pickle.loads(path.read_bytes())
+    assert marker.exists(), "the pickle was harmless, so the test above said nothing"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        b"cbuiltins\neval\n(S'1'\ntR.",
+        b"c__builtin__\ngetattr\n(S'a'\nS'b'\ntR.",
+        b"cnumpy.core.multiarray\nfromfile\n(S'a'\ntR.",
+        b"cnumpy.testing._private.utils\nrunstring\n(S'a'\nS'b'\ntR.",
+        b"cnumpy\nload\n(S'a'\ntR.",
+        b"cchumpy.ch\nos.system\n(S'a'\ntR.",
+        b"\x80\x04\x8c\x05numpy\x8c\x0fndarray.tofile\x93.",
+        b"ccopy_reg\n_reconstructor\n(cnumpy\nndarray\nc__builtin__\nobject\nNtR.",
+        b"\x80\x02cchumpy.ch\nCh\n)\x81}U\x01xccopy_reg\n__newobj__\nsb.",
+        b"Pid\n.",
+    ],
+)
+def test_every_other_global_is_refused(tmp_path: Path, call: bytes) -> None:
+    path = tmp_path / "smpl.pkl"
+    path.write_bytes(b"(" + call if call.startswith(b"P") else call)
+    with pytest.raises(InputError):
+        read_body_file(path)
+
+
+def test_npz_with_pickled_objects_is_refused(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    np.savez(tmp_path / "smpl.npz", v_template=np.array([Command(marker)], object))
+    with pytest.raises(InputError, match="more than plain arrays"):
+        read_body_file(tmp_path / "smpl.npz")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("kind", ["npz", "pkl"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_truncated_file_is_one_clear_error(tmp_path: Path, kind: str, share: float) -> None:
+    path = tmp_path / f"smpl.{kind}"
+    if kind == "npz":
+        np.savez(path, **made_up_arrays())
+    else:
+        write_official_pickle(path, made_up_arrays())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError, match=r"smpl\."):
+        read_body_file(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, this is a letter", b"\x89PNG\r\n", b"()", b"\x80\x02]."])
+def test_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "smpl.pkl"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"smpl\.pkl"):
+        read_body_file(path)
+
+
+def test_missing_file_says_where_it_looked(tmp_path: Path) -> None:
+    with pytest.raises(MissingAssetError, match=r"nowhere\.pkl"):
+        read_body_file(tmp_path / "nowhere.pkl")
+
+
+def broken(**changes: Any) -> dict[str, Any]:
+    arrays = {**made_up_arrays(), **changes}
+    return {key: value for key, value in arrays.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "named"),
+    [
+        (broken(weights=None), "weights"),
+        (broken(v_template=np.full((40, 3), np.nan)), "v_template"),
+        (broken(v_template=np.zeros((40, 2))), "v_template"),
+        (broken(shapedirs=np.zeros((40, 3, 4))), "shapedirs"),
+        (broken(posedirs=np.zeros((40, 3, 459))), "posedirs"),
+        (broken(J_regressor=np.zeros((52, 40))), "J_regressor"),
+        (broken(weights=np.zeros((40, 24))), "weights"),
+        (broken(kintree_table=np.zeros((2, 24), int)), "kintree_table"),
+        (broken(kintree_table=np.zeros((2, 55), int)), "kintree_table"),
+        (broken(f=np.full((5, 3), 40)), "f points"),
+        (broken(f=np.zeros((5, 3))), "f should"),
+        (broken(v_template=np.array([["a", "b", "c"]] * 40)), "v_template"),
+    ],
+)
+def test_wrong_array_is_named(tmp_path: Path, arrays: dict[str, Any], named: str) -> None:
+    np.savez(tmp_path / "smpl.npz", **arrays)
+    with pytest.raises(InputError, match=named):
+        read_body_file(tmp_path / "smpl.npz")
