@@ -24,7 +24,8 @@ class BodyModel(nn.Module):
 
     Attributes: `name`; `faces` (F,3); `parents` (24,), -1 for the root; `num_vertices`; `weights` (V,24);
     `template` (V,3) metres, T-pose, y up, facing +z; `regions` (V,) or None: 0 skin, 1 shirt, 2 trousers,
-    3 shoes, 4 hair; `uv` (V,2) or None; `landmarks`: name → vertex; `soles`: vertices that touch the floor.
+    3 shoes, 4 hair (a face has the region of its first vertex, so that borders are clean); `uv` (V,2) or
+    None; `landmarks`: name → vertex; `soles`: vertices that touch the floor.
     """
 
     template: Tensor
