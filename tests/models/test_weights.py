@@ -132,7 +132,7 @@ def official_file(tiny, tmp_path, monkeypatch) -> Path:
 def test_the_release_is_read_by_its_own_name(tiny, official_file, monkeypatch):
     asked = []
 
-    def download(repository, file):
+    def download(repository, file, local_files_only=False):
         asked.append((repository, file))
         return str(official_file)
 
@@ -155,15 +155,16 @@ def test_the_release_is_strict_in_its_own_names(official_file):
 
 
 def test_a_hub_repository_of_ours(folder, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repository, file: str(folder / file))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repository, file, **_: str(folder / file))
     assert hub.load("someone/small-unish", device="cpu").weights_name == "someone/small-unish"
 
 
 def test_offline_without_the_file_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(MissingAssetError, match="--weights mini"):
-        hub.load("someone/nothing-here", device="cpu")
+    for name in ("release", "someone/nothing-here", "some--one/nothing"):
+        with pytest.raises(MissingAssetError, match="--weights mini"):
+            hub.load(name, device="cpu")
     with pytest.raises(MissingAssetError, match="Hub repository"):
         hub.load("./not/there", device="cpu")
     monkeypatch.setattr(hub, "MINI_FOLDER", tmp_path / "mini")
@@ -181,14 +182,14 @@ def test_auto_takes_the_mini_on_a_cpu_and_says_so_once(folder, monkeypatch, capl
     assert len(caplog.records) == 1 and "mini" in caplog.records[0].getMessage()
 
 
-def test_auto_takes_the_release_where_a_device_can_carry_it(official_file, monkeypatch):
+def test_auto_takes_the_release_where_a_device_can_carry_it(official_file, tmp_path, monkeypatch):
     gpu = torch.device("cuda")
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (20 << 30, 24 << 30))
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(official_file))
-    assert hub._release_obstacle(gpu) == ""
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     assert "neither cached nor reachable" in hub._release_obstacle(gpu)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(official_file))
+    assert hub._release_obstacle(gpu) == ""
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (4 << 30, 6 << 30))
     assert "6" in hub._release_obstacle(gpu)
 

@@ -3,6 +3,9 @@
 import functools
 import logging
 import re
+import socket
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import torch
@@ -94,53 +97,52 @@ def _file_in(folder: Path, next_step: str) -> Path:
 
 def _download(repository: str, file: str) -> Path:
     """The file from the local cache, else from the Hub (never when HF_HUB_OFFLINE is set)."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
+        return Path(hf_hub_download(repository, file, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        if constants.HF_HUB_OFFLINE or not _has_address(constants.ENDPOINT):
+            raise _not_had(repository, file, "it is not in the local cache, and the Hub is out of reach") from error
+    except HFValidationError as error:
+        raise _not_had(repository, file, str(error)) from error
+    try:
         return Path(hf_hub_download(repository, file))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise MissingAssetError(
-            f"Could not get {file} of {repository} from the Hugging Face Hub ({reason}); check the connection and the "
-            "name, or use the bundled weights with --weights mini."
-        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise _not_had(repository, file, str(error) or type(error).__name__) from error
+
+
+def _not_had(repository: str, file: str, reason: str) -> MissingAssetError:
+    return MissingAssetError(
+        f"Could not get {file} of {repository} from the Hugging Face Hub: {reason.strip().splitlines()[0]}. "
+        "Check the name and the connection, or use the bundled weights with --weights mini."
+    )
+
+
+def _has_address(endpoint: str) -> bool:
+    """Whether the Hub's name resolves: offline, this says so at once where its client would retry for long."""
+    if "https" in urllib.request.getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urllib.parse.urlsplit(endpoint).hostname, None)
+    except OSError:
+        return False
+    return True
 
 
 def _release_obstacle(device: torch.device) -> str:
-    """Why the release cannot be used here, or nothing."""
+    """Why the release cannot be used here, or nothing once its file is in the cache."""
     if device.type != "cuda":
         return "it needs a CUDA device"
     _, total = torch.cuda.mem_get_info(device)
     if total < RELEASE_MEMORY_BYTES:
         return f"it needs {RELEASE_MEMORY_BYTES >> 30} GiB of GPU memory, {device} has {total >> 30}"
-    return "" if _release_is_at_hand() else "its file is neither cached nor reachable on the Hugging Face Hub"
-
-
-def _release_is_at_hand() -> bool:
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if isinstance(try_to_load_from_cache(RELEASE_REPO, RELEASE_FILE), str):
-        return True
-    if constants.HF_HUB_OFFLINE:
-        return False
     try:
-        get_hf_file_metadata(hf_hub_url(RELEASE_REPO, RELEASE_FILE), timeout=10)
-    except (HfHubHTTPError, OSError, *_connection_errors()):
-        return False
-    return True
-
-
-def _connection_errors() -> tuple[type[Exception], ...]:
-    """What the Hub client's HTTP library raises without a connection: httpx from version 1 on, requests before."""
-    import huggingface_hub
-
-    if int(huggingface_hub.__version__.split(".")[0]) >= 1:
-        import httpx
-
-        return (httpx.HTTPError,)
-    return ()  # requests' errors are OSErrors
+        _download(RELEASE_REPO, RELEASE_FILE)
+    except MissingAssetError:
+        return "its file is neither cached nor reachable on the Hugging Face Hub"
+    return ""
 
 
 def _with_trunk_in(model: UniSH, dtype: torch.dtype) -> UniSH:
