@@ -87,6 +87,28 @@ def take_frames(sample: ClipSample, frames: np.ndarray, fps: float | None = None
     return dataclasses.replace(sample, **changes, fps=sample.fps if fps is None else fps)
 
 
+def shrink(sample: ClipSample, long_side_px: int) -> ClipSample:
+    """The clip with its longer side reduced to `long_side_px`, unless it is that small already."""
+    height, width = sample.images.shape[1:3]
+    ratio = long_side_px / max(height, width)
+    if ratio >= 1:
+        return sample
+    size = (round(width * ratio), round(height * ratio))
+    factor = np.array([size[0] / width, size[1] / height], np.float32)
+
+    def nearest(maps: np.ndarray) -> np.ndarray:
+        return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_NEAREST_EXACT) for frame in maps])
+
+    return dataclasses.replace(
+        sample,
+        images=np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in sample.images]),
+        depth_m=nearest(sample.depth_m),
+        person_mask=nearest(sample.person_mask),
+        intrinsics=sample.intrinsics * np.array([[factor[0]], [factor[1]], [1]], np.float32),
+        boxes_px=sample.boxes_px * np.tile(factor, 2),
+    )
+
+
 def fit_inside(sample: ClipSample, width: int, height: int, margin: float = 1.0) -> float:
     """The smallest focal length (pixels of a width × height picture) that sees nothing outside of the clip's frames."""
     source_height, source_width = sample.images.shape[1:3]

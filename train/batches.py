@@ -37,7 +37,7 @@ class ViewSettings:
 
     sizes: tuple[tuple[int, int], ...] = ((168, 126), (168, 126), (168, 98), (140, 140), (126, 168), (98, 168))
     """(width, height) of a batch, multiples of the patch size; picked at random."""
-    frames: tuple[int, ...] = (2, 4, 4, 8)
+    frames: tuple[int, ...] = (2, 4, 4, 8, 16)
     """Frames of a clip; picked at random for each batch."""
     images_per_batch: int = 16
     """Clips of a batch = this over its frames."""
@@ -71,9 +71,10 @@ def scene_batch(clips: Clips, settings: ViewSettings, rng: np.random.Generator) 
     """Frames of random clips as the scene branch sees them, with metric points, weights and cameras."""
     width, height = settings.sizes[rng.integers(len(settings.sizes))]
     frames = settings.frames[rng.integers(len(settings.frames))]
+    frames = min(frames, max(len(clip.images) for clip in clips))
     views = []
     for _ in range(max(1, settings.images_per_batch // frames)):
-        clip = clips[rng.integers(len(clips))]
+        clip = _clip_of(clips, frames, rng)
         order = rng.permutation(_window(len(clip.images), frames, rng)[0])
         view = random_look(take_frames(clip, order), width, height, rng)
         views.append(mirror_view(view) if rng.random() < 0.5 else view)
@@ -96,6 +97,16 @@ def view_tensors(views: Sequence[View], settings: ViewSettings, rng: np.random.G
         "weight": valid * torch.where(mask, settings.person_weight, 1.0),
         "world_from_camera": torch.from_numpy(np.stack([view.world_from_camera for view in views])).float(),
     }
+
+
+def _clip_of(clips: Clips, frames: int, rng: np.random.Generator) -> ClipSample:
+    """A random clip of at least so many frames, or any where those are rare."""
+    clip = clips[rng.integers(len(clips))]
+    for _ in range(500):
+        if len(clip.images) >= frames:
+            break
+        clip = clips[rng.integers(len(clips))]
+    return clip
 
 
 def _window(length: int, frames: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
@@ -227,16 +238,15 @@ def align_window(
     Returns the view, crops (frames,3,256,256), boxes (frames,4) in the view's pixels, SMPL translations (frames,3) in
     metres, visibility (frames,) and frames a second. Frames keep their order; half of the windows are mirrored.
     """
-    people = 0
-    while people == 0:
-        clip = clips[rng.integers(len(clips))]
-        people = len(clip.betas)
+    clip = _clip_of(clips, stride * (frames - 1) + 1, rng)
+    while len(clip.betas) == 0:
+        clip = _clip_of(clips, stride * (frames - 1) + 1, rng)
     start = int(rng.integers(0, max(1, len(clip.images) - stride * (frames - 1))))
     order = np.minimum(start + stride * np.arange(frames), len(clip.images) - 1)
     window = take_frames(clip, order, fps=clip.fps / stride)
     if rng.random() < 0.5:
         window = mirror(window, body.pelvis_offset(torch.from_numpy(window.betas)).numpy())
-    person = int(rng.integers(people))
+    person = int(rng.integers(len(clip.betas)))
     view = centred_look(window, *size)
     ratio = view.focal_px / float(window.intrinsics[0, 0, 0])
     source_height, source_width = window.images.shape[1:3]

@@ -56,7 +56,7 @@ class SceneWeights:
     points: float = 1.0
     normals: float = 0.1
     rotation: float = 2.0
-    translation: float = 0.2
+    translation: float = 2.0
     confidence: float = 0.05
     trusted_error: float = 0.15
     """Confidence learns where the relative error stays below this."""
@@ -83,8 +83,8 @@ class AlignSettings:
     windows: int = 1200
     """Different windows; their features are computed once and kept (about 0.3 MB each)."""
     windows_per_batch: int = 12
-    frames: tuple[int, ...] = (3, 5, 8, 8, 10)
-    strides: tuple[int, ...] = (1, 1, 2)
+    spans: tuple[tuple[int, int], ...] = ((8, 1), (8, 1), (6, 1), (4, 2), (3, 2), (2, 3), (16, 1), (24, 1))
+    """(frames, stride): a stride of 2 is half the frame rate, so that AlignNet learns to read its clock."""
     sizes: tuple[tuple[int, int], ...] = ((168, 126), (168, 126), (168, 98), (126, 168), (98, 168), (140, 140))
 
 
@@ -166,7 +166,7 @@ class AlignPart(nn.Module):
         return self.align_net
 
     def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
-        kind = int(rng.integers(self._frozen.kinds))
+        kind = int(rng.choice(self._frozen.kinds(clips)))
         chosen = rng.integers(self._frozen.windows_per_kind, size=self.settings.windows_per_batch)
         examples = [self._frozen.window(clips, kind, int(index)) for index in chosen]
         return {name: torch.stack([example[name] for example in examples]).float() for name in examples[0]}
@@ -189,7 +189,7 @@ class _FeatureCache:
     """What the frozen branches say of each window, computed when it is first asked for and kept in float16.
 
     Windows come in kinds that share frames, stride and size, so that they stack into batches. A window's content
-    depends on the seed, its kind and its index alone.
+    depends on the seed, its kind and its index alone. Spans that no clip is long enough for are left out.
     """
 
     model: UniSH
@@ -199,13 +199,15 @@ class _FeatureCache:
     seed: int
     _kept: dict[tuple[int, int], Batch] = field(default_factory=dict)
 
-    @property
-    def kinds(self) -> int:
-        return len(self.settings.frames) * len(self.settings.strides)
+    def kinds(self, clips: Clips) -> list[int]:
+        """Numbers of the kinds that some clip is long enough for."""
+        longest, sizes = max(len(clip.images) for clip in clips), len(self.settings.sizes)
+        fitting = [k for k, (n, stride) in enumerate(self.settings.spans) if stride * (n - 1) < longest]
+        return [k * sizes + size for k in fitting for size in range(sizes)]
 
     @property
     def windows_per_kind(self) -> int:
-        return max(1, self.settings.windows // self.kinds)
+        return max(1, self.settings.windows // (len(self.settings.spans) * len(self.settings.sizes)))
 
     def window(self, clips: Clips, kind: int, index: int) -> Batch:
         if (kind, index) not in self._kept:
@@ -215,8 +217,7 @@ class _FeatureCache:
     @torch.no_grad()
     def _compute(self, clips: Clips, kind: int, index: int) -> Batch:
         rng = np.random.default_rng((self.seed, kind, index))
-        frames = self.settings.frames[kind % len(self.settings.frames)]
-        stride = self.settings.strides[kind // len(self.settings.frames)]
+        frames, stride = self.settings.spans[kind // len(self.settings.sizes)]
         size = self.settings.sizes[kind % len(self.settings.sizes)]
         view, crops, boxes, translation, visibility, fps = align_window(clips, frames, stride, size, self.body, rng)
         true = view_tensors([view], self.views)

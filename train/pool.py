@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from train.augment import shrink
 from train.data import ClipSample, decode_sample, load_clips
 from unish.errors import InputError
 
@@ -16,12 +17,20 @@ class ClipPool(Sequence[ClipSample]):
     """The clips of one split of a folder of shards (or a Hub repository), as many as fit in `max_gib`.
 
     `refresh` reads on, in shards that were there before and in new ones, so training can start while clips are still
-    being made. Depth is kept in half precision, and not at all without `keep_depth`.
+    being made. Pictures are shrunk to `long_side_px`; depth is kept in half precision, and neither it nor the masks
+    without `keep_depth`.
     """
 
-    def __init__(self, source: str | Path, split: str = "train", max_gib: float = 4.0, keep_depth: bool = True) -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        split: str = "train",
+        max_gib: float = 4.0,
+        keep_depth: bool = True,
+        long_side_px: int = 1024,
+    ) -> None:
         self._folder = Path(source) / split
-        self._keep_depth, self._room = keep_depth, max_gib * 2**30
+        self._keep_depth, self._long_side_px, self._room = keep_depth, long_side_px, max_gib * 2**30
         self._clips: list[ClipSample] = []
         self._known: set[Path] = set()
         hub = str(source).count("/") == 1 and not Path(source).exists() and not str(source).startswith((".", "~"))
@@ -60,13 +69,14 @@ class ClipPool(Sequence[ClipSample]):
         return bool(new)
 
     def _keep(self, clip: ClipSample) -> None:
-        depth = clip.depth_m if self._keep_depth else np.broadcast_to(np.float32(0), clip.depth_m.shape)
-        kept = dataclasses.replace(
-            clip,
-            images=np.ascontiguousarray(clip.images),
-            depth_m=depth.astype(np.float16) if self._keep_depth else depth,
-        )
-        self._room -= kept.images.nbytes + kept.person_mask.nbytes + (kept.depth_m.nbytes if self._keep_depth else 0)
+        clip = shrink(clip, self._long_side_px)
+        if self._keep_depth:
+            depth, mask = clip.depth_m.astype(np.float16), clip.person_mask
+        else:
+            depth = np.broadcast_to(np.float16(0), clip.depth_m.shape)
+            mask = np.broadcast_to(np.uint8(0), clip.person_mask.shape)
+        kept = dataclasses.replace(clip, images=np.ascontiguousarray(clip.images), depth_m=depth, person_mask=mask)
+        self._room -= kept.images.nbytes + (depth.nbytes + mask.nbytes if self._keep_depth else 0)
         self._clips.append(kept)
 
 

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from train.augment import SMPL_MIRROR, centred_look, fit_inside, look, mirror, mirror_view, random_look, take_frames
+from train.augment import (
+    SMPL_MIRROR,
+    centred_look,
+    fit_inside,
+    look,
+    mirror,
+    mirror_view,
+    random_look,
+    shrink,
+    take_frames,
+)
 from train.batches import CropSettings, ViewSettings, box_info, human_batch, scene_batch, square_crop, view_tensors
 from unish.body import open_body
 from unish.geometry.camera import project
@@ -88,6 +98,16 @@ def test_views_keep_sizes_and_never_leave_the_picture(clips):
     assert batch["points_camera"][..., 0].mean().item() == pytest.approx(
         -view_tensors([centred_look(clips[0], 98, 56)], ViewSettings())["points_camera"][..., 0].mean().item(), abs=1e-3
     )
+
+
+def test_a_shrunk_clip_sees_the_same_world(clips):
+    small = shrink(clips[0], 56)
+    assert small.images.shape == (6, 42, 56, 3) and shrink(clips[0], 112) is clips[0]
+    point = np.array([0.3, -0.2, 4.0])
+    large_pixel, small_pixel = (pixel_of_a_world_point(clip, 1, point) for clip in (clips[0], small))
+    np.testing.assert_allclose(small_pixel, large_pixel / 2, rtol=1e-5)
+    np.testing.assert_allclose(small.boxes_px, clips[0].boxes_px / 2)
+    assert small.depth_m[0, 40, 20] == pytest.approx(clips[0].depth_m[0, 80:82, 40:42].mean(), rel=0.02)
 
 
 def test_crops_are_those_of_the_pipeline(clips):

@@ -20,13 +20,14 @@ from unish.models.unish import UniSH
 
 VIEWS = ViewSettings(sizes=((56, 42), (42, 56)), frames=(2, 3), images_per_batch=6)
 CROPS = CropSettings(crops_per_batch=4)
-ALIGN = AlignSettings(windows=4, windows_per_batch=2, frames=(2,), strides=(1, 2), sizes=((56, 42),))
+ALIGN = AlignSettings(windows=4, windows_per_batch=2, spans=((2, 1), (2, 2), (9, 1)), sizes=((56, 42),))
 LOOP = LoopConfig(steps=3, warmup_steps=2, log_every=1, validation_batches=1)
 
 
 def part_of(name: str, model: UniSH):
     return make_part(
-        name, model, open_body(), scene=SceneWeights(), views=VIEWS, human=HumanWeights(), crops=CROPS, align=ALIGN, seed=0
+        name, model, open_body(), scene=SceneWeights(), views=VIEWS, human=HumanWeights(), crops=CROPS, align=ALIGN,
+        seed=0,
     )  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def test_the_pool_takes_up_new_shards(clips, tmp_path):
     write_shards(clips[1:], tmp_path / "train", first=1)
     assert pool.refresh() == 3
     assert pool[2].clip_id == clips[2].clip_id and not pool[2].depth_m.any()
-    with pytest.raises(InputError, match="train.synthetic"):
+    with pytest.raises(InputError, match="shards of clips"):
         ClipPool(tmp_path / "nowhere").refresh()
 
 
