@@ -59,7 +59,8 @@ def renderer(mesh) -> Renderer:
     light = Light(down, gray, down, gray * 0, gray, np.zeros(4), np.tile(gray, (3, 1)))
     materials = np.full((1, MATERIAL_COLUMNS), 0.5)
     materials[0, 0] = 0
-    return Renderer(mesh, materials, np.zeros((0, OUTFIT_COLUMNS)), light, Tone(), np.zeros(3), np.random.default_rng(0))
+    outfits, rng = np.zeros((0, OUTFIT_COLUMNS)), np.random.default_rng(0)
+    return Renderer(mesh, materials, outfits, light, Tone(), np.zeros(3), rng)
 
 
 def test_depth_of_a_floor_and_a_box_is_exact():

@@ -9,6 +9,8 @@ import numpy as np
 ASPECTS = {"4:3": 4 / 3, "3:4": 3 / 4, "16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1.0}
 ASPECT_CHANCES = (0.3, 0.14, 0.28, 0.16, 0.12)
 STEP_PX = 14
+KINDS = {"orbit": 0.38, "dolly": 0.12, "truck": 0.15, "follow": 0.13, "static": 0.07, "walk": 0.15}
+"""What a camera does, with its share of the clips."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,14 @@ class Lens:
 
 
 def random_lens(rng: np.random.Generator, long_side_px: int, aspect: str | None) -> Lens:
-    """A lens of 35 to 75 degrees along the longer side; both sides are multiples of 14 pixels."""
+    """A lens of 35 to 75 degrees along the longer side.
+
+    Both sides are multiples of 14 pixels if the longer one is, else even.
+    """
     name = aspect or str(rng.choice(list(ASPECTS), p=ASPECT_CHANCES))
     ratio = ASPECTS[name]
-    short = max(1, round(long_side_px * min(ratio, 1 / ratio) / STEP_PX)) * STEP_PX
+    step = STEP_PX if long_side_px % STEP_PX == 0 else 2
+    short = max(1, round(long_side_px * min(ratio, 1 / ratio) / step)) * step
     width, height = (long_side_px, short) if ratio >= 1 else (short, long_side_px)
     field = np.radians(rng.uniform(35.0, 75.0))
     return make_lens(width, height, 0.5 * long_side_px / np.tan(field / 2))
@@ -60,11 +66,17 @@ def shake(rng: np.random.Generator, times_s: np.ndarray, amount: float, channels
 
 
 def random_path(
-    rng: np.random.Generator, times_s: np.ndarray, lens: Lens, people: np.ndarray, tall_m: float, indoor: bool
+    rng: np.random.Generator,
+    times_s: np.ndarray,
+    lens: Lens,
+    people: np.ndarray,
+    tall_m: float,
+    indoor: bool,
+    kind: str | None = None,
 ) -> np.ndarray:
     """world_from_camera (T,4,4) of a camera that films the people.
 
-    `people` (P,T,2) are their places on the floor. The camera orbits, dollies, trucks, follows or stands; its
+    `people` (P,T,2) are their places on the floor. The camera does one of KINDS (drawn, or `kind`); its
     distance is drawn so that a person of `tall_m` fills 25 to 90 % of the frame's height (more when cut off).
     """
     count = len(times_s)
@@ -73,7 +85,8 @@ def random_path(
     center = people.mean((0, 1)) if rng.random() < 0.6 else people[0].mean(0)
     share = rng.uniform(0.33, 0.95) if rng.random() < 0.85 else rng.uniform(0.95, 1.5)
     distance = np.clip(focal * tall_m / (share * height_px), 1.3, 8.0 if indoor else 14.0)
-    kind = rng.choice(("orbit", "dolly", "truck", "follow", "static", "walk"), p=(0.38, 0.12, 0.15, 0.13, 0.07, 0.15))
+    drawn = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    kind = kind or drawn
     eye_height = rng.uniform(0.8, 2.2)
     bearing = rng.uniform(0, 2 * np.pi)
     ease = times_s / duration if rng.random() < 0.5 else 0.5 - 0.5 * np.cos(np.pi * times_s / duration)

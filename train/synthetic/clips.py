@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import torch
 
 from train.data import ClipSample
 from train.synthetic import cameras, people, scenes
@@ -28,13 +29,16 @@ def generate_clip(
     people_count: int | None = None,
     domain: str | None = None,
     script: tuple[str, ...] = (),
+    camera: str | None = None,
+    clear_view: bool = False,
     body: BodyModel | None = None,
 ) -> ClipSample:
     """Renders the clip of a seed. The same arguments give the same numbers.
 
     The world of the sample has z up and the floor at z = 0. Depth beyond 30 m and the sky are 0. `aspect` is one
-    of cameras.ASPECTS, `domain` "indoor" or "outdoor", `script` the first person's actions in turn (see
-    actions.ACTIONS); None draws them. `body` replaces the open body.
+    of cameras.ASPECTS, `domain` "indoor" or "outdoor", `camera` one of cameras.KINDS, `script` the first person's
+    actions in turn (see actions.ACTIONS); what is not given is drawn. With `clear_view` nothing stands
+    between camera and people. `body` replaces the open body.
     """
     rng = np.random.default_rng(seed)
     wardrobe = _default_wardrobe() if body is None else people.Wardrobe.of(body)
@@ -46,8 +50,11 @@ def generate_clip(
     cast = people.place(rng, cast)
     tracks = np.stack([person.vertices[..., :2].mean(1) for person in cast])
     tall = float(np.ptp(cast[0].vertices[..., 2], axis=1).mean())
-    path = cameras.random_path(rng, times, lens, tracks, tall, domain == "indoor")
+    path = cameras.random_path(rng, times, lens, tracks, tall, domain == "indoor", camera)
     floor = np.concatenate([*(person.track[::6] for person in cast), path[:, :2, 3]])
+    if clear_view:
+        sight = np.linspace(0, 1, 12)[:, None, None] * (tracks[0] - path[:, :2, 3]) + path[:, :2, 3]
+        floor = np.concatenate([floor, sight[:, ::3].reshape(-1, 2)])
     bounds = (*(floor.min(0) - 0.3), *(floor.max(0) + 0.3), float(path[:, 2, 3].max()))
     seats = [(*p.track[0], p.seat - 0.004, p.heading) for p in cast if p.seat is not None]
     scene = scenes.build_scene(rng, domain, bounds, floor, seats)
@@ -77,8 +84,6 @@ def generate_clip(
 
 def _labels(person: people.Performer, wardrobe: people.Wardrobe, path, lens: cameras.Lens, seen) -> dict:
     """A person's SMPL-format parameters in each camera, its boxes, and how much of it is seen."""
-    import torch
-
     frames = len(path)
     turn, shift = path[:, :3, :3].transpose(0, 2, 1), path[:, :3, 3]
     pelvis = wardrobe.body.pelvis_offset(torch.from_numpy(person.betas).float()).numpy().astype(np.float64)

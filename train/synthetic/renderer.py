@@ -2,8 +2,8 @@
 
 Everything is a triangle mesh. A frame is rasterised twice at the output size, once with the samples at the pixel
 centres and once at the pixel corners; depth and masks come from the centres alone, so they are exact at (j+1/2,
-i+1/2), and colour is the quincunx mean of both (half the centre, an eighth of each corner), which takes the edge
-off aliasing at twice, not four times, the work.
+i+1/2), and colour is the quincunx mean of both (half the centre, an eighth of each corner), which smooths edges.
+Corners inside a surface take the mean of their pixels instead of being shaded.
 
 World: z up, metres. Camera: OpenCV (x right, y down, z forward). Colours are linear until the tone curve.
 """
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from train.synthetic.raster import FAR, NEAR_M, rasterise, rasterise_shadow, to_camera
-from train.synthetic.shading import OUTFIT_COLUMNS, develop, noise_pyramid, shade
+from train.synthetic.shading import OUTFIT_COLUMNS, develop, fill_smooth_corners, noise_pyramid, shade
 
 SHADOW_TEXELS = 1024
 SHADOW_SPAN_M = 16.0
@@ -134,11 +134,14 @@ class Renderer:
             ids = np.full(depth.shape, -1, np.int32)
             rasterise(points, mesh.faces, fx, fy, cx - shift, cy - shift, 0, depth, ids)
             colors = np.empty((*depth.shape, 3), np.float32)
+            skip = np.zeros(depth.shape, bool)
+            if grids:
+                skip = fill_smooth_corners(*grids[0], depth, ids, mesh.faces, mesh.normals, mesh.materials, colors)
             shade(
                 depth, ids, points, mesh.normals, mesh.texture, parts, mesh.faces, mesh.materials, self.materials,
                 self.outfits, self.pyramid, self.starts, rotation, eye, fx, fy, cx - shift, cy - shift,
                 light.direction, light.color, light.fill_direction, light.fill_color, light.ambient, light.lamp,
-                light.sky, shadow, self.axes, self.focus, self.shadow_scale, colors,
+                light.sky, shadow, self.axes, self.focus, self.shadow_scale, skip, colors,
             )  # fmt: skip
             grids.append((depth, ids, colors))
         (depth, ids, colors), (_, _, corners) = grids

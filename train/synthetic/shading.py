@@ -115,14 +115,16 @@ def _outfit_color(outfit, part, x, y, z, footprint, color):
 def shade(
     depth, ids, points, normals, texture, parts, faces, face_material, materials, outfits, pyramid, starts,
     rotation, eye, fx, fy, cx, cy, sun, sun_color, fill, fill_color, ambient, lamp, sky,
-    shadow, axes, center, shadow_scale, out,
+    shadow, axes, center, shadow_scale, skip, out,
 ):  # fmt: skip
-    """Linear colour of every sample of a rasterised grid."""
+    """Linear colour of every sample of a rasterised grid, but where `skip` says that `out` holds it already."""
     height, width = depth.shape
     size = shadow.shape[0]
     color = np.empty(3)
     for i in range(height):
         for j in range(width):
+            if skip[i, j]:
+                continue
             dx, dy = (j - cx) / fx, (i - cy) / fy
             f = ids[i, j]
             wx = rotation[0, 0] * dx + rotation[1, 0] * dy + rotation[2, 0]
@@ -210,6 +212,40 @@ def shade(
             for k in range(3):
                 light = ambient[k] * dome + sun_color[k] * lit + fill_color[k] * second
                 out[i, j, k] = color[k] * (light * (1.0 - glow) + glow)
+
+
+@nb.njit(cache=True, fastmath=True)
+def fill_smooth_corners(depth, ids, colors, corner_depth, corner_ids, faces, normals, face_material, out):
+    """Colours of the pixel corners whose four pixels lie on the same smooth surface: their mean. Returns which."""
+    height, width = depth.shape
+    done = np.zeros(corner_ids.shape, np.bool_)
+    for i in range(1, height):
+        for j in range(1, width):
+            f = corner_ids[i, j]
+            same = True
+            for k in range(4):
+                g = ids[i - 1 + (k >> 1), j - 1 + (k & 1)]
+                if g == f:
+                    continue
+                if g < 0 or f < 0 or face_material[g] != face_material[f]:
+                    same = False
+                    break
+                a, b = faces[f, 0], faces[g, 0]
+                facing = normals[a, 0] * normals[b, 0] + normals[a, 1] * normals[b, 1] + normals[a, 2] * normals[b, 2]
+                if facing < 0.8:
+                    same = False
+                    break
+            if not same:
+                continue
+            z0, z1, z2, z3 = depth[i - 1, j - 1], depth[i - 1, j], depth[i, j - 1], depth[i, j]
+            if f >= 0 and abs(0.25 * (z0 + z1 + z2 + z3) - corner_depth[i, j]) > 0.02 * corner_depth[i, j]:
+                continue
+            for c in range(3):
+                out[i, j, c] = 0.25 * (
+                    colors[i - 1, j - 1, c] + colors[i - 1, j, c] + colors[i, j - 1, c] + colors[i, j, c]
+                )
+            done[i, j] = True
+    return done
 
 
 @nb.njit(cache=True, fastmath=True)

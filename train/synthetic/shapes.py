@@ -13,14 +13,19 @@ def yaw_matrix(yaw: float) -> np.ndarray:
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """np.cross for two single vectors, fifteen times as fast: scenes make thousands."""
+    return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+
+
 def quad(corners, material: int, casts_shadow: bool = True, offset=(0.0, 0.0)) -> Mesh:
     """A flat patch through four corners in turn; u runs along the first edge, v along the last."""
     corners = np.asarray(corners, np.float64)
     along, up = corners[1] - corners[0], corners[3] - corners[0]
-    normal = np.cross(along, up)
-    normal /= np.linalg.norm(normal)
-    along /= np.linalg.norm(along)
-    across = np.cross(normal, along)
+    normal = _cross(along, up)
+    normal /= np.sqrt(normal @ normal)
+    along = along / np.sqrt(along @ along)
+    across = _cross(normal, along)
     relative = corners - corners[0]
     uv = np.stack([relative @ along + offset[0], relative @ across + offset[1], np.zeros(4)], 1)
     return _mesh(corners, np.tile(normal, (4, 1)), uv, [[0, 1, 2], [0, 2, 3]], material, casts_shadow)
@@ -35,7 +40,7 @@ def box(center, size, yaw: float, material: int, casts_shadow: bool = True, offs
     for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1), (2, 1), (2, -1)):
         normal = np.eye(3)[axis] * sign
         up = np.array([0.0, 0.0, 1.0]) if axis < 2 else np.array([0.0, 1.0, 0.0])
-        along = np.cross(up, normal)
+        along = _cross(up, normal)
         half = np.array([sx, sy, sz])
         a, b, n = along * half, up * half, normal * half
         corners = np.stack([n - a - b, n + a - b, n + a + b, n - a + b])
