@@ -5,9 +5,12 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from unish.errors import InputError, UniSHError
+
+if TYPE_CHECKING:
+    from unish.structures import Reconstruction
 
 RESULT_PAGE = "viewer.html"
 
@@ -92,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
             start_s=options.start,
             end_s=options.end,
             weights=options.weights,
-            boxes=[_parse_box(text) for text in options.box],
+            boxes=[parse_box(text) for text in options.box],
             masks=str(options.masks) if options.masks else None,
             body=options.body,
             device=options.device,
@@ -103,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
             scene.save_into(folder)
             write_html(scene, folder / RESULT_PAGE, title=options.clip.name)
         bar.set_description_str("Done")
-    _summarise(scene, options.out)
+    _print_summary(scene, options.out)
     return 0
 
 
@@ -125,32 +128,38 @@ def _show(bar) -> Callable[[float, str], None]:
     return report
 
 
-def _parse_box(text: str):
+def parse_box(text: str):
+    """A `Box` from "x0,y0,x1,y1" in pixels of the first frame, with "@seconds" for a later one.
+
+    Raises `InputError` for anything else.
+    """
     from unish.video.people import Box
 
     corners, _, moment = text.partition("@")
     try:
         x0, y0, x1, y1 = (float(part) for part in corners.split(","))
-        time_s = float(moment.removesuffix("s")) if moment else None
+        time_s = float(moment.strip().removesuffix("s")) if moment else None
     except ValueError as error:
         raise InputError(
-            f"--box expects x0,y0,x1,y1 in pixels, with @seconds for a later frame; got {text!r}. "
-            "Example: --box 120,40,260,400@1.5"
+            f"A box is x0,y0,x1,y1 in pixels, with @seconds for a later frame; got {text!r}. "
+            "Example: 120,40,260,400@1.5"
         ) from error
     return Box(x0, y0, x1, y1, time_s=time_s)
 
 
-def _summarise(scene, out: Path) -> None:
-    import numpy as np
+def _print_summary(scene: "Reconstruction", out: Path) -> None:
+    from unish.summary import summarise
 
-    made = scene.provenance
-    path = np.linalg.norm(np.diff(scene.cameras.centers_world, axis=0), axis=1).sum()
-    seconds = scene.times_s[-1] - scene.times_s[0]
-    print(f"{len(scene)} frames over {seconds:.1f} s, camera path {path:.2f} m, weights {made.weights} on {made.device}")
-    for person in scene.people:
-        stature = np.ptp(person.vertices_world[0] @ scene.world_up)
-        walked = np.linalg.norm(np.diff(person.joints_world[:, 0], axis=0), axis=1).sum()
-        print(f"{person.name}: seen in {person.present.sum()} frames, {stature:.2f} m tall as posed, moved {walked:.2f} m")
+    summary = summarise(scene)
+    print(
+        f"{summary.frames} frames over {summary.seconds:.1f} s, camera path {summary.camera_path_m:.2f} m, "
+        f"weights {summary.weights} on {summary.device}"
+    )
+    for person in summary.people:
+        print(
+            f"{person.name}: seen in {person.frames_seen} frames, {person.height_m:.2f} m tall as posed, "
+            f"moved {person.moved_m:.2f} m"
+        )
     print(f"Result: {out}\nView:   {out / RESULT_PAGE}")
 
 
