@@ -270,8 +270,8 @@ def _provenance(
     doubts = list(clip.warnings)
     if model.weights_name == "mini":
         doubts.append(
-            "Made with the mini weights, which were trained on synthetic scenes only: expect a rough result on real "
-            "footage. The release weights give the published quality (--weights release)."
+            "Made with the mini weights, which have seen synthetic scenes only: expect a rough result on real footage. "
+            f"{model.weights_note or 'The release weights are the better ones.'}"
         )
     if body.name == "open":
         doubts.append("Bodies are the open body, which is close to SMPL but not SMPL.")

@@ -6,6 +6,7 @@ import re
 import socket
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from unish.errors import InputError, MissingAssetError
 from unish.models.unish import UniSH
 from unish.models.weights import CONFIG_FILE, TORCH_SUFFIXES, WEIGHTS_FILE, load_priors, read_file, save
 
-__all__ = ["MINI_FOLDER", "RELEASE_FILE", "RELEASE_REPO", "load", "load_priors", "save"]
+__all__ = ["MINI_FOLDER", "RELEASE_FILE", "RELEASE_REPO", "describe_weights", "load", "load_priors", "save"]
 
 RELEASE_REPO = "Murphyyyy/UniSH"
 RELEASE_FILE = "checkpoints/unish_release.safetensors"
@@ -51,6 +52,16 @@ def load(
     model = read_file(path, place)
     model.weights_name, model.weights_note = name, note
     return model if dtype is None else _with_trunk_in(model, dtype)
+
+
+def describe_weights() -> Iterator[tuple[str, str]]:
+    """(name, where it is) of the weights that can be had by name, without asking the network."""
+    mini = MINI_FOLDER / WEIGHTS_FILE
+    yield "mini", f"{mini} ({mini.stat().st_size / 1e6:.1f} MB)" if mini.is_file() else f"missing at {mini}"
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(RELEASE_REPO, RELEASE_FILE)
+    yield "release", cached if isinstance(cached, str) else f"not cached; fetched from {RELEASE_REPO} when asked for"
 
 
 def _device(device: torch.device | str | None) -> torch.device:
