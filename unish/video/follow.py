@@ -174,12 +174,12 @@ def _locate(
         scaled = size * scale
         window = np.concatenate([center - scaled / 2 - reach, center + scaled / 2 + reach])
         per_template = np.array([template_width, template_height]) / scaled
-        shape = np.ceil((window[2:] - window[:2]) * per_template).astype(int)
-        region = _patch(features, window, (shape[1], shape[0]))
+        columns, rows = (int(side) for side in np.ceil((window[2:] - window[:2]) * per_template))
+        window[2:] = window[:2] + np.array([columns, rows]) / per_template
+        region = _patch(features, window, (rows, columns))
         response = _response(region, state.looks)
-        rows, columns = np.mgrid[: response.shape[0], : response.shape[1]]
-        middle = (np.array(response.shape) - 1) / 2
-        away = np.hypot((rows - middle[0]) / (middle[0] + 1), (columns - middle[1]) / (middle[1] + 1))
+        down, across = (np.linspace(-1, 1, side + 2)[1:-1] for side in response.shape)
+        away = np.hypot(down[:, None], across[None])
         response = response - 0.15 * away**2 - 0.3 * abs(np.log(scale))
         row, column = np.unravel_index(response.argmax(), response.shape)
         if response[row, column] > best_score:
@@ -221,7 +221,7 @@ def _features(
 
 
 def _patch(
-    features: Float32[np.ndarray, "h w channels"], box: Float[np.ndarray, "4"], shape: tuple[int, int] | None = None
+    features: Float32[np.ndarray, "h w channels"], box: Float[np.ndarray, "4"], shape: tuple[int, ...] | None = None
 ) -> Float32[np.ndarray, "rows columns channels"]:
     """The features in a box, resampled to (rows, columns), by default so that its mean side is the template's."""
     size = np.maximum(box[2:] - box[:2], 1.0)
@@ -312,7 +312,7 @@ def _cut_out(
         result[y0:y1, x0:x1] = labels == cv2.GC_PR_FGD
         return result
     cv2.setRNGSeed(0)
-    cv2.grabCut(part, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(part, labels, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
     result[y0:y1, x0:x1] = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
     return result
 

@@ -1,0 +1,197 @@
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from unish.errors import InputError
+from unish.structures import Clip, PersonTrack
+from unish.video.people import Box, BoxFinder, MaskFinder, MiniFinder, find_people
+from unish.video.reader import read_clip
+from unish.video.tracking import Detections, box_iou
+
+
+def _clip(frames: np.ndarray, fps: float = 6.0, source_size: tuple[int, int] | None = None) -> Clip:
+    return Clip(
+        frames=frames,
+        times_s=np.arange(len(frames)) / fps,
+        fps=fps,
+        source_name="made",
+        source_size=source_size or (frames.shape[2], frames.shape[1]),
+        source_frames=tuple(range(0, 5 * len(frames), 5)),
+    )
+
+
+@pytest.fixture(scope="module")
+def moving_square(textured_picture) -> tuple[np.ndarray, np.ndarray]:
+    """A textured upright rectangle that wanders over a textured, slowly panning background, growing by a third."""
+    random = np.random.default_rng(3)
+    coarse = random.integers(0, 255, (9, 4, 3))
+    count, frames, boxes = 14, [], []
+    for index in range(count):
+        background = np.roll(textured_picture, 2 * index, axis=1)
+        scale = 1 + index / count / 3
+        width, height = round(36 * scale), round(81 * scale)
+        patch = cv2.resize(coarse.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+        x, y = round(40 + 13 * index), round(70 + 25 * np.sin(index / 3))
+        background[y : y + height, x : x + width] = patch
+        frames.append(background)
+        boxes.append((x, y, x + width, y + height))
+    return np.stack(frames), np.array(boxes, float)
+
+
+@pytest.mark.parametrize("start", [0, 6, 13])
+def test_a_drawn_box_is_followed_both_ways(moving_square, start):
+    frames, boxes = moving_square
+    found = find_people(_clip(frames), boxes=[Box(*boxes[start], time_s=start / 6)])
+    (track,) = found.tracks
+    assert found.finder == "box" and track.id == 1
+    assert track.present.all() and (track.confidence > 0).all()
+    overlap = np.diag(box_iou(track.boxes_px, boxes))
+    assert overlap.min() > 0.5 and overlap.mean() > 0.7
+    np.testing.assert_allclose(track.boxes_px[start], boxes[start])
+    assert track.masks is not None and track.masks.shape[0] == len(frames)
+
+
+def test_boxes_are_in_source_pixels(moving_square):
+    frames, boxes = moving_square
+    doubled = _clip(frames, source_size=(640, 480))
+    (track,) = find_people(doubled, boxes=[Box(*(2 * boxes[0]))]).tracks
+    np.testing.assert_allclose(track.boxes_px[0], boxes[0])
+
+
+def test_two_boxes_are_two_people(moving_square):
+    frames, boxes = moving_square
+    people = find_people(_clip(frames[:3]), boxes=[Box(200, 20, 230, 90), Box(*boxes[0])]).tracks
+    assert [person.id for person in people] == [1, 2]
+    np.testing.assert_allclose(people[1].boxes_px[0], boxes[0])
+
+
+def test_somebody_who_is_gone_is_not_present(moving_square, textured_picture):
+    frames, boxes = moving_square
+    frames = frames[:8].copy()
+    frames[5:] = 128  # the lights go out
+    (track,) = find_people(_clip(frames), boxes=[Box(*boxes[0])]).tracks
+    assert track.present[:5].all() and not track.present[5:].any()
+    assert np.isfinite(track.boxes_px).all()
+
+
+class _Scripted:
+    """A detector that sees the given boxes."""
+
+    def __init__(self, boxes: np.ndarray) -> None:
+        self.boxes = boxes
+
+    def detect(self, frames: np.ndarray) -> tuple[Detections, ...]:
+        return tuple(Detections(box[None], np.array([0.9])) for box in self.boxes)
+
+
+def test_a_detection_under_the_box_is_preferred(moving_square):
+    frames, boxes = moving_square
+    detected = boxes + np.array([-3.0, -4, 2, 5])
+    finder = BoxFinder((tuple(boxes[0]),), (0,), _Scripted(detected))
+    (track,) = finder.find(frames)
+    np.testing.assert_allclose(track.boxes_px[1:], detected[1:], atol=1e-6)
+
+
+def test_the_finder_links_detections(moving_square):
+    frames, boxes = moving_square
+    (track,) = MiniFinder(_Scripted(boxes)).find(frames)
+    np.testing.assert_allclose(track.boxes_px, boxes)
+    found = find_people(_clip(frames), finder=MiniFinder(_Scripted(boxes)))
+    assert found.finder == "mini" and "synthetic" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        (Box(400, 10, 500, 90), "inside the 320×240 picture"),
+        (Box(-90, 10, -10, 90), "inside the 320×240 picture"),
+        (Box(318, 10, 400, 90), "inside the 320×240 picture"),
+        (Box(50, 10, 50, 90), "x0 < x1"),
+        (Box(50, 90, 80, 10), "x0 < x1"),
+        (Box(50, 10, float("nan"), 90), "x0 < x1"),
+        (Box(50, 10, 80, 90, time_s=9.0), "moment of a box"),
+        (Box(50, 10, 80, 90, time_s=float("nan")), "moment of a box"),
+    ],
+)
+def test_boxes_that_make_no_sense(moving_square, box, message):
+    with pytest.raises(InputError, match=message):
+        find_people(_clip(moving_square[0][:3]), boxes=[box])
+
+
+def test_a_box_that_reaches_over_the_edge_is_cut(moving_square):
+    (track,) = find_people(_clip(moving_square[0][:2]), boxes=[Box(-20, 30, 60, 300)]).tracks
+    np.testing.assert_allclose(track.boxes_px[0], [0, 30, 60, 240])
+
+
+def _label(index: int) -> np.ndarray:
+    label = np.zeros((120, 160), np.uint8)
+    label[20:80, 10 + 3 * index : 30 + 3 * index] = 7
+    if index >= 2:
+        label[50:100, 90:110] = 3
+    return label
+
+
+def _frames(count: int = 4) -> np.ndarray:
+    return np.zeros((count, 240, 320, 3), np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["sampled", "numbered", "palette"])
+def test_masks_become_people(tmp_path, kind):
+    for index in range(4 if kind != "numbered" else 18):
+        image = Image.fromarray(_label(index if kind != "numbered" else index // 5))
+        if kind == "palette":
+            image.putpalette([0, 0, 0, *([200, 10, 90] * 8)])
+        image.save(tmp_path / f"{index:05d}.png")
+    found = find_people(_clip(_frames()), masks=str(tmp_path))
+    assert found.finder == "masks" and [track.id for track in found.tracks] == [3, 7]
+    late, always = found.tracks
+    np.testing.assert_array_equal(late.present, [False, False, True, True])
+    np.testing.assert_allclose(late.boxes_px, np.tile([180.0, 100, 220, 200], (4, 1)))
+    np.testing.assert_allclose(always.boxes_px[:, 0], 20 + 6 * np.arange(4))
+    assert always.masks is not None
+    np.testing.assert_array_equal(always.masks[1], _label(1) == 7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "found none"),
+        ("count", "Expected 4 masks"),
+        ("colour", "one number a pixel"),
+        ("shape", "clip's shape"),
+        ("sizes", "another size"),
+        ("empty", "all are 0"),
+        ("text", "cannot be read"),
+    ],
+)
+def test_masks_that_do_not_fit(tmp_path, kind, message):
+    folder = tmp_path / ("nowhere" if kind == "missing" else ".")
+    for index in range(2 if kind == "count" else 4):
+        label = _label(index) * (kind != "empty")
+        if kind == "colour":
+            label = np.stack([label] * 3, axis=-1)
+        if kind == "shape":
+            label = label[:60]
+        if kind == "sizes" and index == 2:
+            label = label[::2, ::2]
+        Image.fromarray(label).save(tmp_path / f"{index}.png")
+    if kind == "text":
+        (tmp_path / "2.png").write_text("not a picture")
+    with pytest.raises(InputError, match=message):
+        MaskFinder(folder).find(_frames())
+
+
+def test_boxes_and_masks_together_are_refused(tmp_path):
+    with pytest.raises(InputError, match="only one"):
+        find_people(_clip(_frames()), boxes=[Box(0, 0, 50, 50)], masks=tmp_path)
+
+
+def test_the_skater_is_followed(clips_dir):
+    """Against boxes drawn by hand at four moments."""
+    clip = read_clip(clips_dir / "skating.mp4")
+    (track,) = find_people(clip, boxes=[Box(315, 65, 435, 360)]).tracks
+    assert isinstance(track, PersonTrack) and track.present.all()
+    by_hand = {5: (248, 27, 385, 300), 10: (210, 72, 482, 332), 15: (262, 22, 460, 360), 20: (280, 60, 500, 335)}
+    for index, box in by_hand.items():
+        assert box_iou(track.boxes_px[[index]], np.array([box], float))[0, 0] > 0.5, index

@@ -1,0 +1,265 @@
+"""The mini person finder: a small convolutional network trained on synthetic scenes, used when nothing better is there.
+
+At a quarter of its input's resolution it says for every cell how likely it shows a person, how likely it is the middle
+of one (CenterNet), and where the edges of that person's box are (FCOS); cells are then gathered around the middles, so
+that people who touch stay apart.
+"""
+
+import dataclasses
+import functools
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unish.errors import CheckpointError, InputError, MissingAssetError
+from unish.files import atomic_path
+from unish.video.tracking import Detections, box_iou, color_histogram
+
+FINDER_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "finder"
+STRIDE = 4
+_MULTIPLE_PX = 32
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class FinderConfig:
+    """Sizes of the network, and when it speaks of a person."""
+
+    long_side_px: int = 224
+    """Frames are resized to this long side."""
+    channels: tuple[int, ...] = (16, 32, 64, 96, 128)
+    """At 1/2, 1/4, 1/8, 1/16 and 1/32 of the input."""
+    depths: tuple[int, ...] = (0, 1, 2, 3, 2)
+    decoder_channels: int = 40
+    least_score: float = 0.2
+    """Middles below this are not reported."""
+    mask_threshold: float = 0.5
+    merge_iou: float = 0.55
+    """Of boxes that overlap more, only the surest is kept."""
+    most_people: int = 20
+
+    def __post_init__(self) -> None:
+        if len(self.channels) != 5 or len(self.depths) != 5:
+            raise InputError("The finder has five stages; give five channels and five depths.")
+
+
+class FinderOutput(NamedTuple):
+    """What the network says at a quarter of the input's resolution."""
+
+    mask_logits: Float[Tensor, "batch h w"]
+    center_logits: Float[Tensor, "batch h w"]
+    edges_px: Float[Tensor, "batch 4 h w"]
+    """Distances from the cell's centre to the left, top, right and bottom of its person's box, in input pixels."""
+
+
+class _Block(nn.Module):
+    """A depthwise 5×5 filter, then a two-layer perceptron on every cell, beside a residual path."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.filter = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.widen = nn.Conv2d(channels, 2 * channels, 1)
+        self.narrow = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
+        return x + self.narrow(functional.relu(self.widen(self.norm(self.filter(x)))))
+
+
+def _reduced(channels_in: int, channels_out: int) -> nn.Sequential:
+    """Half the resolution."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 2, stride=2, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU()
+    )
+
+
+class FinderNet(nn.Module):
+    """Encoder over five resolutions, decoder back to a quarter with additive skips."""
+
+    def __init__(self, config: FinderConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths, width = config.channels, config.decoder_channels
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        )
+        self.reductions = nn.ModuleList(_reduced(a, b) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(_Block(c) for _ in range(depth)))
+            for c, depth in zip(widths[1:], config.depths[1:], strict=True)
+        )
+        self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in widths[1:])
+        self.mixers = nn.ModuleList(_Block(width) for _ in widths[2:])
+        self.head = nn.Sequential(_Block(width), nn.ReLU(), nn.Conv2d(width, 6, 1))
+        with torch.no_grad():
+            bias = self.head[-1].bias
+            assert isinstance(bias, Tensor)
+            bias[:2] = torch.tensor([-2.0, -4.0])  # people are rare, their middles rarer
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> FinderOutput:
+        """`images` in 0..1, both sides multiples of 32."""
+        x = self.stem((images - 0.45) / 0.25)
+        levels = []
+        for reduction, stage in zip(self.reductions, self.stages, strict=True):
+            x = stage(reduction(x))
+            levels.append(x)
+        x = self.laterals[-1](levels[-1])
+        for index in range(len(levels) - 2, -1, -1):
+            x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = self.mixers[index](x + self.laterals[index](levels[index]))
+        out = self.head(x)
+        return FinderOutput(out[:, 0], out[:, 1], torch.exp(out[:, 2:].clamp(-4, 4)) * 16)
+
+
+@dataclass(frozen=True)
+class MiniDetector:
+    """The network with its decoding: people in single frames."""
+
+    network: FinderNet
+
+    def detect(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[Detections, ...]:
+        """The people in each frame, the surest first, with masks at the network's input resolution."""
+        config = self.network.config
+        height, width = frames.shape[1:3]
+        scale = config.long_side_px / max(height, width)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        found: list[Detections] = []
+        for start in range(0, len(frames), _BATCH):
+            part = frames[start : start + _BATCH]
+            small = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in part])
+            pictures = torch.from_numpy(small).permute(0, 3, 1, 2).float() / 255
+            with torch.inference_mode():
+                output = self.network(_padded(pictures))
+            for index, frame in enumerate(part):
+                single = FinderOutput(*(values[index : index + 1] for values in output))
+                boxes, scores, masks = decode(single, size, config)
+                boxes = boxes / np.tile([size[0] / width, size[1] / height], 2)
+                colors = [color_histogram(frame, box, mask) for box, mask in zip(boxes, masks, strict=True)]
+                found.append(Detections(boxes, scores, masks, np.stack(colors) if colors else np.zeros((0, 216))))
+        return tuple(found)
+
+
+def _padded(images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 height width"]:
+    """Zeros at the right and the bottom up to whole multiples of the coarsest stride."""
+    height, width = images.shape[-2:]
+    return functional.pad(images, (0, -width % _MULTIPLE_PX, 0, -height % _MULTIPLE_PX))
+
+
+class Decoded(NamedTuple):
+    """People of one picture, in its pixels, the surest first."""
+
+    boxes_px: np.ndarray
+    scores: np.ndarray
+    masks: np.ndarray
+
+
+def decode(output: FinderOutput, size: tuple[int, int], config: FinderConfig) -> Decoded:
+    """The people that a network output of one picture of `size` (width, height) speaks of."""
+    width, height = size
+    center = torch.sigmoid(output.center_logits)
+    peaks = center * (functional.max_pool2d(center, 5, stride=1, padding=2) == center)
+    cell_boxes = boxes_of_cells(output.edges_px)[0].clamp(min=0)
+    cell_boxes = torch.minimum(cell_boxes, torch.tensor([width, height, width, height]).view(4, 1, 1)).numpy()
+    rows, columns = np.nonzero(peaks[0].numpy() >= config.least_score)
+    scores = peaks[0].numpy()[rows, columns]
+    order = np.argsort(-scores)[: config.most_people]
+    boxes, scores = cell_boxes[:, rows[order], columns[order]].T, scores[order]
+    kept = _without_doubles(boxes, config.merge_iou)
+    boxes, scores = boxes[kept].astype(np.float64), scores[kept].astype(np.float64)
+
+    logits = functional.interpolate(output.mask_logits[None], scale_factor=float(STRIDE), mode="bilinear")[0, 0]
+    person = torch.sigmoid(logits).numpy()[:height, :width] >= config.mask_threshold
+    owner = _owners(cell_boxes, boxes).repeat(STRIDE, 0).repeat(STRIDE, 1)[:height, :width]
+    masks = np.stack([person & (owner == index) for index in range(len(boxes))]) if len(boxes) else person[None][:0]
+    return Decoded(boxes, scores, masks)
+
+
+def boxes_of_cells(edges_px: Float[Tensor, "batch 4 h w"]) -> Float[Tensor, "batch 4 h w"]:
+    """x0, y0, x1, y1 in input pixels of the box that each cell is part of."""
+    height, width = edges_px.shape[-2:]
+    rows = (torch.arange(height, device=edges_px.device, dtype=edges_px.dtype) + 0.5) * STRIDE
+    columns = (torch.arange(width, device=edges_px.device, dtype=edges_px.dtype) + 0.5) * STRIDE
+    left, top, right, bottom = edges_px.unbind(1)
+    x, y = columns[None, None, :], rows[None, :, None]
+    return torch.stack([x - left, y - top, x + right, y + bottom], dim=1)
+
+
+def _without_doubles(boxes: Float32[np.ndarray, "people 4"], merge_iou: float) -> list[int]:
+    """Non-maximum suppression of boxes that are sorted by score."""
+    overlap = box_iou(boxes, boxes)
+    kept: list[int] = []
+    for index in range(len(boxes)):
+        if all(overlap[index, other] <= merge_iou for other in kept):
+            kept.append(index)
+    return kept
+
+
+def _owners(cell_boxes: Float32[np.ndarray, "4 h w"], boxes: Float[np.ndarray, "people 4"]) -> np.ndarray:
+    """For each cell, the person whose box is most like the cell's own; −1 where none is."""
+    if not len(boxes):
+        return np.full(cell_boxes.shape[1:], -1)
+    overlap = box_iou(cell_boxes.reshape(4, -1).T.astype(np.float64), boxes)
+    return np.where(overlap.max(1) > 0.15, overlap.argmax(1), -1).reshape(cell_boxes.shape[1:])
+
+
+# ---------------------------------------------------------------- weights
+
+
+@functools.lru_cache(maxsize=2)
+def load_finder(folder: Path = FINDER_FOLDER) -> MiniDetector:
+    """The finder from `model.safetensors` and `config.json`, on the CPU, ready to use.
+
+    Raises `MissingAssetError` when a file is not there, `CheckpointError` when one is damaged or does not fit.
+    """
+    weights, config_file = folder / "model.safetensors", folder / "config.json"
+    for path in (weights, config_file):
+        if not path.is_file():
+            raise MissingAssetError(f"Expected the person finder at {path}, found nothing; reinstall unish.")
+    try:
+        values = json.loads(config_file.read_text())
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        config = FinderConfig(**fields)
+        state = load_file(weights)
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise CheckpointError(f"The person finder in {folder} cannot be read ({error}); reinstall unish.") from error
+    network = FinderNet(config)
+    _check(state, network.state_dict(), weights)
+    network.load_state_dict(
+        {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    )
+    return MiniDetector(network.eval().requires_grad_(False))
+
+
+def _check(state: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+    for key in sorted(state.keys() | expected.keys()):
+        if key not in state:
+            reason = "is missing"
+        elif key not in expected:
+            reason = "has no place in the network"
+        elif state[key].shape != expected[key].shape:
+            reason = f"has shape {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
+        elif not bool(torch.isfinite(state[key]).all()):
+            reason = "holds values that are not finite"
+        else:
+            continue
+        raise CheckpointError(f"{path}: {key} {reason}; these are not the weights of this finder, reinstall unish.")
+
+
+def save_finder(network: FinderNet, folder: Path) -> None:
+    """Write the weights in half precision and their configuration; a failed save leaves nothing behind."""
+    state = {key: value.half() if value.is_floating_point() else value for key, value in network.state_dict().items()}
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        save_file({key: value.contiguous() for key, value in state.items()}, temporary / "model.safetensors")
+        (temporary / "config.json").write_text(json.dumps(dataclasses.asdict(network.config), indent=2) + "\n")
