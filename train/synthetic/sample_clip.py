@@ -35,7 +35,7 @@ class SampleClipConfig:
     """Frames a second."""
     long_side_px: int = 640
     """Longer side of the picture before encoding."""
-    crf: int = 20
+    crf: int = 23
     """H.264 quality; lower is better and larger."""
 
 

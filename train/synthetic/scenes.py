@@ -155,7 +155,7 @@ def _hang(rng, materials: Materials, parts: list[Mesh], start, end, height: floa
 
     if skirting is not None:
         on_wall(length / 2, 0.0, (length, 0.02, 0.1), skirting)
-    for _ in range(int(rng.integers(0, 4))):
+    for layer in range(int(rng.integers(0, 4))):
         kind = rng.random()
         if kind < 0.25:
             width, bottom, tall, thick = rng.uniform(0.75, 1.1), 0.0, rng.uniform(1.95, 2.2), 0.04
@@ -172,8 +172,9 @@ def _hang(rng, materials: Materials, parts: list[Mesh], start, end, height: floa
             width, bottom, tall, thick = rng.uniform(0.5, 1.8), rng.uniform(0.9, 1.9), 0.04, rng.uniform(0.15, 0.3)
             material = materials.random((r.PLAIN, r.PLANKS))
         if width < length - 0.2:
-            tall = min(tall, height - bottom - 0.1)
-            on_wall(rng.uniform(width / 2, length - width / 2), bottom, (width, thick, tall), material)
+            # Each layer is thicker than the last, so that what overlaps does not lie in one plane.
+            size = (width, thick + 0.008 * layer, min(tall, height - bottom - 0.1))
+            on_wall(rng.uniform(width / 2, length - width / 2), bottom, size, material)
 
 
 def _outdoor(rng, materials: Materials, parts: list[Mesh], bounds):
