@@ -117,7 +117,7 @@ def _person(index: int, name: str, centers: np.ndarray) -> Person:
         root_rotation_world=eye[:, 0],
         translation_world=centers,
         joints_world=np.repeat(centers[:, None], 24, axis=1),
-        vertices_world=np.stack([ellipsoid(center)[0] for center in centers]).astype(np.float32),
+        vertices_world=(ellipsoid(np.zeros(3))[0] + centers[:, None]).astype(np.float32),
     )
 
 

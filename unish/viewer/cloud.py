@@ -1,4 +1,4 @@
-"""Which points of a clip the viewer draws: one point a voxel for what stands still, person pixels kept frame by frame."""
+"""Which points of a clip the viewer draws: one a voxel for what stands still, person pixels kept frame by frame."""
 
 from dataclasses import dataclass
 
@@ -58,9 +58,7 @@ def depth_edges(depth_m: Float[np.ndarray, "height width"]) -> Bool[np.ndarray, 
     return ((spread > EDGE_RANGE) & (bend > EDGE_BEND)) | ~valid
 
 
-def candidate_points(
-    reconstruction: Reconstruction, per_frame: int, moving_per_frame: int
-) -> tuple[Points, Points]:
+def candidate_points(reconstruction: Reconstruction, per_frame: int, moving_per_frame: int) -> tuple[Points, Points]:
     """Finite points off the depth edges: (what stands still, pixels of people), at most so many a frame each.
 
     The same reconstruction always gives the same points.

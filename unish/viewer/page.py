@@ -52,7 +52,7 @@ def js_on_load() -> str:
 
 
 def head() -> str:
-    """`gr.HTML(head=…)`: loads plotly.js from the app itself; register it with `gr.set_static_paths([plotly_js_path()])`."""
+    """`gr.HTML(head=…)`: loads plotly.js from the app itself, after `gr.set_static_paths([plotly_js_path()])`."""
     return f'<script src="/gradio_api/file={html.escape(plotly_js_path().as_posix())}"></script>'
 
 

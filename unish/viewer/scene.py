@@ -32,7 +32,10 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
         raise InputError(f"Expected max_points of at least 1, got {max_points}; the default is {MAX_POINTS}.")
     display_from_world = upright_rotation(reconstruction.world_up)
     still, moving = choose_points(reconstruction, max_points)
-    still_display, moving_display = still.points_world @ display_from_world.T, moving.points_world @ display_from_world.T
+    still_display, moving_display = (
+        still.points_world @ display_from_world.T,
+        moving.points_world @ display_from_world.T,
+    )
     bodies = [_body_display(person, display_from_world) for person in reconstruction.people]
     present = np.array([_present(person) for person in reconstruction.people], bool)
     present = present.reshape(len(bodies), len(reconstruction.images))

@@ -10,6 +10,12 @@ function directScene(gd) {
   return usable ? scene : null;
 }
 
+// Plotly stores the camera when a drag ends; the view glides on a little, and a new layout would jump back.
+function keepCamera(gd) {
+  const scene = gd._fullLayout.scene._scene;
+  if (scene && scene.getCamera) gd.layout.scene.camera = gd._fullLayout.scene.camera = scene.getCamera();
+}
+
 // A gl-plot3d drawable: uint16 positions and rgb bytes, drawn as round points with a size in metres (bounded in pixels).
 function pointCloud(scene, xyz, color, {low, high, spacing_m}) {
   const {gl} = scene.glplot;
@@ -134,6 +140,9 @@ class DirectLayers {
     }
   }
 
+  // Plotly's own wheel zoom grows with the time since the last frame, and jumps on a slow machine.
+  zoom(factor) { this.scene.glplot.camera.distance *= factor; }
+  keepCamera() { keepCamera(this.gd); }
   flush() {}
   redraw() { this.scene.glplot.redraw(); }
 }
@@ -143,7 +152,7 @@ class PublicLayers {
 
   // Expects the traces 'still' and 'moving' (scatter3d) at the indices in `cloudTraces`.
   constructor(gd, clouds, cloudTraces) {
-    Object.assign(this, {gd, clouds, cloudTraces, stale: false, busy: false, state: {}});
+    Object.assign(this, {gd, clouds, cloudTraces, stale: false, drawing: null, state: {}});
     for (const name of Object.keys(clouds)) this.state[name] = {first: 0, count: 0, stride: 1, visible: true, size: 1};
   }
 
@@ -174,14 +183,19 @@ class PublicLayers {
   }
 
   // One drawing at a time, of everything that changed: a slow machine skips frames and does not queue them.
-  async flush() {
-    if (this.busy) return;
-    this.busy = true;
+  flush() {
+    this.drawing = this.drawing || this.draw().finally(() => { this.drawing = null; });
+    return this.drawing;
+  }
+
+  keepCamera() { keepCamera(this.gd); }
+
+  async draw() {
     while (this.stale) {
       this.stale = false;
+      this.keepCamera();
       await Plotly.redraw(this.gd);
     }
-    this.busy = false;
   }
 
   redraw() { return this.flush(); }

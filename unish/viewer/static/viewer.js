@@ -36,22 +36,28 @@ const UnishViewer = (() => {
     return answer.arrayBuffer();
   }
 
-  // Dragging with two fingers zooms: Plotly's scene follows one finger and the wheel only.
-  function pinchToWheel(stage) {
+  // The wheel and two fingers call zoom(factor), which says whether it did: Plotly alone follows one finger and the
+  // wheel only. Below 1 is closer.
+  function zoomWith(stage, zoom) {
     let apart = 0;
     const distance = ({touches: [a, b]}) => Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
-    const follow = event => {
-      if (event.touches.length !== 2) return;
+    const take = (event, factor) => {
+      if (!zoom(factor)) return;
       event.preventDefault();
       event.stopPropagation();
-      const now = distance(event), canvas = stage.querySelector('canvas');
-      if (event.type === 'touchmove' && canvas) {
-        canvas.dispatchEvent(new WheelEvent('wheel', {deltaY: 4 * (apart - now), bubbles: true, cancelable: true}));
-      }
-      apart = now;
     };
-    stage.addEventListener('touchstart', follow, {capture: true, passive: false});
-    stage.addEventListener('touchmove', follow, {capture: true, passive: false});
+    const listen = (name, handle) => stage.addEventListener(name, handle, {capture: true, passive: false});
+    listen('wheel', event => {
+      const lines = event.deltaY * (event.deltaMode ? 30 : 1);
+      take(event, Math.exp(clamp(lines, -200, 200) * 0.0015));
+    });
+    listen('touchstart', event => { if (event.touches.length === 2) { apart = distance(event); take(event, 1); } });
+    listen('touchmove', event => {
+      if (event.touches.length !== 2) return;
+      const now = distance(event);
+      take(event, apart / now);
+      apart = now;
+    });
   }
 
   class Viewer {
@@ -62,12 +68,13 @@ const UnishViewer = (() => {
       this.plot = this.find('.uv-plot');
       this.frame = 0;
       this.playing = false;
+      this.layers = null;         // DirectLayers or PublicLayers, while a scene is shown
       this.shown = {};            // layer name → on or off; person index → on or off in shownPeople
       this.shownPeople = [];
       this.loads = 0;
       this.bindControls(keys);
       followTheme(element);
-      pinchToWheel(this.find('.uv-stage'));
+      zoomWith(this.find('.uv-stage'), factor => this.zoom(factor));
       new ResizeObserver(() => this.resize()).observe(this.find('.uv-stage'));
       this.setEnabled(false);
       all.push(this);
@@ -75,9 +82,9 @@ const UnishViewer = (() => {
 
     // What a test or another script may read.
     get state() {
-      const camera = this.scene && this.plot._fullLayout.scene._scene.getCamera();
+      const camera = this.layers && this.plot._fullLayout.scene._scene.getCamera();
       return {
-        ready: this.element.dataset.ready === 'true', path: this.layers && this.layers.constructor.kind,
+        ready: this.element.dataset.ready === 'true', path: this.layers ? this.layers.constructor.kind : null,
         frame: this.frame, frames: this.scene ? this.scene.meta.frames : 0, playing: this.playing,
         drawnPoints: this.drawnPoints, layers: {...this.shown}, people: [...this.shownPeople],
         bodies: this.scene ? this.scene.meta.people.map((_, i) => this.bodyVisible(i)) : [],
@@ -113,6 +120,7 @@ const UnishViewer = (() => {
     async show(scene) {
       if (!document.createElement('canvas').getContext('webgl')) throw new Error('this browser has WebGL switched off');
       Plotly.purge(this.plot);
+      this.layers = null;
       this.scene = scene;
       this.bodies = scene.meta.people.map(() => []);
       this.clouds = {
@@ -376,8 +384,16 @@ const UnishViewer = (() => {
 
     resetView() { return Plotly.relayout(this.plot, {'scene.camera': this.firstView()}); }
 
+    zoom(factor) {
+      if (!this.layers || !this.layers.zoom) return false;
+      this.layers.zoom(factor);
+      return true;
+    }
+
     resize() {
-      if (this.scene && this.plot.offsetWidth && this.plot._fullLayout) Plotly.Plots.resize(this.plot);
+      if (!this.layers || !this.plot.offsetWidth) return;
+      this.layers.keepCamera();
+      Plotly.Plots.resize(this.plot);
     }
 
     setEnabled(enabled) {
@@ -387,7 +403,7 @@ const UnishViewer = (() => {
       this.find('.uv-controls').classList.toggle('uv-still', Boolean(still));
     }
 
-    // The controls that depend on the scene: time range, starting threshold, one button for each person.
+    // The controls that depend on the scene: time range, starting threshold, one button for each person, notes.
     describe() {
       const {meta} = this.scene;
       this.find('.uv-frame').max = meta.frames - 1;
@@ -407,12 +423,18 @@ const UnishViewer = (() => {
         });
         return button;
       }));
+      this.find('.uv-notes').hidden = meta.notes.length === 0;
+      this.find('.uv-notes ul').replaceChildren(...meta.notes.map(note => {
+        const item = document.createElement('li');
+        item.textContent = note;
+        return item;
+      }));
       for (const name of ['people', 'points']) this.find(`[data-layer=${name}]`).hidden = meta.people.length === 0;
     }
 
     say(text, action, handle) {
       const message = this.find('.uv-message');
-      message.replaceChildren(text);
+      message.textContent = text;
       message.hidden = !text;
       if (!action) return;
       const button = document.createElement('button');
