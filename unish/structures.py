@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from unish.errors import InputError, MissingAssetError
@@ -177,7 +177,7 @@ class Reconstruction:
         """Write the two files into `folder`, for callers that put more files beside them before renaming."""
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {name: np.ascontiguousarray(array) for name, array in self._arrays().items()}
-        save_file(arrays, folder / "reconstruction.safetensors")
+        (folder / "reconstruction.safetensors").write_bytes(save(arrays))
         (folder / "reconstruction.json").write_text(json.dumps(self._header(), indent=2) + "\n")
 
     @staticmethod
