@@ -15,6 +15,7 @@ except ImportError:
 
 
 import argparse
+import dataclasses
 import functools
 import shutil
 import sys
@@ -27,7 +28,7 @@ import unish
 from unish.body import load_body
 from unish.cli import parse_box
 from unish.errors import InputError, UniSHError
-from unish.pipeline import MAX_FRAMES, reconstruct_tracked
+from unish.pipeline import MAX_FRAMES, reconstruct_tracked, require_people
 from unish.summary import summarise
 from unish.video.people import find_people
 from unish.video.reader import read_clip
@@ -59,7 +60,9 @@ CSS = """
 #introduction p { font-size: 16px; opacity: .75; margin: 2px 0 0; }
 #viewer .unish-viewer { height: clamp(480px, calc(100vh - 270px), 860px); }
 #viewer .unish-viewer:has(.uv-plot:empty) :is(.uv-controls, .uv-hint), #viewer .pending .uv-message { display: none; }
-#viewer > .wrap { justify-content: center; border-radius: 10px; }
+#clip video { max-height: 250px; }
+#viewer > .wrap:has(.error) { display: none; }
+#viewer > .wrap { inset: 0; height: 100%; justify-content: center; border-radius: 10px; }
 #viewer .progress-level-inner { font: 15px/1.6 var(--font); }
 #viewer .progress-text { top: auto; bottom: 12px; right: 16px; font: 13px var(--font); }
 @media (max-width: 640px) {
@@ -96,6 +99,8 @@ def run(video, fps, start_s, end_s, weights, boxes, progress=gr.Progress()):  # 
         clip = read_clip(video, fps=fps, start_s=start_s, end_s=end_s, max_frames=MAX_FRAMES)
         progress(0.2, desc="Finding people")
         found = find_people(clip, boxes=people)
+        require_people(found.tracks)  # before a GPU is asked for
+        clip = dataclasses.replace(clip, warnings=clip.warnings + found.warnings)
         scene = reconstruct_on_gpu(clip, found.tracks, found.finder, weights)
         progress(0.95, desc="Writing the files")
         shown, page, archive = write_files(scene)

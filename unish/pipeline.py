@@ -106,11 +106,7 @@ def reconstruct_tracked(
 
     Raises `InputError` when there is no track.
     """
-    if not tracks:
-        raise InputError(
-            "Nobody was found in this clip. Draw a box around a person: --box x0,y0,x1,y1 in pixels of the first "
-            "frame (boxes= in Python, the box fields in the app)."
-        )
+    require_people(tracks)
     torch.manual_seed(seed)
     device = next(model.parameters()).device
     config = model.config
@@ -164,6 +160,15 @@ def reconstruct_tracked(
         world_up=_camera_up(cameras).cpu().numpy(),
         provenance=_provenance(clip, model, body, finder, device, seed, float(factor)),
     )
+
+
+def require_people(tracks: tuple[PersonTrack, ...]) -> None:
+    """Raises `InputError` when there is no track: a reconstruction needs somebody to measure the scene by."""
+    if not tracks:
+        raise InputError(
+            "Nobody was found in this clip. Draw a box around a person: x0,y0,x1,y1 in pixels of the first frame "
+            "(--box, boxes= in Python, the People field among the app's options)."
+        )
 
 
 @dataclass(frozen=True)

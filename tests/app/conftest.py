@@ -1,0 +1,116 @@
+"""The real app in a process of its own, and a Chromium that looks at it."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+START_SECONDS = 180
+CHROMIUM_FLAGS = [
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--no-first-run",
+]
+
+
+@dataclass(frozen=True)
+class RunningApp:
+    url: str
+    log: Path
+    """What the process prints."""
+    files: Path
+    """Where Gradio keeps uploads and results."""
+
+
+@pytest.fixture(scope="session")
+def app(repository, tmp_path_factory) -> Iterator[RunningApp]:
+    """`python app.py`, started from another folder, with the bundled weights and without Hub or GPU."""
+    folder = tmp_path_factory.mktemp("app")
+    log, files = folder / "log.txt", folder / "files"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "GRADIO_TEMP_DIR": str(files),
+        "PYTHONPATH": str(repository),
+    }
+    command = [sys.executable, str(repository / "app.py"), "--port", str(port), "--host", "127.0.0.1", "--weights", "mini"]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_open(url, process, log)
+        yield RunningApp(url, log, files)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_until_open(url: str, process: subprocess.Popen, log: Path) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            pytest.fail(f"app.py ended with {process.returncode}: {log.read_text()}")
+        try:
+            with urllib.request.urlopen(url, timeout=30):
+                return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"app.py did not answer within {START_SECONDS} s: {log.read_text()}")
+
+
+@dataclass
+class Visit:
+    """A page of the app, and what went on in it."""
+
+    tab: object
+    requests: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def state(self) -> dict:
+        return self.tab.evaluate("JSON.parse(JSON.stringify(unishViewers[0].state))")
+
+    def body(self, person: int = 0) -> list[float]:
+        """x of a body's vertices, as drawn."""
+        return self.tab.evaluate(f"Array.from(unishViewers[0].plot.data[{person}].x)")
+
+    def set(self, control: str, value: float) -> None:
+        self.tab.locator(control).fill(str(value))
+
+
+@pytest.fixture(scope="module")
+def visit(app) -> Iterator[Callable[[], Visit]]:
+    """Opens the app as a new visitor; skips where there is no Chromium."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    playwright = pytest.importorskip("playwright.sync_api")
+    if executable is None:
+        pytest.skip("no Chromium on this machine")
+
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+
+        def open_visit() -> Visit:
+            visit = Visit(browser.new_context(viewport={"width": 1280, "height": 800}).new_page())
+            visit.tab.set_default_timeout(120_000)
+            visit.tab.on("request", lambda request: visit.requests.append(request.url))
+            visit.tab.on("pageerror", lambda error: visit.errors.append(str(error)))
+            visit.tab.on("console", lambda line: visit.errors.append(line.text) if line.type == "error" else None)
+            visit.tab.goto(app.url)
+            visit.tab.locator("#run").wait_for()
+            return visit
+
+        yield open_visit
+        browser.close()
