@@ -17,6 +17,7 @@ import tqdm  # noqa: E402
 import tyro  # noqa: E402
 
 from train.data import ClipSample, write_shards  # noqa: E402
+from train.synthetic.cameras import STEP_PX  # noqa: E402
 from train.synthetic.clips import generate_clip  # noqa: E402
 from unish.errors import InputError, UniSHError  # noqa: E402
 
@@ -49,17 +50,6 @@ class DatasetConfig:
     per_shard: int = 25
     """Clips a shard."""
 
-    def __post_init__(self) -> None:
-        if self.split not in SPLIT_SEEDS:
-            raise InputError(f"--split should be one of {', '.join(SPLIT_SEEDS)}, got {self.split}.")
-        for name in ("clips", "frames", "workers", "per_shard", "long_side_px"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} should be at least 1, got {getattr(self, name)}.")
-        if self.fps <= 0 or self.long_side_px % 14:
-            raise InputError(
-                f"--fps should be positive and --long-side-px a multiple of 14, got {self.fps} and {self.long_side_px}."
-            )
-
 
 def render_shard(config: DatasetConfig, index: int) -> int:
     """Renders and writes shard `index`; returns its number of clips."""
@@ -76,8 +66,22 @@ def render_shard(config: DatasetConfig, index: int) -> int:
     return len(seeds)
 
 
+def check(config: DatasetConfig) -> None:
+    """Raises InputError, naming the flag, for a data set that cannot be made."""
+    if config.split not in SPLIT_SEEDS:
+        raise InputError(f"--split should be one of {', '.join(SPLIT_SEEDS)}, got {config.split}.")
+    for name in ("clips", "frames", "workers", "per_shard"):
+        if getattr(config, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} should be at least 1, got {getattr(config, name)}.")
+    if config.fps <= 0:
+        raise InputError(f"--fps should be above 0, got {config.fps}.")
+    if config.long_side_px < STEP_PX or config.long_side_px % STEP_PX:
+        raise InputError(f"--long-side-px should be a multiple of {STEP_PX}, got {config.long_side_px}.")
+
+
 def make_dataset(config: DatasetConfig) -> None:
     """Renders the shards that are missing, in `workers` processes, with a progress bar."""
+    check(config)
     shards = -(-config.clips // config.per_shard)
     missing = [k for k in range(shards) if not (config.out / config.split / f"{k:05d}.parquet").is_file()]
     done = (shards - len(missing)) * config.per_shard

@@ -68,6 +68,7 @@ def generate_clip(
     mask = np.stack([shot.objects for shot in shots])
     depth = np.stack([shot.depth_m for shot in shots])
     labels = [_labels(person, wardrobe, path, lens, mask == index + 1) for index, person in enumerate(cast)]
+    stacked = {name: np.stack([label[name] for label in labels]).astype(np.float32) for name in labels[0]}
     return ClipSample(
         clip_id=f"synthetic-{seed:08d}",
         fps=float(fps),
@@ -77,12 +78,17 @@ def generate_clip(
         intrinsics=np.tile(lens.intrinsics, (frames, 1, 1)).astype(np.float32),
         world_from_camera=path.astype(np.float32),
         betas=np.stack([person.betas for person in cast]).astype(np.float32),
+        body_rotations=stacked["body_rotations"],
+        translation_camera=stacked["translation_camera"],
+        boxes_px=stacked["boxes_px"],
+        visibility=stacked["visibility"],
         body=wardrobe.body.name,
-        **{name: np.stack([label[name] for label in labels]).astype(np.float32) for name in labels[0]},
     )
 
 
-def _labels(person: people.Performer, wardrobe: people.Wardrobe, path, lens: cameras.Lens, seen) -> dict:
+def _labels(
+    person: people.Performer, wardrobe: people.Wardrobe, path, lens: cameras.Lens, seen
+) -> dict[str, np.ndarray]:
     """A person's SMPL-format parameters in each camera, its boxes, and how much of it is seen."""
     frames = len(path)
     turn, shift = path[:, :3, :3].transpose(0, 2, 1), path[:, :3, 3]

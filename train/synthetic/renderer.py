@@ -136,7 +136,10 @@ class Renderer:
             colors = np.empty((*depth.shape, 3), np.float32)
             skip = np.zeros(depth.shape, bool)
             if grids:
-                skip = fill_smooth_corners(*grids[0], depth, ids, mesh.faces, mesh.normals, mesh.materials, colors)
+                near, numbers, pixels = grids[0]
+                skip = fill_smooth_corners(
+                    near, numbers, pixels, depth, ids, mesh.faces, mesh.normals, mesh.materials, colors
+                )
             shade(
                 depth, ids, points, mesh.normals, mesh.texture, parts, mesh.faces, mesh.materials, self.materials,
                 self.outfits, self.pyramid, self.starts, rotation, eye, fx, fy, cx - shift, cy - shift,
