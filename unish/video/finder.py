@@ -174,7 +174,8 @@ def decode(output: FinderOutput, size: tuple[int, int], config: FinderConfig) ->
     rows, columns = np.nonzero(peaks[0].numpy() >= config.least_score)
     scores = peaks[0].numpy()[rows, columns]
     order = np.argsort(-scores)[: config.most_people]
-    boxes, scores = cell_boxes[:, rows[order], columns[order]].T, scores[order]
+    shown = output.mask_logits[0].numpy() > 0
+    boxes, scores = _boxes_around(cell_boxes, shown, rows[order], columns[order]), scores[order]
     kept = _without_doubles(boxes, config.merge_iou)
     boxes, scores = boxes[kept].astype(np.float64), scores[kept].astype(np.float64)
 
@@ -193,6 +194,18 @@ def boxes_of_cells(edges_px: Float[Tensor, "batch 4 h w"]) -> Float[Tensor, "bat
     left, top, right, bottom = edges_px.unbind(1)
     x, y = columns[None, None, :], rows[None, :, None]
     return torch.stack([x - left, y - top, x + right, y + bottom], dim=1)
+
+
+def _boxes_around(
+    cell_boxes: Float32[np.ndarray, "4 h w"], shown: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> Float32[np.ndarray, "people 4"]:
+    """The median box of the cells around each middle that show a person; the middle's own where none does."""
+    boxes = np.empty((len(rows), 4), np.float32)
+    for index, (row, column) in enumerate(zip(rows, columns, strict=True)):
+        near = np.s_[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        around = cell_boxes[(slice(None), *near)][:, shown[near]]
+        boxes[index] = np.median(around, axis=1) if around.size else cell_boxes[:, row, column]
+    return boxes
 
 
 def _without_doubles(boxes: Float32[np.ndarray, "people 4"], merge_iou: float) -> list[int]:

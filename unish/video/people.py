@@ -112,6 +112,8 @@ class BoxFinder:
     """The frame in which each was drawn."""
     detector: Detector | None = None
     """Where it sees a person under the followed box, its box is taken."""
+    least_score: float = 0.5
+    """Detections less sure than this do not count."""
     config: FollowConfig = dataclasses.field(default_factory=FollowConfig)
     name: str = "box"
 
@@ -124,12 +126,17 @@ class BoxFinder:
         # Slowly sampled clips jump more from frame to frame.
         reach = FollowConfig().reach * min(max(1.0, 3.0 / clip.fps), 2.5)
         indices = tuple(_frame_at(clip, box.time_s) for box in boxes)
-        return BoxFinder(placed, indices, detector, FollowConfig(reach=reach))
+        return BoxFinder(placed, indices, detector, config=FollowConfig(reach=reach))
 
     def find(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[PersonTrack, ...]:
         """One person a box."""
         detections = None if self.detector is None else self.detector.detect(frames)
-        nearby = None if detections is None else lambda index: detections[index].boxes_px
+
+        def nearby(index: int) -> Float[np.ndarray, "people 4"]:
+            if detections is None:
+                return np.empty((0, 4))
+            return detections[index].boxes_px[detections[index].scores >= self.least_score]
+
         tracks = []
         for number, (box, start) in enumerate(zip(self.boxes_px, self.frame_indices, strict=True), start=1):
             found = follow_box(frames, np.array(box), start, nearby, self.config)
