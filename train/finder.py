@@ -242,7 +242,7 @@ def judge(config: JudgeConfig) -> dict[str, float]:
         people = padded.people[: size[1], : size[0]]
         wanted = _askable(people, padded.boxes_px)
         sure = found.scores >= config.score
-        counts.add("finder", found.masks.any(axis=0), people > 0, found.boxes_px[sure], wanted)
+        counts.add("finder", np.asarray(found.masks.any(axis=0)), people > 0, found.boxes_px[sure], wanted)
         mean_mask, mean_box = average
         guess = np.tile(size, 2) * mean_box
         counts.add("average picture", np.asarray(_resized(mean_mask, size) > 0.5), people > 0, guess[None], wanted)
