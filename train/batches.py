@@ -101,11 +101,11 @@ def view_tensors(views: Sequence[View], settings: ViewSettings, rng: np.random.G
 
 def _clip_of(clips: Clips, frames: int, rng: np.random.Generator) -> ClipSample:
     """A random clip of at least so many frames, or any where those are rare."""
-    clip = clips[rng.integers(len(clips))]
+    clip = clips[int(rng.integers(len(clips)))]
     for _ in range(500):
         if len(clip.images) >= frames:
             break
-        clip = clips[rng.integers(len(clips))]
+        clip = clips[int(rng.integers(len(clips)))]
     return clip
 
 
@@ -122,21 +122,17 @@ def _window(length: int, frames: int, rng: np.random.Generator) -> tuple[np.ndar
 def human_batch(clips: Clips, settings: CropSettings, rng: np.random.Generator) -> Batch:
     """Crops of random people at random moments, with what they are to be taken for."""
     examples = [_example(clips, settings, rng) for _ in range(settings.crops_per_batch)]
-    crops, info, rotations, betas = (torch.from_numpy(np.stack(part)) for part in zip(*examples, strict=True))
-    return {
-        "crops": crops.movedim(-1, 1).float() / 255,
-        "bbox_info": info.float(),
-        "body_rotations": rotations.float(),
-        "betas": betas.float(),
-    }
+    batch = {name: torch.from_numpy(np.stack([example[name] for example in examples])) for name in examples[0]}
+    crops = batch.pop("crops").movedim(-1, 1).float() / 255
+    return {"crops": crops} | {name: value.float() for name, value in batch.items()}
 
 
-def _example(
-    clips: Clips, settings: CropSettings, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _example(clips: Clips, settings: CropSettings, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """One crop and its labels. `crop_from_camera` (3, 3) projects camera points (of the mirrored world, where
+    `side` is −1) to crop pixels; `translation` is that of the body before any mirroring."""
     clip, person, frame = _someone(clips, settings, rng)
     height, width = clip.images.shape[1:3]
-    focal = float(clip.intrinsics[frame, 0, 0])
+    intrinsics = clip.intrinsics[frame]
     box = _clipped(clip.boxes_px[person, frame], width, height)
     image = clip.images[frame]
     if rng.random() < settings.truncate:
@@ -145,17 +141,29 @@ def _example(
     crop = square_crop(image, box)
     crop = _erased(crop, rng) if rng.random() < settings.erase else crop
     crop = roughen(recolor(crop, rng), rng)
-    info = box_info(box, width, height, focal * float(np.exp(rng.normal(0, settings.focal_noise))))
-    rotations, betas = clip.body_rotations[person, frame], clip.betas[person]
-    if rng.random() < 0.5:
+    info = box_info(box, width, height, float(intrinsics[0, 0]) * float(np.exp(rng.normal(0, settings.focal_noise))))
+    rotations = clip.body_rotations[person, frame]
+    crop_from_camera = np.linalg.inv(np.vstack([_picture_from_crop(box), [0, 0, 1]])) @ intrinsics
+    side = 1.0 if rng.random() < 0.5 else -1.0
+    if side < 0:
         crop, info, rotations = crop[:, ::-1], info * np.array([-1, 1, 1]), mirror_pose(rotations)
-    return crop, info, rotations, betas
+        flip = np.array([[-1, 0, CROP_SIZE_PX], [0, 1, 0], [0, 0, 1]])
+        crop_from_camera = flip @ crop_from_camera @ np.diag([-1, 1, 1])
+    return {
+        "crops": crop,
+        "bbox_info": info,
+        "body_rotations": rotations,
+        "betas": clip.betas[person],
+        "translation": clip.translation_camera[person, frame],
+        "crop_from_camera": crop_from_camera,
+        "side": np.array(side),
+    }
 
 
 def _someone(clips: Clips, settings: CropSettings, rng: np.random.Generator) -> tuple[ClipSample, int, int]:
     """A clip, a person and a frame where enough of the person is seen."""
     for _ in range(200):
-        clip = clips[rng.integers(len(clips))]
+        clip = clips[int(rng.integers(len(clips)))]
         if len(clip.betas) == 0:
             continue
         person, frame = int(rng.integers(len(clip.betas))), int(rng.integers(len(clip.images)))
@@ -169,13 +177,16 @@ def _someone(clips: Clips, settings: CropSettings, rng: np.random.Generator) -> 
 
 def square_crop(image: np.ndarray, box_px: np.ndarray) -> np.ndarray:
     """The crop of `unish.video.preprocess.crop_people`, faster and in uint8: (256, 256, 3)."""
+    size = (CROP_SIZE_PX, CROP_SIZE_PX)
+    return cv2.warpAffine(image, _picture_from_crop(box_px), size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+
+
+def _picture_from_crop(box_px: np.ndarray) -> np.ndarray:
+    """(2, 3): where in the picture each pixel of the box's crop is taken from."""
     center, side = (box_px[:2] + box_px[2:]) / 2, max(*(box_px[2:] - box_px[:2]), 1e-3)
     step = side / CROP_SIZE_PX
     start = center - CROP_SIZE_PX / 2 * step
-    picture_from_crop = np.array([[step, 0, start[0]], [0, step, start[1]]])
-    return cv2.warpAffine(
-        image, picture_from_crop, (CROP_SIZE_PX, CROP_SIZE_PX), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    )
+    return np.array([[step, 0, start[0]], [0, step, start[1]]])
 
 
 def box_info(box_px: np.ndarray, width: int, height: int, focal_px: float) -> np.ndarray:

@@ -157,7 +157,7 @@ def fit(
                 publish()
 
     bar = tqdm(total=1000, desc=part.name, disable=not accelerator.is_main_process, bar_format=BAR, mininterval=5)
-    saved_at = progress.seconds
+    saved_at, norm, rate = progress.seconds, 0.0, 0.0
     clock = time.monotonic()
     while progress.share(config) < 1:
         terms: list[dict[str, Tensor]] = []
@@ -168,11 +168,11 @@ def fit(
                 terms.append(wrapped(batch))
                 accelerator.backward(sum(terms[-1].values()))
                 if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(trainable.parameters(), config.clip_norm)
+                    norm = float(accelerator.clip_grad_norm_(trainable.parameters(), config.clip_norm) or 0.0)
                     rate = learning_rate(config, progress)
                     for group in optimizer.param_groups:
                         group["lr"] = rate
-                    if torch.isfinite(norm):  # one bad batch must not end a run
+                    if math.isfinite(norm):  # one bad batch must not end a run
                         optimizer.step()
                 optimizer.zero_grad()
         average.update(trainable, progress.step)
@@ -181,7 +181,7 @@ def fit(
         progress.seconds, clock = progress.seconds + now - clock, now
         if progress.step % config.log_every == 0:
             numbers = {name: float(np.mean([float(t[name].detach()) for t in terms])) for name in terms[0]}
-            journal.write(progress, numbers | {"lr": rate, "grad_norm": float(norm), "clips": len(clips)})
+            journal.write(progress, numbers | {"lr": rate, "grad_norm": norm, "clips": len(clips)})
             bar.n = int(1000 * progress.share(config))
             bar.set_postfix_str(f"step {progress.step} loss {sum(numbers.values()):.3f}")
             if hasattr(clips, "refresh"):

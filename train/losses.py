@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from unish.geometry.alignment import scale_weighted_l1
+from unish.geometry.alignment import scale_weighted_l1, weighted_median
 from unish.geometry.rotations import rotation_angle
 from unish.geometry.transforms import invert_rigid
 
@@ -30,11 +30,25 @@ def clip_scale(
 
     Carries no gradient. Uses evenly spaced points, at most 4096 a clip; 1 where no point counts.
     """
+    x, y, w = _fit_points(predicted, true, weight)
+    each = w[..., None].expand_as(x).flatten(1)
+    scale = scale_weighted_l1(x.flatten(1), y.flatten(1), each)
+    return torch.where((w.sum(1) > 0) & (scale > 0), scale, torch.ones_like(scale))
+
+
+def gauge_loss(
+    points: Float[Tensor, "batch frames height width 3"], weight: Float[Tensor, "batch frames height width"]
+) -> Float[Tensor, ""]:
+    """Squared log of each clip's median distance: keeps the network's free unit near the size of its scenes."""
+    distance = points.float().norm(dim=-1).clamp(min=1e-6).log().flatten(1)
+    return weighted_median(distance, weight.flatten(1)).square().mean()
+
+
+def _fit_points(predicted: Tensor, true: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """At most 4096 evenly spaced points a clip: predicted and true (batch, points, 3), weight (batch, points)."""
     stride = max(1, weight[0].numel() // MAX_FIT_POINTS)
     x, y = (points.float().flatten(1, 3)[:, ::stride] for points in (predicted, true))
-    w = weight.float().flatten(1)[:, ::stride, None].expand_as(x)
-    scale = scale_weighted_l1(x.flatten(1), y.flatten(1), w.flatten(1))
-    return torch.where((w.sum((1, 2)) > 0) & (scale > 0), scale, torch.ones_like(scale))
+    return x, y, weight.float().flatten(1)[:, ::stride]
 
 
 def point_loss(
@@ -122,6 +136,29 @@ def joint_loss(
 ) -> Float[Tensor, ""]:
     """Mean L1 distance of joints (or vertices) about the root (the first of them), in metres."""
     return ((predicted - predicted[..., :1, :]).float() - (true - true[..., :1, :])).abs().sum(-1).mean()
+
+
+def token_loss(
+    logits: Float[Tensor, "crops tokens joints"],
+    pixels: Float[Tensor, "crops joints 2"],
+    grid: tuple[int, int],
+    patch_px: float,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of "in which token is this joint", the truth shared bilinearly among the four nearest tokens.
+
+    `pixels` are in the picture that the (rows, columns) of tokens cover; joints outside it do not count.
+    """
+    rows, columns = grid
+    place = pixels / patch_px
+    inside = (place >= 0).all(-1) & (place[..., 0] < columns) & (place[..., 1] < rows)
+    x, y = (place - 0.5).unbind(-1)
+    shares = [
+        (1 - (axis.clamp(0, size - 1)[..., None] - torch.arange(size, device=axis.device)).abs()).clamp(min=0)
+        for axis, size in ((y, rows), (x, columns))
+    ]
+    target = (shares[0][..., :, None] * shares[1][..., None, :]).flatten(-2)
+    entropy = -(target * logits.float().mT.log_softmax(dim=-1)).sum(-1)
+    return weighted_mean(entropy, inside.float())
 
 
 def shape_loss(predicted: Float[Tensor, "*batch 10"], true: Float[Tensor, "*batch 10"]) -> Float[Tensor, ""]:

@@ -23,8 +23,9 @@ from train.batches import (
 )
 from unish.body import BodyModel
 from unish.body.lbs import joint_transforms
-from unish.geometry.camera import focal_px_from_half_diagonal, solve_focal_shift
+from unish.geometry.camera import focal_px_from_half_diagonal, project, solve_focal_shift
 from unish.geometry.metric import VALID_CONFIDENCE, clip_norm
+from unish.models.config import CROP_MARGIN_PX, NUM_JOINTS
 from unish.models.unish import UniSH
 from unish.video.preprocess import bbox_info
 
@@ -57,6 +58,7 @@ class SceneWeights:
     normals: float = 0.1
     rotation: float = 2.0
     translation: float = 2.0
+    gauge: float = 0.1
     confidence: float = 0.05
     trusted_error: float = 0.15
     """Confidence learns where the relative error stays below this."""
@@ -71,6 +73,9 @@ class HumanWeights:
     """How many joints' rotations the root's counts for."""
     joints: float = 4.0
     betas: float = 0.05
+    picture: float = 0.5
+    """Joints in the crop, read off the backbone's tokens by a layer that is thrown away: without it the backbone looks
+    at nothing for thousands of steps."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,9 @@ class ScenePart(nn.Module):
     def forward(self, batch: Batch) -> Terms:
         features, w = self.branch(batch["images"]), self.weights
         points, true, weight = features.points_camera, batch["points_camera"], batch["weight"]
-        scale = losses.clip_scale(points, true, weight)
+        # Fitted with the point loss's own weights: then no gradient is left along the clip's free scale, which would
+        # otherwise drift away step by step.
+        scale = losses.clip_scale(points, true, weight / true[..., 2].clamp(min=0.1))
         unit_m = (true.norm(dim=-1) * (weight > 0)).sum((1, 2, 3)) / (weight > 0).sum((1, 2, 3)).clamp(min=1)
         rotation, translation = losses.camera_losses(
             features.world_from_camera, batch["world_from_camera"], scale, unit_m.clamp(min=0.1)
@@ -116,6 +123,7 @@ class ScenePart(nn.Module):
             "normals": w.normals * losses.normal_loss(points, true, weight),
             "rotation": w.rotation * rotation,
             "translation": w.translation * translation,
+            "gauge": w.gauge * losses.gauge_loss(points, weight),
             "confidence": w.confidence
             * losses.confidence_loss(features.confidence_logits, points, true, weight, scale, w.trusted_error),
         }
@@ -130,26 +138,39 @@ class HumanPart(nn.Module):
         super().__init__()
         self.branch, self.weights, self.crops = model.human_branch, weights, crops
         self.body = body
+        self.locator = nn.Linear(model.config.human.width, NUM_JOINTS)
         self._tree = tuple(int(parent) for parent in body.parents)
 
     def trainable(self) -> nn.Module:
-        return self.branch
+        return nn.ModuleList([self.branch, self.locator])
 
     def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
         return human_batch(clips, self.crops, rng)
 
     def forward(self, batch: Batch) -> Terms:
-        features, w = self.branch(batch["crops"], batch["bbox_info"]), self.weights
+        w, tokens = self.weights, self.branch.features(batch["crops"])
+        features = self.branch.head(tokens, batch["bbox_info"], self.branch)
         joints = self._joints(features.betas.float(), features.body_rotations.float())
         true_joints = self._joints(batch["betas"], batch["body_rotations"])
+        grid, patch_px = self.branch.config.grid, self.branch.config.patch_size
+        pixels = self._projected(true_joints, batch)
         return {
             "rotations": w.rotations * losses.rotation_loss(features.body_rotations, batch["body_rotations"], w.root),
             "joints": w.joints * losses.joint_loss(joints, true_joints),
             "betas": w.betas * losses.shape_loss(features.betas, batch["betas"]),
+            "picture": w.picture * losses.token_loss(self.locator(tokens.float()), pixels, grid, patch_px),
         }
 
     def _joints(self, betas: Tensor, rotations: Tensor) -> Tensor:
         return joint_transforms(rotations, self.body.rest_joints(betas), self._tree)[1]
+
+    def _projected(self, joints: Tensor, batch: Batch) -> Tensor:
+        """(crops, joints, 2): true joints in the middle of the crop, which is what the backbone sees."""
+        pelvis = (self.body.pelvis_offset(batch["betas"]) + batch["translation"])[:, None].clone()
+        pelvis[..., 0] *= batch["side"][:, None]
+        points = joints - joints[:, :1] + pelvis
+        pixels = project(points, batch["crop_from_camera"])
+        return pixels - pixels.new_tensor([CROP_MARGIN_PX, 0.0])
 
 
 class AlignPart(nn.Module):

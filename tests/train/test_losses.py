@@ -133,3 +133,16 @@ def test_placement_losses_of_hand_worked_cases():
     assert losses.ray_loss(3.0 * true, true, torch.ones(2)).item() == pytest.approx(0.0, abs=1e-7)
     assert finite_gradient(rays, predicted)
     assert losses.translation_loss(predicted, true, torch.zeros(2)).item() == 0.0
+
+
+def test_tokens_are_told_which_joint_they_hold():
+    grid, patch = (2, 3), 10.0
+    pixels = torch.tensor([[[15.0, 5.0], [10.0, 10.0], [99.0, 5.0]]])  # a token's centre, a corner of four, outside
+    flat = torch.zeros(1, 6, 3, requires_grad=True)
+    loss = losses.token_loss(flat, pixels, grid, patch)
+    assert loss.item() == pytest.approx(math.log(6), rel=1e-5)
+    assert finite_gradient(loss, flat)
+    sure = torch.full((1, 6, 3), -50.0)
+    sure[0, 1, 0] = 50.0  # row 0, column 1
+    sure[0, [0, 1, 3, 4], 1] = 50.0
+    assert losses.token_loss(sure, pixels, grid, patch).item() == pytest.approx(math.log(4) / 2, rel=1e-4)
