@@ -54,22 +54,21 @@ INTRODUCTION = """
 """
 BOX_HELP = "One a line: x0,y0,x1,y1 in pixels of the first frame, @seconds for a later one. Empty: they are found."
 CSS = """
-.gradio-container .fillable { max-width: 1560px !important; margin: 0 auto; }
+.gradio-container .fillable.app { max-width: 1560px; margin: 0 auto; padding: 16px clamp(14px, 2.5vw, 32px); }
 :is(#introduction, #viewer, #numbers) .html-container { padding: 0; }
 #introduction h1 { font-size: 26px; font-weight: 650; margin: 0; }
 #introduction p { font-size: 16px; opacity: .75; margin: 2px 0 0; }
+#clip video { max-height: 250px; }
 #viewer .unish-viewer { height: clamp(480px, calc(100vh - 270px), 860px); }
 #viewer .unish-viewer:has(.uv-plot:empty) :is(.uv-controls, .uv-hint), #viewer .pending .uv-message { display: none; }
-#clip video { max-height: 250px; }
 #viewer > .wrap:has(.error) { display: none; }
 #viewer > .wrap { inset: 0; height: 100%; justify-content: center; border-radius: 10px; }
 #viewer .progress-level-inner { font: 15px/1.6 var(--font); }
-#viewer .progress-text { top: auto; bottom: 12px; right: 16px; font: 13px var(--font); }
-@media (max-width: 640px) {
-  #viewer .unish-viewer { height: max(560px, 86vh); }
-  .gradio-container .main { padding: 12px !important; }
-}
+#viewer .progress-text { inset: auto 16px 12px auto; transform: none; font: 13px/1.6 var(--font); }
+:is(#page, #archive) { font-weight: 500; }
+@media (max-width: 640px) { #viewer .unish-viewer { height: max(560px, 86vh); } }
 """
+SHOW_VIEWER = "() => document.getElementById('viewer').scrollIntoView({behavior: 'smooth', block: 'nearest'})"
 
 
 @functools.lru_cache(maxsize=2)
@@ -159,6 +158,7 @@ def build(weights: str) -> gr.Blocks:
                 with gr.Row():
                     page = gr.DownloadButton("Download the viewer (HTML)", size="md", visible=False, elem_id="page")
                     archive = gr.DownloadButton("Download the data (zip)", size="md", visible=False, elem_id="archive")
+        button.click(None, js=SHOW_VIEWER)
         button.click(
             run,
             [video, fps, start, end, which, boxes],
@@ -167,7 +167,6 @@ def build(weights: str) -> gr.Blocks:
             concurrency_limit=1,
             concurrency_id="gpu",
             show_progress_on=viewer,
-            scroll_to_output=True,
         )
     return demo.queue(max_size=MAX_WAITING)
 
@@ -190,7 +189,7 @@ def main() -> int:
         server_port=options.port,
         share=options.share,
         theme=THEME,
-        css=CSS + NUMBERS_CSS,
+        head=f"<style>{CSS}{NUMBERS_CSS}</style>",
         max_file_size=MAX_UPLOAD,
         allowed_paths=[str(SAMPLE_CLIP)],
         footer_links=["api", "settings"],

@@ -45,7 +45,6 @@ def app(repository, tmp_path_factory) -> Iterator[RunningApp]:
         "HF_HUB_OFFLINE": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "GRADIO_TEMP_DIR": str(files),
-        "PYTHONPATH": str(repository),
     }
     command = [sys.executable, str(repository / "app.py"), "--port", str(port), "--host", "127.0.0.1", "--weights", "mini"]
     with log.open("w") as output:
