@@ -145,7 +145,7 @@ def random_look(sample: ClipSample, width: int, height: int, rng: np.random.Gene
     room_x = np.arctan(source_width / 2 / source_focal) - np.arctan(width / 2 / focal)
     room_y = np.arctan(source_height / 2 / source_focal) - np.arctan(height / 2 / focal)
     room = 0.85 * np.maximum([room_y, room_x, 0.5 * min(room_x, room_y)], 0.0)
-    share = rng.choice([0.0, 0.3])  # of the room, kept for a shaking hand
+    share = rng.choice([0.0, 0.3, 0.8])  # of the room, kept for a shaking hand
     frames = len(sample.images)
     angles = (1 - share) * rng.uniform(-room, room) + share * rng.uniform(-room, room, size=(frames, 3))
     turns = np.stack([cv2.Rodrigues(angle)[0] for angle in angles]).astype(np.float32)
@@ -160,9 +160,9 @@ def centred_look(sample: ClipSample, width: int, height: int) -> View:
 
 def recolor(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """uint8 pictures (…, height, width, 3) in another light: gain a channel, gamma, contrast, saturation."""
-    gain = np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.06, size=3))
-    gamma, contrast = np.exp(rng.normal(0, [0.2, 0.15]))
-    saturation = np.exp(rng.normal(0, 0.3)) * (rng.random() > 0.07)
+    gain = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.04, size=3))
+    gamma, contrast = np.exp(rng.normal(0, [0.12, 0.1]))
+    saturation = np.exp(rng.normal(0, 0.25)) * (rng.random() > 0.04)
     levels = (np.linspace(0, 1, 256)[:, None] ** gamma * gain - 0.5) * contrast + 0.5
     table = np.clip(255 * levels, 0, 255).astype(np.uint8)
     mix = saturation * np.eye(3) + (1 - saturation) / 3
@@ -174,13 +174,13 @@ def roughen(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One uint8 picture (height, width, 3) as a cheap camera gives it: now and then blurred, coarse or noisy."""
     height, width = image.shape[:2]
     kind = rng.random()
-    if kind < 0.15:
+    if kind < 0.1:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 0.5 + 0.008 * width)))
-    elif kind < 0.35:
+    elif kind < 0.25:
         shrink = float(rng.uniform(0.25, 0.7))
         small = cv2.resize(image, (int(width * shrink), int(height * shrink)), interpolation=cv2.INTER_AREA)
         image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-    if rng.random() < 0.25:
+    if rng.random() < 0.15:
         row, column = rng.integers(_NOISE.shape[0] - height), rng.integers(_NOISE.shape[1] - width)
         noise = _NOISE[row : row + height, column : column + width]
         image = cv2.addWeighted(image.astype(np.float32), 1.0, noise, float(rng.uniform(0.04, 0.4)), 0)

@@ -51,14 +51,14 @@ class CropSettings:
     """How people are cut out for the human branch."""
 
     crops_per_batch: int = 48
-    min_visibility: float = 0.4
-    min_box_px: float = 24.0
+    min_visibility: float = 0.5
+    min_box_px: float = 36.0
     """Longer side of the box, pixels of the stored frames."""
     shift: float = 0.1
     scale: tuple[float, float] = (0.9, 1.3)
-    truncate: float = 0.15
+    truncate: float = 0.1
     """Share of crops cut by a border that the picture did not have."""
-    erase: float = 0.3
+    erase: float = 0.2
     """Share of crops with something in front."""
     focal_noise: float = 0.1
     """Standard deviation of the log of the focal length that `bbox_info` is told: inference has to guess it."""
@@ -89,11 +89,13 @@ def view_tensors(views: Sequence[View], settings: ViewSettings, rng: np.random.G
     depth = torch.from_numpy(np.stack([view.depth_m for view in views])).float()
     focal = torch.tensor([view.focal_px for view in views])
     height, width = depth.shape[-2:]
+    intrinsics = intrinsics_from_focal(focal, width, height)[:, None]
     valid = (depth > 0) & (depth < settings.max_depth_m)
     mask = torch.from_numpy(np.stack([view.person_mask for view in views])) > 0
     return {
         "images": torch.from_numpy(images).movedim(-1, 2).float() / 255,
-        "points_camera": unproject_depth(depth, intrinsics_from_focal(focal, width, height)[:, None]),
+        "points_camera": unproject_depth(depth, intrinsics),
+        "intrinsics": intrinsics,
         "weight": valid * torch.where(mask, settings.person_weight, 1.0),
         "world_from_camera": torch.from_numpy(np.stack([view.world_from_camera for view in views])).float(),
     }

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from unish.geometry.alignment import scale_weighted_l1, weighted_median
+from unish.geometry.camera import project
 from unish.geometry.rotations import rotation_angle
-from unish.geometry.transforms import invert_rigid
+from unish.geometry.transforms import invert_rigid, transform_points
 
 MAX_FIT_POINTS = 4096
 """How many points of a clip a scale is fitted to (UniSH's released code takes as many)."""
@@ -118,6 +119,29 @@ def confidence_loss(
     return functional.binary_cross_entropy_with_logits(logits.float(), right.float())
 
 
+@torch.no_grad()
+def next_frame_pixels(
+    points_camera: Float[Tensor, "batch frames height width 3"],
+    weight: Float[Tensor, "batch frames height width"],
+    world_from_camera: Float[Tensor, "batch frames 4 4"],
+    intrinsics: Float[Tensor, "batch 1 3 3"],
+    patch_px: int,
+) -> Float[Tensor, "batch frames tokens 2"]:
+    """Where the true point at each patch's centre is seen in the next frame (the first follows the last), in pixels;
+    −1 where it is hidden there, outside, or unknown."""
+    height, width = weight.shape[2:]
+    centers = points_camera[:, :, patch_px // 2 :: patch_px, patch_px // 2 :: patch_px].flatten(2, 3)
+    known = weight[:, :, patch_px // 2 :: patch_px, patch_px // 2 :: patch_px].flatten(2, 3) > 0
+    moved = transform_points(invert_rigid(world_from_camera.roll(-1, dims=1)) @ world_from_camera, centers)
+    pixels = project(moved, intrinsics)
+    column, row = (pixels[..., axis].nan_to_num(-1.0, -1.0, -1.0).floor() for axis in (0, 1))
+    inside = known & (moved[..., 2] > 0.05) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    index = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
+    depth = points_camera[..., 2].roll(-1, dims=1).flatten(2).gather(-1, index)
+    seen = inside & ((moved[..., 2] - depth).abs() < 0.1 * depth)
+    return torch.where(seen[..., None], pixels, -torch.ones_like(pixels))
+
+
 # --- bodies (CameraHMR; UniSH's L_smpl) ------------------------------------------------------------------------------
 
 
@@ -159,6 +183,17 @@ def token_loss(
     target = (shares[0][..., :, None] * shares[1][..., None, :]).flatten(-2)
     entropy = -(target * logits.float().mT.log_softmax(dim=-1)).sum(-1)
     return weighted_mean(entropy, inside.float())
+
+
+def dense_pose_loss(
+    predicted: Float[Tensor, "crops tokens 144"], true: Float[Tensor, "crops 144"], root_weight: float = 1.0
+) -> Float[Tensor, ""]:
+    """Squared distance of six-number rotations, summed over the six and averaged over tokens and joints as in
+    `rotation_loss`: every token is asked for the whole pose."""
+    squared = (predicted.float() - true[:, None]).square().unflatten(-1, (24, 6)).sum(-1)
+    weight = torch.ones(24, device=squared.device)
+    weight[0] = root_weight
+    return weighted_mean(squared, weight.expand_as(squared))
 
 
 def shape_loss(predicted: Float[Tensor, "*batch 10"], true: Float[Tensor, "*batch 10"]) -> Float[Tensor, ""]:

@@ -25,11 +25,14 @@ from unish.body import BodyModel
 from unish.body.lbs import joint_transforms
 from unish.geometry.camera import focal_px_from_half_diagonal, project, solve_focal_shift
 from unish.geometry.metric import VALID_CONFIDENCE, clip_norm
+from unish.geometry.rotations import matrix_to_rotation_6d
 from unish.models.config import CROP_MARGIN_PX, NUM_JOINTS
 from unish.models.unish import UniSH
 from unish.video.preprocess import bbox_info
 
 Terms = dict[str, Tensor]
+
+MATCHING_WIDTH = 64
 
 
 class Part(Protocol):
@@ -60,6 +63,9 @@ class SceneWeights:
     translation: float = 2.0
     gauge: float = 0.1
     confidence: float = 0.05
+    matching: float = 0.3
+    """Which token of the next frame shows the same point, asked of every token by a layer that is thrown away in the
+    end: cameras are learned from what frames have in common, and nothing else says so early on."""
     trusted_error: float = 0.15
     """Confidence learns where the relative error stays below this."""
 
@@ -74,8 +80,10 @@ class HumanWeights:
     joints: float = 4.0
     betas: float = 0.05
     picture: float = 0.5
-    """Joints in the crop, read off the backbone's tokens by a layer that is thrown away: without it the backbone looks
-    at nothing for thousands of steps."""
+    """Which joint is where, asked of every token by a layer that is thrown away in the end. A backbone that starts from
+    nothing otherwise answers with the mean body for thousands of steps."""
+    dense: float = 1.0
+    """The whole pose, asked of every token in the same way."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +109,10 @@ class ScenePart(nn.Module):
     def __init__(self, model: UniSH, weights: SceneWeights, views: ViewSettings) -> None:
         super().__init__()
         self.branch, self.weights, self.views = model.scene_branch, weights, views
+        self.matcher = nn.Linear(2 * model.config.scene.width, 2 * MATCHING_WIDTH)
 
     def trainable(self) -> nn.Module:
-        return self.branch
+        return nn.ModuleList([self.branch, self.matcher])
 
     def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
         return scene_batch(clips, self.views, rng)
@@ -124,9 +133,22 @@ class ScenePart(nn.Module):
             "rotation": w.rotation * rotation,
             "translation": w.translation * translation,
             "gauge": w.gauge * losses.gauge_loss(points, weight),
+            "matching": w.matching * self._matching(features.hidden, batch),
             "confidence": w.confidence
             * losses.confidence_loss(features.confidence_logits, points, true, weight, scale, w.trusted_error),
         }
+
+    def _matching(self, hidden: Tensor, batch: Batch) -> Tensor:
+        height, width = batch["images"].shape[-2:]
+        config = self.branch.config
+        grid = (height // config.patch_size, width // config.patch_size)
+        pixels = losses.next_frame_pixels(
+            *(batch[name] for name in ("points_camera", "weight", "world_from_camera", "intrinsics")),
+            config.patch_size,
+        )
+        query, key = self.matcher(hidden[:, :, config.decoder_registers :].float()).chunk(2, dim=-1)
+        logits = key.roll(-1, dims=1) @ query.mT / MATCHING_WIDTH**0.5
+        return losses.token_loss(logits.flatten(0, 1), pixels.flatten(0, 1), grid, float(config.patch_size))
 
 
 class HumanPart(nn.Module):
@@ -139,10 +161,11 @@ class HumanPart(nn.Module):
         self.branch, self.weights, self.crops = model.human_branch, weights, crops
         self.body = body
         self.locator = nn.Linear(model.config.human.width, NUM_JOINTS)
+        self.reader = nn.Linear(model.config.human.width, 6 * NUM_JOINTS)
         self._tree = tuple(int(parent) for parent in body.parents)
 
     def trainable(self) -> nn.Module:
-        return nn.ModuleList([self.branch, self.locator])
+        return nn.ModuleList([self.branch, self.locator, self.reader])
 
     def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
         return human_batch(clips, self.crops, rng)
@@ -154,11 +177,13 @@ class HumanPart(nn.Module):
         true_joints = self._joints(batch["betas"], batch["body_rotations"])
         grid, patch_px = self.branch.config.grid, self.branch.config.patch_size
         pixels = self._projected(true_joints, batch)
+        read, true_pose = self.reader(tokens.float()), matrix_to_rotation_6d(batch["body_rotations"]).flatten(1)
         return {
             "rotations": w.rotations * losses.rotation_loss(features.body_rotations, batch["body_rotations"], w.root),
             "joints": w.joints * losses.joint_loss(joints, true_joints),
             "betas": w.betas * losses.shape_loss(features.betas, batch["betas"]),
             "picture": w.picture * losses.token_loss(self.locator(tokens.float()), pixels, grid, patch_px),
+            "dense": w.dense * losses.dense_pose_loss(read, true_pose, w.root),
         }
 
     def _joints(self, betas: Tensor, rotations: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from train import losses
+from unish.geometry.camera import unproject_depth
 from unish.geometry.rotations import axis_angle_to_matrix
 from unish.geometry.transforms import rigid
 
@@ -146,3 +147,28 @@ def test_tokens_are_told_which_joint_they_hold():
     sure[0, 1, 0] = 50.0  # row 0, column 1
     sure[0, [0, 1, 3, 4], 1] = 50.0
     assert losses.token_loss(sure, pixels, grid, patch).item() == pytest.approx(math.log(4) / 2, rel=1e-4)
+
+
+def test_points_are_followed_into_the_next_frame_unless_hidden():
+    depth = torch.full((1, 2, 28, 42), 2.0)
+    intrinsics = torch.tensor([[40.0, 0.0, 21.0], [0.0, 40.0, 14.0], [0.0, 0.0, 1.0]])[None, None]
+    points = unproject_depth(depth, intrinsics)
+    cameras = torch.eye(4).repeat(1, 2, 1, 1)
+    cameras[0, 1, 0, 3] = 0.5  # half a metre to the right: the wall moves 10 px to the left
+    pixels = losses.next_frame_pixels(points, torch.ones(1, 2, 28, 42), cameras, intrinsics, patch_px=14)
+    assert pixels.shape == (1, 2, 6, 2)
+    assert (pixels[0, 0, 0] == -1).all()  # 7.5 − 10 lies outside
+    torch.testing.assert_close(pixels[0, 0, 1], torch.tensor([11.5, 7.5]))
+    torch.testing.assert_close(pixels[0, 1, 0], torch.tensor([17.5, 7.5]))  # the first frame follows the last
+    nearer = points.clone()
+    nearer[0, 1] *= 0.5  # something stands in front in the second frame
+    hidden = losses.next_frame_pixels(nearer, torch.ones(1, 2, 28, 42), cameras, intrinsics, patch_px=14)
+    assert (hidden[0, 0] == -1).all()
+
+
+def test_every_token_is_asked_for_the_whole_pose():
+    true = torch.zeros(1, 144)
+    predicted = torch.zeros(1, 2, 144)
+    predicted[0, 0, 6] = 3.0  # one number of joint 1 in one of two tokens
+    assert losses.dense_pose_loss(predicted, true).item() == pytest.approx(9 / 48)
+    assert losses.dense_pose_loss(predicted, true, root_weight=9.0).item() == pytest.approx(9 / 64)
