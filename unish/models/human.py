@@ -49,7 +49,7 @@ class HumanBackbone(nn.Module):
         self.patch_embed = image_stem(
             config.stem, config.patch_size, config.width, config.stem_channels, config.patch_padding
         )
-        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + rows * columns, config.width))
+        self.pos_embed = nn.Parameter(0.3 * torch.randn(1, 1 + rows * columns, config.width))
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
 

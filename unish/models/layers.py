@@ -1,5 +1,6 @@
 """What the branches are built from: attention with rotary positions, transformer blocks, image stems."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -178,9 +179,41 @@ class ConvStem(nn.Module):
         return self.proj(F.gelu(self.conv(folded)))
 
 
-def image_stem(kind: str, patch_size: int, width: int, channels: int, padding: int = 0) -> PatchEmbed | ConvStem:
-    """The stem that a config names: "linear" or "conv"."""
-    return ConvStem(patch_size, width, channels) if kind == "conv" else PatchEmbed(patch_size, width, padding)
+class PyramidStem(nn.Module):
+    """Image to tokens by 3×3 convolutions that halve the resolution from a quarter of the picture's to the patches'.
+
+    Learns where limbs are from a few thousand crops, where a shallow stem learns nothing. `patch_size` is 4·2ⁿ.
+    """
+
+    def __init__(self, patch_size: int, width: int, channels: int) -> None:
+        super().__init__()
+        steps = int(math.log2(patch_size // 4))
+        sizes = [channels * 2**step for step in range(steps - 1)] + [width]
+        self.fold = nn.PixelUnshuffle(4)
+        self.halvings = nn.ModuleList(
+            nn.Conv2d(before, after, 3, stride=2, padding=1)
+            for before, after in zip([48, *sizes[:-1]], sizes, strict=True)
+        )
+        self.residuals = nn.ModuleList(nn.Conv2d(size, size, 3, padding=1) for size in sizes[:-1])
+        for layer in (*self.halvings, *self.residuals):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels rows columns"]:
+        maps = self.fold(images).contiguous(memory_format=torch.channels_last)
+        for halving, residual in zip(self.halvings, self.residuals, strict=False):
+            maps = F.gelu(halving(maps))
+            maps = maps + F.gelu(residual(maps))
+        return self.halvings[-1](maps)
+
+
+def image_stem(
+    kind: str, patch_size: int, width: int, channels: int, padding: int = 0
+) -> PatchEmbed | ConvStem | PyramidStem:
+    """The stem that a config names: "linear", "conv" or "pyramid"."""
+    if kind == "linear":
+        return PatchEmbed(patch_size, width, padding)
+    return (PyramidStem if kind == "pyramid" else ConvStem)(patch_size, width, channels)
 
 
 class Trunk(nn.Module):
