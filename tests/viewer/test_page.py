@@ -12,7 +12,7 @@ from PIL import Image
 
 from unish.viewer import decode_scene, notebook_view, page, scene_arrays, write_html
 
-MAX_POINTS = 6_000
+MAX_POINTS = 12_000
 HOSTILE = (
     "<img src=x onerror=\"document.title='hacked'\"></script><script>document.title='hacked'</script>{{TITLE}}${1+1}"
 )
@@ -80,7 +80,7 @@ def open_page(browser):
     contexts = []
 
     def open_file(path, query: str = "", **options) -> Opened:
-        context = browser.new_context(**({"viewport": {"width": 560, "height": 480}, "offline": True} | options))
+        context = browser.new_context(**({"viewport": {"width": 700, "height": 560}, "offline": True} | options))
         contexts.append(context)
         context.set_default_timeout(120_000)  # of patience on a busy machine; nothing waits this long otherwise
         tab = context.new_page()
@@ -217,11 +217,11 @@ def test_the_wheel_zooms_and_a_new_size_keeps_the_view(direct):
     direct.settle()
     closer = direct.state()["camera"]
     assert 0.5 * first < distance(closer) < 0.9 * first
-    direct.tab.set_viewport_size({"width": 500, "height": 520})
+    direct.tab.set_viewport_size({"width": 620, "height": 600})
     direct.settle()
     assert direct.state()["camera"]["eye"] == pytest.approx(closer["eye"], abs=1e-3)
     assert np.ptp(direct.pixels(), axis=(0, 1)).min() > 60
-    direct.tab.set_viewport_size({"width": 560, "height": 480})
+    direct.tab.set_viewport_size({"width": 700, "height": 560})
 
 
 def test_it_plays_in_the_browser_and_stops(viewer):
