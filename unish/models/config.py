@@ -87,9 +87,9 @@ class HumanConfig:
         _require_positive(self, "patch_size", "width", "depth", "head_width", "head_depth", "head_heads")
         _require_positive(self, "head_head_width", "head_hidden", "stem_channels")
         _require_heads("human.heads", self.width, self.heads, divisor=1)
-        _require_stem("human", self.stem, self.patch_size)
         if (CROP_SIZE_PX - 2 * CROP_MARGIN_PX) % self.patch_size or CROP_SIZE_PX % self.patch_size:
             raise InputError(f"human.patch_size must divide 256 and 192; received {self.patch_size}.")
+        _require_stem("human", self.stem, self.patch_size)
 
     @property
     def grid(self) -> tuple[int, int]:
