@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,9 +81,7 @@ def reconstruct(
     report = progress or (lambda share, message: None)
 
     report(0.0, "Reading the clip")
-    clip = source if isinstance(source, Clip) else read_clip(
-        source, fps=chosen.fps, start_s=chosen.start_s, end_s=chosen.end_s, max_frames=MAX_FRAMES
-    )
+    clip = source if isinstance(source, Clip) else _read(Path(source), chosen)
     report(0.1, "Loading the weights")
     model = load(chosen.weights, device=chosen.device)
     body = load_body(chosen.body)
@@ -90,6 +89,10 @@ def reconstruct(
     found = find_people(clip, boxes=chosen.boxes, masks=chosen.masks)
     clip = dataclasses.replace(clip, warnings=clip.warnings + found.warnings)
     return reconstruct_tracked(clip, found.tracks, model, body, finder=found.finder, seed=chosen.seed, progress=report)
+
+
+def _read(path: Path, chosen: Options) -> Clip:
+    return read_clip(path, fps=chosen.fps, start_s=chosen.start_s, end_s=chosen.end_s, max_frames=MAX_FRAMES)
 
 
 def reconstruct_tracked(
@@ -135,8 +138,13 @@ def reconstruct_tracked(
         translation[..., 2] += shift_m
         people = tuple(
             _person(
-                track, boxes_px[i].cpu(), body, bodies.body_rotations[0, i].cpu(), translation[i].cpu(),
-                bodies.betas[0, i].cpu(), cameras.cpu(),
+                track,
+                boxes_px[i].cpu(),
+                body,
+                bodies.body_rotations[0, i].cpu(),
+                translation[i].cpu(),
+                bodies.betas[0, i].cpu(),
+                cameras.cpu(),
             )
             for i, track in enumerate(tracks)
         )
@@ -244,7 +252,7 @@ def _person(
 def _bridge_absence(
     rotations: Float[Tensor, "frames 24 3 3"], translation: Float[Tensor, "frames 3"], present: Tensor
 ) -> tuple[Float[Tensor, "frames 24 3 3"], Float[Tensor, "frames 3"]]:
-    """Between two sightings the body moves evenly from one to the other; before the first and after the last it waits."""
+    """Between sightings the body moves evenly from one to the next; before the first and after the last it waits."""
     seen = torch.nonzero(present)[:, 0]
     frames = torch.arange(len(present))
     after = torch.searchsorted(seen, frames).clamp(max=len(seen) - 1)

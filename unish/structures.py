@@ -232,7 +232,11 @@ def _load(folder: Path) -> Reconstruction:
             )
         arrays = load_file(arrays_path)
         people = tuple(
-            Person(**entry, **{name: arrays[f"people.{index}.{name}"] for name in _PERSON_ARRAYS})
+            Person(
+                id=entry["id"],
+                name=entry["name"],
+                **{name: arrays[f"people.{index}.{name}"] for name in _PERSON_ARRAYS},
+            )
             for index, entry in enumerate(header["people"])
         )
         cameras = Cameras(
