@@ -24,6 +24,7 @@ from torch.nn import functional
 if not __package__:  # started as a script: the repository's root is not on the path yet
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from train.command import one_sentence
 from train.data import load_clips
 from train.finder_pictures import SMALLEST_PERSON_PX, Picture, StoredFrame, augmented, frames_of, plain
 from unish.video.finder import (
@@ -304,7 +305,8 @@ def _average_picture(pictures: list[Picture], side: int) -> tuple[np.ndarray, np
 
 if __name__ == "__main__":
     chosen = tyro.extras.subcommand_cli_from_dict({"train": TrainConfig, "judge": JudgeConfig})
-    if isinstance(chosen, TrainConfig):
-        train(chosen)
-    else:
-        judge(chosen)
+    with one_sentence():
+        if isinstance(chosen, TrainConfig):
+            train(chosen)
+        else:
+            judge(chosen)

@@ -20,6 +20,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
+from train.command import one_sentence
 from train.data import ClipSample, iterate_clips
 from unish.body import BodyModel, open_body
 from unish.errors import InputError
@@ -264,4 +265,5 @@ def main(config: ScoreConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(ScoreConfig, description=__doc__))
+    with one_sentence():
+        main(tyro.cli(ScoreConfig, description=__doc__))
