@@ -137,7 +137,10 @@ def look(sample: ClipSample, turns: np.ndarray, focal_px: float, width: int, hei
 
 
 def random_look(sample: ClipSample, width: int, height: int, rng: np.random.Generator, most_zoom: float = 1.5) -> View:
-    """`look` with a random zoom, and random turns of the clip and of every frame in the room that the zoom leaves."""
+    """`look` with a random zoom, and random turns of the clip and of every frame in the room that the zoom leaves;
+    every other time the frames as they are, which is what inference sees."""
+    if rng.random() < 0.5:
+        return centred_look(sample, width, height)
     widest = fit_inside(sample, width, height)
     focal = widest * float(np.exp(rng.uniform(0.0, np.log(most_zoom)))) if rng.random() < 0.75 else widest
     source_height, source_width = sample.images.shape[1:3]

@@ -35,22 +35,28 @@ Clips = Sequence[ClipSample]
 class ViewSettings:
     """How clips are shown to the scene branch."""
 
-    sizes: tuple[tuple[int, int], ...] = ((168, 126), (168, 126), (168, 98), (140, 140), (126, 168), (98, 168))
+    sizes: tuple[tuple[int, int], ...] = ((112, 84), (112, 84), (112, 70), (98, 98), (84, 112), (70, 112))
     """(width, height) of a batch, multiples of the patch size; picked at random."""
-    frames: tuple[int, ...] = (2, 4, 4, 8, 16)
+    frames: tuple[int, ...] = (2, 4, 4, 8)
     """Frames of a clip; picked at random for each batch."""
-    images_per_batch: int = 16
+    images_per_batch: int = 8
     """Clips of a batch = this over its frames."""
     max_depth_m: float = 30.0
-    person_weight: float = 4.0
+    person_weight: float = 2.5
     """How much more a pixel of a person counts."""
+
+
+LARGE_VIEWS = ViewSettings(
+    sizes=((168, 126), (168, 126), (168, 98), (140, 140), (126, 168), (98, 168)), frames=(2, 4, 8, 8)
+)
+"""The size at which the mini runs."""
 
 
 @dataclass(frozen=True)
 class CropSettings:
     """How people are cut out for the human branch."""
 
-    crops_per_batch: int = 48
+    crops_per_batch: int = 12
     min_visibility: float = 0.5
     min_box_px: float = 36.0
     """Longer side of the box, pixels of the stored frames."""
@@ -131,7 +137,8 @@ def human_batch(clips: Clips, settings: CropSettings, rng: np.random.Generator) 
 
 def _example(clips: Clips, settings: CropSettings, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """One crop and its labels. `crop_from_camera` (3, 3) projects camera points (of the mirrored world, where
-    `side` is −1) to crop pixels; `translation` is that of the body before any mirroring."""
+    `side` is −1) to crop pixels; `translation` is that of the body before any mirroring; `focal_told` is the focal
+    length behind `bbox_info` over the true one."""
     clip, person, frame = _someone(clips, settings, rng)
     height, width = clip.images.shape[1:3]
     intrinsics = clip.intrinsics[frame]
@@ -143,7 +150,8 @@ def _example(clips: Clips, settings: CropSettings, rng: np.random.Generator) -> 
     crop = square_crop(image, box)
     crop = _erased(crop, rng) if rng.random() < settings.erase else crop
     crop = roughen(recolor(crop, rng), rng)
-    info = box_info(box, width, height, float(intrinsics[0, 0]) * float(np.exp(rng.normal(0, settings.focal_noise))))
+    told = float(np.exp(rng.normal(0, settings.focal_noise)))
+    info = box_info(box, width, height, float(intrinsics[0, 0]) * told)
     rotations = clip.body_rotations[person, frame]
     crop_from_camera = np.linalg.inv(np.vstack([_picture_from_crop(box), [0, 0, 1]])) @ intrinsics
     side = 1.0 if rng.random() < 0.5 else -1.0
@@ -159,6 +167,7 @@ def _example(clips: Clips, settings: CropSettings, rng: np.random.Generator) -> 
         "translation": clip.translation_camera[person, frame],
         "crop_from_camera": crop_from_camera,
         "side": np.array(side),
+        "focal_told": np.array(told),
     }
 
 

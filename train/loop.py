@@ -21,6 +21,7 @@ from unish.errors import InputError
 from unish.files import atomic_path
 
 VALIDATION_SEED = 987_654
+DEFAULT_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class LoopConfig:
     """Budget in wall-clock time, resumed time included; the learning rate follows it."""
     steps: int | None = None
     """Budget in steps: the same seed then gives the same numbers."""
-    learning_rate: float = 1.5e-3
+    learning_rate: float | None = None
+    """Peak; None takes the part's own."""
     final_rate: float = 0.01
     """Learning rate at the end, as a share of its peak (cosine)."""
     warmup_steps: int = 100
@@ -107,7 +109,7 @@ def learning_rate(config: LoopConfig, progress: Progress) -> float:
     """Linear warm-up over steps, then a cosine over the budget."""
     warm = min(1.0, (progress.step + 1) / max(1, config.warmup_steps))
     cosine = 0.5 * (1 + math.cos(math.pi * progress.share(config)))
-    return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
+    return float(config.learning_rate or DEFAULT_RATE) * warm * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
 def fit(
@@ -135,7 +137,7 @@ def fit(
         parameter.requires_grad_(False)
     trainable = part.trainable().requires_grad_(True).train()
     optimizer = torch.optim.AdamW(
-        _parameter_groups(trainable, config.weight_decay), lr=config.learning_rate, betas=config.betas
+        _parameter_groups(trainable, config.weight_decay), lr=learning_rate(config, Progress()), betas=config.betas
     )
     wrapped, optimizer = accelerator.prepare(module, optimizer)
     average, progress = AveragedWeights(trainable, config.average), Progress()

@@ -63,6 +63,20 @@ def point_loss(
     return weighted_mean(error / true[..., 2].clamp(min=0.1), weight)
 
 
+def depth_loss(
+    predicted: Float[Tensor, "batch frames height width 3"],
+    true: Float[Tensor, "batch frames height width 3"],
+    weight: Float[Tensor, "batch frames height width"],
+) -> Float[Tensor, ""]:
+    """Weighted mean of |log z − log z* − m|, m the clip's own weighted median, so that no pull along its free scale is
+    left. Where `point_loss` hardly pulls at a far point that is seen too near, this pulls at every point alike."""
+    error = (predicted[..., 2].float().clamp(min=1e-6) / true[..., 2].clamp(min=0.1)).log()
+    stride = max(1, weight[0].numel() // MAX_FIT_POINTS)
+    thin_error, thin_weight = error.detach().flatten(1)[:, ::stride], weight.flatten(1)[:, ::stride]
+    middle = weighted_median(thin_error, thin_weight)[:, None, None, None]
+    return weighted_mean((error - middle).abs(), weight)
+
+
 def normal_loss(
     predicted: Float[Tensor, "batch frames height width 3"],
     true: Float[Tensor, "batch frames height width 3"],
@@ -194,6 +208,11 @@ def dense_pose_loss(
     weight = torch.ones(24, device=squared.device)
     weight[0] = root_weight
     return weighted_mean(squared, weight.expand_as(squared))
+
+
+def place_loss(predicted: Float[Tensor, "crops 3"], true: Float[Tensor, "crops 3"]) -> Float[Tensor, ""]:
+    """Mean L1 distance of x/z and y/z, and a quarter of that of log z."""
+    return ((predicted.float() - true).abs() * predicted.new_tensor([1.0, 1.0, 0.25])).sum(-1).mean()
 
 
 def shape_loss(predicted: Float[Tensor, "*batch 10"], true: Float[Tensor, "*batch 10"]) -> Float[Tensor, ""]:

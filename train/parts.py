@@ -58,9 +58,10 @@ class SceneWeights:
     """Weights of the scene branch's terms (π³ publishes none for a network of this size; found by trying)."""
 
     points: float = 1.0
+    depth: float = 1.0
     normals: float = 0.1
-    rotation: float = 2.0
-    translation: float = 2.0
+    rotation: float = 1.0
+    translation: float = 1.0
     gauge: float = 0.1
     confidence: float = 0.05
     matching: float = 0.3
@@ -84,6 +85,8 @@ class HumanWeights:
     nothing otherwise answers with the mean body for thousands of steps."""
     dense: float = 1.0
     """The whole pose, asked of every token in the same way."""
+    place: float = 2.0
+    """Where the body stands, asked of the output token in the same way, so that AlignNet finds it there."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ class ScenePart(nn.Module):
         )
         return {
             "points": w.points * losses.point_loss(points, true, weight, scale),
+            "depth": w.depth * losses.depth_loss(points, true, weight),
             "normals": w.normals * losses.normal_loss(points, true, weight),
             "rotation": w.rotation * rotation,
             "translation": w.translation * translation,
@@ -162,10 +166,11 @@ class HumanPart(nn.Module):
         self.body = body
         self.locator = nn.Linear(model.config.human.width, NUM_JOINTS)
         self.reader = nn.Linear(model.config.human.width, 6 * NUM_JOINTS)
+        self.placer = nn.Linear(model.config.human.head_width, 3)
         self._tree = tuple(int(parent) for parent in body.parents)
 
     def trainable(self) -> nn.Module:
-        return nn.ModuleList([self.branch, self.locator, self.reader])
+        return nn.ModuleList([self.branch, self.locator, self.reader, self.placer])
 
     def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
         return human_batch(clips, self.crops, rng)
@@ -184,10 +189,16 @@ class HumanPart(nn.Module):
             "betas": w.betas * losses.shape_loss(features.betas, batch["betas"]),
             "picture": w.picture * losses.token_loss(self.locator(tokens.float()), pixels, grid, patch_px),
             "dense": w.dense * losses.dense_pose_loss(read, true_pose, w.root),
+            "place": w.place * losses.place_loss(self.placer(features.tokens), self._place(batch)),
         }
 
     def _joints(self, betas: Tensor, rotations: Tensor) -> Tensor:
         return joint_transforms(rotations, self.body.rest_joints(betas), self._tree)[1]
+
+    def _place(self, batch: Batch) -> Tensor:
+        """(crops, 3): x/z, y/z and log z of the body for a camera with the focal length that the branch was told."""
+        x, y, z = batch["translation"].unbind(-1)
+        return torch.stack([batch["side"] * x / z / batch["focal_told"], y / z / batch["focal_told"], z.log()], dim=-1)
 
     def _projected(self, joints: Tensor, batch: Batch) -> Tensor:
         """(crops, joints, 2): true joints in the middle of the crop, which is what the backbone sees."""
@@ -309,8 +320,8 @@ def make_part(
     align: AlignSettings,
     seed: int,
 ) -> ScenePart | HumanPart | AlignPart:
-    """The part of that name: "scene", "human" or "align"."""
-    if name == "scene":
+    """The part of that name: "scene", "scene-large", "human" or "align"."""
+    if name.startswith("scene"):
         return ScenePart(model, scene, views)
     if name == "human":
         return HumanPart(model, body, human, crops)

@@ -4,10 +4,12 @@
 
 Scene and human branch do not need each other, so they can be trained at the same time on two machines (or cores):
 
-    accelerate launch train/pretrain.py --data DIR --out runs/scene --parts scene --minutes 70
-    accelerate launch train/pretrain.py --data DIR --out runs/human --parts human --minutes 70
+    accelerate launch train/pretrain.py --data DIR --out runs/scene --parts scene --minutes 50
+    accelerate launch train/pretrain.py --data DIR --out runs/large --parts scene-large --minutes 18 \
+        --scene-from runs/scene
+    accelerate launch train/pretrain.py --data DIR --out runs/human --parts human --minutes 68
     accelerate launch train/pretrain.py --data DIR --out runs/mini --parts align --minutes 12 \
-        --scene-from runs/scene --human-from runs/human
+        --scene-from runs/large --human-from runs/human
 """
 
 import dataclasses
@@ -26,7 +28,7 @@ if not __package__:  # started as a script: the repository's root is not on the 
 
 from safetensors.torch import load_file
 
-from train.batches import CropSettings, ViewSettings
+from train.batches import LARGE_VIEWS, CropSettings, ViewSettings
 from train.loop import LoopConfig, fit
 from train.parts import AlignSettings, HumanWeights, SceneWeights, make_part
 from train.pool import ClipPool
@@ -36,10 +38,12 @@ from unish.models.config import MINI, UniSHConfig
 from unish.models.hub import save
 from unish.models.unish import UniSH
 
-PARTS = {"scene": "scene_branch.", "human": "human_branch.", "align": "align_net."}
-"""The parts in the order in which they are trained, and the prefix of each one's weights."""
+PARTS = {"scene": "scene_branch.", "scene-large": "scene_branch.", "human": "human_branch.", "align": "align_net."}
+"""The parts in the order in which they are trained, and the prefix of each one's weights. The scene branch learns most
+from many small pictures, and then how to use large ones."""
 
-TIME_SHARES = {"scene": 0.45, "human": 0.45, "align": 0.1}
+TIME_SHARES = {"scene": 0.33, "scene-large": 0.12, "human": 0.45, "align": 0.1}
+LEARNING_RATES = {"scene": 1e-3, "scene-large": 4e-4, "human": 1e-3, "align": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class PretrainConfig:
     """Folder with train/*.parquet and validation/*.parquet (python -m train.synthetic), or a Hub dataset."""
     out: Path
     """Run folder: config, metrics, state to resume from, and the weights (model.safetensors, config.json)."""
-    parts: Literal["all", "scene", "human", "align"] = "all"
+    parts: Literal["all", "scene", "scene-large", "human", "align"] = "all"
     minutes: float | None = None
     """Time for everything that is trained; "all" gives the scene and human branch 45 % each, AlignNet the rest."""
     steps: int | None = None
@@ -72,6 +76,7 @@ class PretrainConfig:
     seed: int = 0
     scene: SceneWeights = field(default_factory=SceneWeights)
     views: ViewSettings = field(default_factory=ViewSettings)
+    large_views: ViewSettings = LARGE_VIEWS
     human: HumanWeights = field(default_factory=HumanWeights)
     crops: CropSettings = field(default_factory=CropSettings)
     align: AlignSettings = field(default_factory=AlignSettings)
@@ -104,13 +109,16 @@ def pretrain(config: PretrainConfig) -> UniSH:
             model,
             body,
             scene=config.scene,
-            views=config.views,
+            views=config.views if name == "scene" else config.large_views,
             human=config.human,
             crops=config.crops,
             align=config.align,
             seed=config.seed,
         )
-        loop = dataclasses.replace(config.loop, seed=config.seed, **_budget(config, name, len(names)))
+        rate = config.loop.learning_rate or LEARNING_RATES[name]
+        loop = dataclasses.replace(
+            config.loop, seed=config.seed, learning_rate=rate, **_budget(config, name, len(names))
+        )
         folder = config.out if len(names) == 1 else config.out / name
         fit(part, clips, held_out, folder, loop, resume=config.resume, publish=lambda: save(model, config.out))
     return model.eval()

@@ -31,7 +31,7 @@ def part_of(name: str, model: UniSH):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", ["scene", "human", "align"])
 def test_a_part_learns_only_itself(name, tiny, clips, tmp_path):
     torch.manual_seed(0)
     model = UniSH(tiny)
@@ -47,7 +47,7 @@ def test_a_part_learns_only_itself(name, tiny, clips, tmp_path):
     assert [row["step"] for row in rows] == [1, 2, 3, 3]
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", ["scene", "human", "align"])
 def test_a_resumed_run_ends_like_an_unbroken_one(name, tiny, clips, tmp_path):
     def run(folder: str, steps: tuple[int, ...]) -> dict[str, torch.Tensor]:
         for count in steps:
@@ -86,7 +86,8 @@ def test_all_parts_from_one_command_with_shards(tiny, clips, tmp_path):
     write_shards(clips, tmp_path / "data" / "train", per_shard=2)
     write_shards(clips[:1], tmp_path / "data" / "validation")
     config = PretrainConfig(
-        data=str(tmp_path / "data"), out=tmp_path / "run", steps=2, views=VIEWS, crops=CROPS, align=ALIGN, loop=LOOP,
+        data=str(tmp_path / "data"), out=tmp_path / "run", steps=2,
+        views=VIEWS, large_views=VIEWS, crops=CROPS, align=ALIGN, loop=LOOP,
         precision="fp32", model=tiny,
     )  # fmt: skip
     model = pretrain(config)
