@@ -79,6 +79,13 @@ def test_a_doubtful_detection_continues_a_known_person():
     assert track.present.all() and track.confidence[5] == 0.3
 
 
+def test_doubtful_sightings_before_the_first_sure_one_belong_to_the_person():
+    detections = _scripted([{"a": (100.0 + t, 100)} for t in range(8)])
+    detections[:5] = [Detections(found.boxes_px, np.array([0.35])) for found in detections[:5]]
+    (track,) = track_people(detections)
+    assert track.present.all()
+
+
 def test_ids_follow_prominence():
     near = _scripted([{"a": (300.0, 200)} for _ in range(6)], size=(100.0, 260.0))
     far = _scripted([{"b": (80.0, 200)} for _ in range(6)], size=(20.0, 50.0))

@@ -1,8 +1,8 @@
 """From detections in single frames to people who keep their identity.
 
 Tracking by detection: motion-predicted boxes are matched to the detections of the next frame by an optimal assignment
-over overlap, distance and colour (SORT), sure detections first and doubtful ones only to people already known
-(ByteTrack).
+over overlap, distance and colour (SORT), sure detections before doubtful ones (ByteTrack). Doubtful detections alone
+make nobody: somebody must have been seen surely at least once, before or after.
 """
 
 from collections.abc import Sequence
@@ -37,10 +37,12 @@ class Detections:
 class TrackingConfig:
     """When two sightings are one person."""
 
-    sure_score: float = 0.5
-    """A new person starts only from a detection at least this sure."""
+    sure_score: float = 0.45
+    """A person must be seen at least once this surely."""
     doubtful_score: float = 0.2
-    """Known people may be continued by detections down to this."""
+    """In other frames a person may be seen down to this."""
+    mean_score: float = 0.3
+    """People seen less surely than this on average are dropped."""
     max_distance: float = 1.0
     """Farthest a person moves between two frames beyond the prediction, in mean box sides."""
     max_size_ratio: float = 2.0
@@ -106,12 +108,11 @@ def track_people(
         for candidates in (sure, doubtful):
             taken = _match(open_tracks, seen, candidates, frame, config)
             open_tracks = [track for track in open_tracks if track.last_frame != frame]
-            if candidates is sure:
-                for index in sorted(set(candidates.tolist()) - taken):
-                    tracks.append(_Track())
-                    tracks[-1].see(frame, index, seen)
+            for index in sorted(set(candidates.tolist()) - taken):
+                tracks.append(_Track())
+                tracks[-1].see(frame, index, seen)
     needed = min(config.min_sightings, max(1, len(detections) // 2))
-    kept = [track for track in tracks if len(track.sightings) >= needed]
+    kept = [track for track in tracks if len(track.sightings) >= needed and _is_person(track, config)]
     people = [_person(track, detections, config) for track in kept]
     order = sorted(range(len(people)), key=lambda i: -prominence(people[i]))
     return tuple(
@@ -158,6 +159,11 @@ def _costs(
     distance = np.linalg.norm(centers[0][:, None] - centers[1][None], axis=-1) / mean_side
     cost = (1 - box_iou(predicted, boxes)) + 0.5 * distance
     return np.where((distance <= config.max_distance) & (ratio <= config.max_size_ratio), cost, np.inf)
+
+
+def _is_person(track: _Track, config: TrackingConfig) -> bool:
+    scores = [score for _, score in track.sightings.values()]
+    return max(scores) >= config.sure_score and sum(scores) / len(scores) >= config.mean_score
 
 
 def _person(track: _Track, detections: Sequence[Detections], config: TrackingConfig) -> PersonTrack:
