@@ -29,6 +29,7 @@ if not __package__:  # started as a script: the repository's root is not on the 
 from safetensors.torch import load_file
 
 from train.batches import LARGE_VIEWS, CropSettings, ViewSettings
+from train.command import one_sentence
 from train.loop import LoopConfig, fit
 from train.parts import AlignSettings, HumanWeights, SceneWeights, make_part
 from train.pool import ClipPool
@@ -151,4 +152,5 @@ def _as_json(config: PretrainConfig) -> str:
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)  # crops are small: threads would only get in the way of the network's
-    pretrain(tyro.cli(PretrainConfig, description=__doc__))
+    with one_sentence():
+        pretrain(tyro.cli(PretrainConfig, description=__doc__))

@@ -1,0 +1,75 @@
+"""README's commands do what it says: run as written, in a fresh folder, on the bundled clip."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unish.structures import Reconstruction
+
+BLOCKS = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(repository: Path, language: str) -> list[str]:
+    return [text for kind, text in BLOCKS.findall((repository / "README.md").read_text()) if kind == language]
+
+
+def commands(repository: Path, start: str) -> list[list[str]]:
+    """The lines of README's shell blocks that start so, as words, for this interpreter."""
+    lines = [line for block in blocks(repository, "") for line in block.splitlines() if line.startswith(start)]
+    assert lines, f"README should have a line starting with {start!r}"
+    words = [line.split() for line in lines]
+    return [[sys.executable, "-m", *line] if line[0] == "unish" else [sys.executable, *line[1:]] for line in words]
+
+
+def command(repository: Path, start: str) -> list[str]:
+    """The first of them."""
+    return commands(repository, start)[0]
+
+
+def run(words: list[str], folder: Path, repository: Path) -> str:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "BROWSER": "true", "PYTHONPATH": str(repository)}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, repository):
+    place = tmp_path_factory.mktemp("readme")
+    shutil.copy(repository / "unish" / "assets" / "sample_clip.mp4", place / "clip.mp4")
+    return place
+
+
+def test_terminal(folder, repository):
+    said = run(command(repository, "unish run"), folder, repository)
+    assert "frames over" in said and "Person 1" in said
+    scene = Reconstruction.load(folder / "out")
+    assert len(scene) > 20 and len(scene.people) >= 1
+    page = Path(run(command(repository, "unish view"), folder, repository).strip())
+    assert (folder / page).stat().st_size > 1_000_000
+
+
+def test_python(folder, repository):
+    (snippet,) = (block for block in blocks(repository, "python") if "reconstruct" in block)
+    shown = "import numpy as np\nassert np.isfinite(scene.points_world(frame=3)).all()\nassert len(scene.people) >= 1\n"
+    (folder / "snippet.py").write_text(snippet.replace('"out"', '"out_python"') + shown)
+    run([sys.executable, "snippet.py"], folder, repository)
+    assert (folder / "out_python" / "reconstruction.json").is_file()
+
+
+def test_training_commands(tmp_path, repository):
+    """The same commands with small numbers: two clips, two steps."""
+    for make in commands(repository, "python -m train.synthetic"):
+        make[make.index("--clips") + 1] = "2"
+        run([*make, "--workers", "1"], tmp_path, repository)
+    train = command(repository, "accelerate launch train/pretrain.py")
+    train = [word.replace("train/pretrain.py", str(repository / "train" / "pretrain.py")) for word in train]
+    train[train.index("--minutes") : train.index("--minutes") + 2] = ["--steps", "2"]
+    pretrain = [sys.executable, "-m", "accelerate.commands.launch", *train[2:]]
+    run(pretrain, tmp_path, repository)
+    assert (tmp_path / "runs" / "mini" / "model.safetensors").is_file()
