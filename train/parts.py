@@ -85,7 +85,7 @@ class HumanWeights:
     nothing otherwise answers with the mean body for thousands of steps."""
     dense: float = 1.0
     """The whole pose, asked of every token in the same way."""
-    place: float = 2.0
+    place: float = 1.0
     """Where the body stands, asked of the output token in the same way, so that AlignNet finds it there."""
 
 
@@ -166,7 +166,8 @@ class HumanPart(nn.Module):
         self.body = body
         self.locator = nn.Linear(model.config.human.width, NUM_JOINTS)
         self.reader = nn.Linear(model.config.human.width, 6 * NUM_JOINTS)
-        self.placer = nn.Linear(model.config.human.head_width, 3)
+        width = model.config.human.head_width
+        self.placer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3))
         self._tree = tuple(int(parent) for parent in body.parents)
 
     def trainable(self) -> nn.Module:
