@@ -46,7 +46,8 @@ def app(repository, tmp_path_factory) -> Iterator[RunningApp]:
         "CUDA_VISIBLE_DEVICES": "",
         "GRADIO_TEMP_DIR": str(files),
     }
-    command = [sys.executable, str(repository / "app.py"), "--port", str(port), "--host", "127.0.0.1", "--weights", "mini"]
+    options = f"--port {port} --host 127.0.0.1 --weights mini".split()
+    command = [sys.executable, str(repository / "app.py"), *options]
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
@@ -102,8 +103,8 @@ def visit(app) -> Iterator[Callable[[], Visit]]:
         browser = driver.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
 
         def open_visit() -> Visit:
-            visit = Visit(browser.new_context(viewport={"width": 1280, "height": 800}).new_page())
-            visit.tab.set_default_timeout(120_000)
+            visit = Visit(browser.new_context(viewport={"width": 1000, "height": 700}).new_page())
+            visit.tab.set_default_timeout(240_000)
             visit.tab.on("request", lambda request: visit.requests.append(request.url))
             visit.tab.on("pageerror", lambda error: visit.errors.append(str(error)))
             visit.tab.on("console", lambda line: visit.errors.append(line.text) if line.type == "error" else None)
