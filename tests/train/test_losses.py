@@ -172,3 +172,27 @@ def test_every_token_is_asked_for_the_whole_pose():
     predicted[0, 0, 6] = 3.0  # one number of joint 1 in one of two tokens
     assert losses.dense_pose_loss(predicted, true).item() == pytest.approx(9 / 48)
     assert losses.dense_pose_loss(predicted, true, root_weight=9.0).item() == pytest.approx(9 / 64)
+
+
+def test_place_loss_of_a_hand_worked_case():
+    true = torch.tensor([[0.2, -0.1, 1.0], [0.0, 0.0, 0.0]])
+    predicted = true + torch.tensor([[0.1, 0.0, 0.4], [0.0, -0.3, 0.0]])
+    assert losses.place_loss(predicted, true).item() == pytest.approx((0.1 + 0.1 + 0.3) / 2)
+
+
+def test_the_scale_leaves_no_gradient_along_the_free_unit():
+    """With the point loss's own weights in the fit, growing or shrinking the whole clip cannot pay."""
+    generator = torch.Generator().manual_seed(0)
+    true = torch.rand(1, 2, 16, 16, 3, generator=generator) + torch.tensor([0.0, 0.0, 2.0])
+    predicted = (true * torch.exp(0.3 * torch.randn(true.shape, generator=generator))).requires_grad_()
+    weight = torch.ones(1, 2, 16, 16)
+    scale = losses.clip_scale(predicted, true, weight / true[..., 2])
+    losses.point_loss(predicted, true, weight, scale).backward()
+    along, whole = (predicted.grad * predicted).sum().abs().item(), (predicted.grad * predicted).abs().sum().item()
+    assert along < 0.01 * whole
+
+
+def test_the_gauge_is_the_log_of_the_median_distance():
+    points = torch.zeros(1, 1, 2, 2, 3)
+    points[..., 2] = math.e
+    assert losses.gauge_loss(points, torch.ones(1, 1, 2, 2)).item() == pytest.approx(1.0)
