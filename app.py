@@ -6,12 +6,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 try:
     import spaces  # on ZeroGPU it has to come before anything that touches CUDA; elsewhere its decorator does nothing
-
-    on_gpu = spaces.GPU(duration=60)
 except ImportError:
-
-    def on_gpu(function):
-        return function
+    spaces = None
 
 
 import argparse
@@ -23,6 +19,8 @@ import tempfile
 from pathlib import Path
 
 import gradio as gr
+from gradio.themes import Base
+from gradio.utils import get_upload_folder
 
 import unish
 from unish.body import load_body
@@ -41,7 +39,7 @@ KEEP_FILES_S = 3600
 MAX_UPLOAD = "200mb"
 MAX_WAITING = 20
 # The fonts are those of the visitor: none is fetched.
-THEME = gr.themes.Base(
+THEME = Base(
     primary_hue="blue",
     neutral_hue="slate",
     radius_size="lg",
@@ -81,6 +79,11 @@ def report(share: float, message: str) -> None:
     gr.Progress()(share, desc=message)
 
 
+def on_gpu(function):
+    """On ZeroGPU the function gets a GPU for up to a minute."""
+    return function if spaces is None else spaces.GPU(duration=60)(function)
+
+
 @on_gpu
 def reconstruct_on_gpu(clip, tracks, finder: str, weights: str) -> unish.Reconstruction:
     """All that needs a GPU. NumPy goes in and comes out: on ZeroGPU it runs in another process."""
@@ -115,7 +118,7 @@ def run(video, fps, start_s, end_s, weights, boxes, progress=gr.Progress()):  # 
 
 def write_files(scene: unish.Reconstruction) -> tuple[Path, Path, Path]:
     """The viewer's scene file, the offline page and the zipped result, in Gradio's cache: it removes them in time."""
-    cache = Path(gr.utils.get_upload_folder())
+    cache = Path(get_upload_folder())
     cache.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="unish-", dir=cache))
     drawn = encode_scene(scene_arrays(scene))
@@ -172,7 +175,7 @@ def build(weights: str) -> gr.Blocks:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split(".")[0])
+    parser = argparse.ArgumentParser(description="The demo: a clip goes in, a 3-D scene with people comes out.")
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")

@@ -35,7 +35,9 @@ def test_frames_in_which_nobody_was_seen_do_not_count():
 
 def test_text_from_outside_stays_text():
     summary = dataclasses.replace(
-        summarise(make_reconstruction()), weights="<script>alert(1)</script>", warnings=("<img src=x onerror=alert(1)>",)
+        summarise(make_reconstruction()),
+        weights="<script>alert(1)</script>",
+        warnings=("<img src=x onerror=alert(1)>",),
     )
     shown = numbers_html(summary)
     assert "<script" not in shown

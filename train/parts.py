@@ -147,7 +147,10 @@ class ScenePart(nn.Module):
         config = self.branch.config
         grid = (height // config.patch_size, width // config.patch_size)
         pixels = losses.next_frame_pixels(
-            *(batch[name] for name in ("points_camera", "weight", "world_from_camera", "intrinsics")),
+            batch["points_camera"],
+            batch["weight"],
+            batch["world_from_camera"],
+            batch["intrinsics"],
             config.patch_size,
         )
         query, key = self.matcher(hidden[:, :, config.decoder_registers :].float()).chunk(2, dim=-1)

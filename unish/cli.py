@@ -36,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="unish", description=__doc__.split(":")[0] + ": a clip in, a 3-D scene with people out.")
+    parser = _Parser(prog="unish", description="A clip goes in; scene, camera and people come out, in metres.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
     _add_run(commands.add_parser("run", help="reconstruct a clip", description="Reconstruct a clip in metres."))
 

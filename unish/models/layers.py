@@ -195,9 +195,11 @@ class PyramidStem(nn.Module):
             for before, after in zip([48, *sizes[:-1]], sizes, strict=True)
         )
         self.residuals = nn.ModuleList(nn.Conv2d(size, size, 3, padding=1) for size in sizes[:-1])
-        for layer in (*self.halvings, *self.residuals):
-            nn.init.kaiming_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith("weight"):
+                nn.init.kaiming_normal_(parameter)
+            else:
+                nn.init.zeros_(parameter)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch channels rows columns"]:
         maps = self.fold(images).contiguous(memory_format=torch.channels_last)
