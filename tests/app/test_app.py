@@ -176,7 +176,7 @@ def test_the_api_takes_a_box_and_a_part_of_the_clip(app, repository, tmp_path):
 
 def test_weights_that_are_not_there_end_the_start(repository):
     command = [sys.executable, "app.py", "--weights", "nowhere/at/all"]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=600)
     assert done.returncode == 2
     assert "nowhere/at/all" in done.stderr
     assert "Traceback" not in done.stderr
@@ -184,5 +184,5 @@ def test_weights_that_are_not_there_end_the_start(repository):
 
 def test_it_runs_without_the_spaces_package(repository):
     code = "import sys; sys.modules['spaces'] = None; import app; print(app.reconstruct_on_gpu.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=180)
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=600)
     assert done.stdout.strip() == "reconstruct_on_gpu", done.stderr
