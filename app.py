@@ -58,7 +58,8 @@ CSS = """
 #introduction p { font-size: 16px; opacity: .75; margin: 2px 0 0; }
 #clip video { max-height: 250px; }
 #viewer .unish-viewer { height: clamp(480px, calc(100vh - 270px), 860px); }
-#viewer .unish-viewer:has(.uv-plot:empty) :is(.uv-controls, .uv-hint), #viewer .pending .uv-message { display: none; }
+#viewer .unish-viewer:has(.uv-plot:empty) :is(.uv-controls, .uv-hint), #viewer .pending .uv-message,
+#viewer .uv-notes { display: none !important; }
 #viewer > .wrap:has(.error) { display: none; }
 #viewer > .wrap { inset: 0; height: 100%; justify-content: center; border-radius: 10px; }
 #viewer .progress-level-inner { font: 15px/1.6 var(--font); }

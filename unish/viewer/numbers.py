@@ -17,8 +17,7 @@ NUMBERS_CSS = """
   margin: 0; font-size: 21px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap;
 }
 .unish-numbers p { margin: 0 0 4px; }
-.unish-numbers ul { list-style: none; margin: 8px 0 0; padding: 0; display: grid; gap: 4px; }
-.unish-numbers li { padding-left: 12px; border-left: 3px solid #d8a20a; }
+.unish-numbers .note { margin: 8px 0 0; padding-left: 12px; border-left: 3px solid #d8a20a; }
 """
 
 
@@ -33,8 +32,8 @@ def numbers_html(summary: Summary) -> str:
     cards = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers)
     people = "".join(f"<p>{_person(person, summary.frames)}</p>" for person in summary.people)
     made = f'<p class="quiet">Weights {html.escape(summary.weights)}, on {html.escape(summary.device)}</p>'
-    notes = "".join(f"<li>{html.escape(warning)}</li>" for warning in summary.warnings)
-    return f'<div class="unish-numbers"><dl>{cards}</dl>{people}{made}{f"<ul>{notes}</ul>" if notes else ""}</div>'
+    notes = "".join(f'<p class="note">{html.escape(warning)}</p>' for warning in summary.warnings)
+    return f'<div class="unish-numbers"><dl>{cards}</dl>{people}{made}{notes}</div>'
 
 
 def _person(person: PersonSummary, frames: int) -> str:
