@@ -295,7 +295,8 @@ class _FeatureCache:
     def _human_tokens(self, scene, crops: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         """(1, frames, channels), with the focal length that inference would find."""
         valid = scene.confidence[0] > VALID_CONFIDENCE
-        focal, _ = solve_focal_shift(scene.points_camera[0].float(), valid, shared=True)
+        rays_known = self.model.config.scene.ray_prior
+        focal, _ = solve_focal_shift(scene.points_camera[0].float(), valid, shared=True, fit_shift=not rays_known)
         info = bbox_info(boxes, focal_px_from_half_diagonal(focal, *size), *size)
         return self.model.human(crops, info).tokens[None]
 

@@ -64,6 +64,8 @@ class PretrainConfig:
     """Run folder whose scene branch to start from."""
     human_from: Path | None = None
     """Run folder whose human branch to start from."""
+    align_from: Path | None = None
+    """Run folder whose AlignNet to start from."""
     resume: bool = False
     """Go on from the state in the run folder."""
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -91,7 +93,8 @@ def pretrain(config: PretrainConfig) -> UniSH:
         raise InputError("Expected a budget, received none or two. Give either --minutes or --steps.")
     torch.manual_seed(config.seed)
     model = UniSH(config.model)
-    for folder, part in ((config.scene_from, "scene"), (config.human_from, "human")):
+    starts = {"scene": config.scene_from, "human": config.human_from, "align": config.align_from}
+    for part, folder in starts.items():
         if folder is not None:
             load_part(model, folder, part)
     model.trunk_dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32

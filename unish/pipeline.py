@@ -118,7 +118,7 @@ def reconstruct_tracked(
     with torch.inference_mode():
         progress(0.35, f"Reconstructing the scene from {len(images)} frames")
         scene = model.scene(images[None].to(device))
-        camera = _solve_camera(scene)
+        camera = _solve_camera(scene, fit_shift=not config.scene.ray_prior)
         progress(0.6, f"Placing {len(tracks)} {'person' if len(tracks) == 1 else 'people'} in it")
         usable = tuple(_usable_track(track) for track in tracks)
         boxes_px = torch.stack([frame.map_boxes(torch.from_numpy(track.boxes_px).float()) for track in usable])
@@ -186,11 +186,11 @@ class _Camera:
     """Added to depth, in network units."""
 
 
-def _solve_camera(scene: "SceneFeatures") -> _Camera:
+def _solve_camera(scene: "SceneFeatures", fit_shift: bool) -> _Camera:
     """One focal length and one depth shift for the clip: a phone does not change its lens between frames."""
     height, width = scene.confidence.shape[-2:]
     valid = scene.confidence[0] > VALID_CONFIDENCE
-    focal, shift = solve_focal_shift(scene.points_camera[0].float(), valid, shared=True)
+    focal, shift = solve_focal_shift(scene.points_camera[0].float(), valid, shared=True, fit_shift=fit_shift)
     return _Camera(focal_px_from_half_diagonal(focal, width, height), shift[0])
 
 

@@ -83,3 +83,13 @@ def test_projecting_unprojected_depth_gives_the_pixel_back():
     depth = torch.rand(2, 30, 40) + 1
     uv = project(unproject_depth(depth, intrinsics).flatten(1, 2), intrinsics)
     assert torch.allclose(uv, pixel_centers(30, 40).reshape(1, -1, 2).expand(2, -1, -1), atol=1e-4)
+
+
+def test_without_a_shift_the_focal_length_of_rays_is_found():
+    uv = pixel_centers(48, 64) - torch.tensor([32.0, 24.0])
+    depth = 2 + torch.rand(2, 48, 64, 1)
+    points = torch.cat([uv / 70.0 * depth, depth], dim=-1)
+    everywhere = torch.ones(2, 48, 64, dtype=torch.bool)
+    focal, shift = solve_focal_shift(points, everywhere, shared=True, fit_shift=False, samples=16)
+    assert torch.allclose(focal_px_from_half_diagonal(focal, 64, 48), torch.tensor(70.0), rtol=0.03)
+    assert (shift == 0).all()

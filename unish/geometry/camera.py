@@ -61,13 +61,15 @@ def solve_focal_shift(
     valid: Bool[Tensor, "frames height width"],
     *,
     shared: bool = False,
+    fit_shift: bool = True,
     samples: int = 64,
 ) -> tuple[Float[Tensor, "frames"], Float[Tensor, "frames"]]:
     """Focal length and depth shift that make point maps agree with a pinhole camera, frame by frame.
 
     Minimises |f·xy/(z + shift) − uv| over the valid points of a `samples`² grid: f in closed form, shift by
     Levenberg–Marquardt from 0. Returns (focal relative to the half diagonal, shift in the points' unit). With
-    `shared`, one camera is fitted to all frames together and repeated. Fewer than two valid points: focal 1, shift 0.
+    `shared`, one camera is fitted to all frames together and repeated; without `fit_shift` the shift stays 0, which is
+    right for points that were predicted as rays times depth. Fewer than two valid points: focal 1, shift 0.
     Source: MoGe's solver, as UniSH's released inference calls it.
     """
     frames, height, width, _ = points_camera.shape
@@ -78,7 +80,7 @@ def solve_focal_shift(
     mask = valid[:, rows][:, :, columns].reshape(frames, -1).cpu().numpy()
     if shared:
         chosen, mask, uv = chosen.reshape(1, -1, 3), mask.reshape(1, -1), np.tile(uv, (frames, 1))
-    solutions = np.array([_focal_shift(p[m], uv[m]) for p, m in zip(chosen, mask, strict=True)])
+    solutions = np.array([_focal_shift(p[m], uv[m], fit_shift) for p, m in zip(chosen, mask, strict=True)])
     solutions = np.broadcast_to(solutions, (frames, 2))
     result = torch.tensor(solutions, dtype=points_camera.dtype, device=points_camera.device)
     return result[:, 0], result[:, 1]
@@ -93,7 +95,7 @@ def _half_diagonal_grid(height: int, width: int) -> np.ndarray:
     return np.stack(np.meshgrid(u, v, indexing="xy"), axis=-1)
 
 
-def _focal_shift(points: np.ndarray, uv: np.ndarray) -> tuple[float, float]:
+def _focal_shift(points: np.ndarray, uv: np.ndarray, fit_shift: bool) -> tuple[float, float]:
     if len(points) < 2:
         return 1.0, 0.0
 
@@ -107,5 +109,7 @@ def _focal_shift(points: np.ndarray, uv: np.ndarray) -> tuple[float, float]:
     def residual(shift: np.ndarray) -> np.ndarray:
         return (focal(shift) * rays(shift) - uv).ravel()
 
+    if not fit_shift:
+        return focal(np.zeros(1)), 0.0
     shift = least_squares(residual, x0=np.zeros(1), ftol=1e-3, method="lm").x
     return focal(shift), float(shift[0])
