@@ -77,8 +77,8 @@ def test_clips_that_are_none(tmp_path, capsys, kind):
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        (["--fps", "0"], "fps"),
-        (["--fps", "nan"], "fps"),
+        (["--fps", "0"], "frame rate"),
+        (["--fps", "nan"], "frame rate"),
         (["--start", "3", "--end", "1"], "3"),
         (["--start", "60"], "60"),
         (["--box", "500,500,600,600"], "box"),

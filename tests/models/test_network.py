@@ -1,9 +1,11 @@
 """How the network behaves at any size: shapes, empty casts, gradients, memory-saving paths."""
 
+import dataclasses
+
 import pytest
 import torch
 
-from tests.models.conftest import clip
+from tests.models.conftest import TINY, clip
 from unish.errors import InputError
 from unish.geometry.rotations import rotation_angle
 from unish.models.human import standing_pose
@@ -12,7 +14,7 @@ from unish.models.unish import UniSH, empty_crops
 
 def test_the_mini_fits_its_file(mini):
     numbers = sum(parameter.numel() for parameter in mini.parameters())
-    assert 2 * numbers < 9.5e6
+    assert 2 * numbers < 9.8e6  # float16; a Space takes files up to 10 MB
 
 
 @pytest.mark.parametrize(("height", "width"), [(126, 168), (168, 98), (14, 28), (168, 168)])
@@ -136,14 +138,14 @@ def test_sizes_and_rates_that_cannot_be(tiny):
         tiny(images, crops, boxes, fps=0.0)
 
 
-def test_crops_are_normalised_only_where_the_config_says(tiny):
-    crops = torch.rand(2, 3, 256, 256)
-    seen = []
-    tiny.human_branch.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+@pytest.mark.parametrize("on", [False, True])
+def test_crops_are_normalised_only_where_the_config_says(on):
+    human = dataclasses.replace(TINY.human, normalise_crops=on)
+    network = UniSH(dataclasses.replace(TINY, human=human))
+    crops, seen = torch.rand(2, 3, 256, 256), []
+    network.human_branch.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.inference_mode():
-        tiny.human_branch.features(crops)
-        object.__setattr__(tiny.human_branch.config, "normalise_crops", True)
-        tiny.human_branch.features(crops)
-        object.__setattr__(tiny.human_branch.config, "normalise_crops", False)
-    assert torch.equal(seen[0], crops[..., 32:224])
-    assert torch.allclose(seen[1][:, 0] * 0.229 + 0.485, crops[:, 0, :, 32:224], atol=1e-6)
+        network.human_branch.features(crops)
+    (backbone_sees,) = seen
+    red = backbone_sees[:, 0] * 0.229 + 0.485 if on else backbone_sees[:, 0]
+    assert torch.allclose(red, crops[:, 0, :, 32:224], atol=1e-6)
