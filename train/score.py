@@ -229,7 +229,7 @@ def markdown(result: dict) -> str:
         lines.append(f"| {heading} | {' | '.join(cells)} |")
     note = (
         f"{result['clips']} held-out clips ({result['source']}). Depth after one scale a clip; cameras and "
-        "WA-MPJPE after a similarity; scale error, MPJPE's root place and the rest in metres as predicted. "
+        "WA-MPJPE after a similarity; the rest in metres as predicted. "
         "People are given by their true boxes."
     )
     return "\n".join([*lines, "", note, ""])
