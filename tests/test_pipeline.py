@@ -92,7 +92,7 @@ def test_one_frame_is_enough(body):
 
 
 def test_nobody_says_how_to_draw_a_box(truth, body):
-    with pytest.raises(InputError, match="--box x0,y0,x1,y1"):
+    with pytest.raises(InputError, match="x0,y0,x1,y1 .*--box"):
         reconstruct_tracked(make_clip(), (), OracleNetwork(truth, body), body, finder="oracle")
 
 
