@@ -62,7 +62,7 @@ CSS = """
 #viewer .uv-notes { display: none !important; }
 #viewer > .wrap:has(.error) { display: none; }
 #viewer > .wrap { inset: 0; height: 100%; justify-content: center; border-radius: 10px; }
-#viewer .progress-level-inner { font: 15px/1.6 var(--font); }
+#viewer .progress-level-inner { font: 15px/1.6 var(--font); text-align: center; padding: 0 12px; }
 #viewer .progress-text { inset: auto 16px 12px auto; transform: none; font: 13px/1.6 var(--font); }
 :is(#page, #archive) { font-weight: 500; }
 @media (max-width: 640px) { #viewer .unish-viewer { height: max(560px, 86vh); } }
