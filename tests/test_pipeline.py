@@ -92,7 +92,7 @@ def test_one_frame_is_enough(body):
 
 
 def test_nobody_says_how_to_draw_a_box(truth, body):
-    with pytest.raises(InputError, match="x0,y0,x1,y1 .*--box"):
+    with pytest.raises(InputError, match=r"x0,y0,x1,y1 .*--box"):
         reconstruct_tracked(make_clip(), (), OracleNetwork(truth, body), body, finder="oracle")
 
 
@@ -119,3 +119,12 @@ def test_an_unknown_option_is_named():
 def test_result_is_frozen(scene):
     with pytest.raises(dataclasses.FrozenInstanceError):
         scene.people[0].name = "somebody"
+
+
+def test_the_focal_gain_of_small_networks_reaches_the_result_only(scene, truth, body):
+    network = OracleNetwork(truth, body)
+    network.config.scene.focal_gain = 0.5
+    other = reconstruct_tracked(make_clip(), (make_track(),), network, body, finder="oracle")
+    assert np.allclose(other.cameras.intrinsics[:, 0, 0], 0.5 * scene.cameras.intrinsics[:, 0, 0], rtol=1e-6)
+    assert np.array_equal(other.depth_m, scene.depth_m)
+    assert np.array_equal(other.people[0].vertices_world, scene.people[0].vertices_world)

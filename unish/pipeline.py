@@ -157,7 +157,9 @@ def reconstruct_tracked(
         person_mask=_person_mask(tracks, frame, clip),
         cameras=Cameras(
             world_from_camera=cameras.cpu().numpy(),
-            intrinsics=intrinsics_from_focal(camera.focal_px.cpu(), frame.width_px, frame.height_px).numpy(),
+            intrinsics=intrinsics_from_focal(
+                camera.focal_px.cpu() * config.scene.focal_gain, frame.width_px, frame.height_px
+            ).numpy(),
             width_px=frame.width_px,
             height_px=frame.height_px,
         ),

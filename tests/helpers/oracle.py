@@ -58,7 +58,7 @@ class OracleNetwork(nn.Module):
     def __init__(self, truth: Truth, body: BodyModel, unit_m: float = 2.5, shift_m: float = 0.6) -> None:
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(()))
-        scene = SimpleNamespace(image_long_side_px=WIDTH, patch_size=PATCH, ray_prior=False)
+        scene = SimpleNamespace(image_long_side_px=WIDTH, patch_size=PATCH, ray_prior=False, focal_gain=1.0)
         self.config = SimpleNamespace(scene=scene)
         self.truth, self.body, self.unit_m, self.shift_m = truth, body, unit_m, shift_m
 
