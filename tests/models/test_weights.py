@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -184,13 +185,13 @@ def test_auto_takes_the_mini_on_a_cpu_and_says_so_once(folder, monkeypatch, capl
 
 def test_auto_takes_the_release_where_a_device_can_carry_it(official_file, tmp_path, monkeypatch):
     gpu = torch.device("cuda")
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (20 << 30, 24 << 30))
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(total_memory=24 << 30))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     assert "neither cached nor reachable" in hub._release_obstacle(gpu)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(official_file))
     assert hub._release_obstacle(gpu) == ""
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (4 << 30, 6 << 30))
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(total_memory=6 << 30))
     assert "6" in hub._release_obstacle(gpu)
 
 

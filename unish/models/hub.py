@@ -146,7 +146,7 @@ def _release_obstacle(device: torch.device) -> str:
     """Why the release cannot be used here, or nothing once its file is in the cache."""
     if device.type != "cuda":
         return "it needs a CUDA device"
-    _, total = torch.cuda.mem_get_info(device)
+    total = torch.cuda.get_device_properties(device).total_memory  # the one that ZeroGPU answers at start
     if total < RELEASE_MEMORY_BYTES:
         return f"it needs {RELEASE_MEMORY_BYTES >> 30} GiB of GPU memory, {device} has {total >> 30}"
     try:
