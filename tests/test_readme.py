@@ -73,3 +73,9 @@ def test_training_commands(tmp_path, repository):
     pretrain = [sys.executable, "-m", "accelerate.commands.launch", *train[2:]]
     run(pretrain, tmp_path, repository)
     assert (tmp_path / "runs" / "mini" / "model.safetensors").is_file()
+
+
+def test_the_training_page_gives_the_same_commands(repository):
+    page = (repository / "train" / "README.md").read_text()
+    lines = {line for _, block in BLOCKS.findall(page) for line in block.splitlines() if line}
+    assert lines and lines <= {line for block in blocks(repository, "") for line in block.splitlines()}

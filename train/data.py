@@ -21,7 +21,6 @@ from unish.files import atomic_path
 
 JPEG_QUALITY = 92
 MAX_DEPTH_M = 65.0
-PERSON_FIELDS = ("body_rotations", "translation_camera", "betas", "boxes_px", "visibility")
 _ENDINGS = {
     "images": ("frames", "height", "width", 3),
     "depth_m": ("frames", "height", "width"),

@@ -45,7 +45,6 @@ class LoopConfig:
     accumulate: int = 1
     seed: int = 0
     log_every: int = 20
-    validate_minutes: float = 5.0
     validation_batches: int = 6
     save_minutes: float = 5.0
     refresh_seconds: float = 2.0
