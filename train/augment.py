@@ -49,6 +49,8 @@ def mirror(sample: ClipSample, pelvis_offset: np.ndarray) -> ClipSample:
     pelvis = pelvis_offset[:, None]
     boxes = sample.boxes_px.copy()
     boxes[..., [0, 2]] = width - boxes[..., [2, 0]]
+    joints = sample.joints_px[..., list(SMPL_MIRROR), :]
+    joints[..., 0] = width - joints[..., 0]
     return dataclasses.replace(
         sample,
         images=np.ascontiguousarray(sample.images[:, :, ::-1]),
@@ -59,6 +61,7 @@ def mirror(sample: ClipSample, pelvis_offset: np.ndarray) -> ClipSample:
         body_rotations=mirror_pose(sample.body_rotations),
         translation_camera=(sample.translation_camera + pelvis) * np.diagonal(_FLIP) - pelvis,
         boxes_px=boxes,
+        joints_px=joints,
     )
 
 
@@ -81,7 +84,7 @@ def mirror_view(view: View) -> View:
 def take_frames(sample: ClipSample, frames: np.ndarray, fps: float | None = None) -> ClipSample:
     """The given frames, in the given order; `fps` is their new rate where the order is one in time."""
     per_frame = ("images", "depth_m", "person_mask", "intrinsics", "world_from_camera")
-    per_person = ("body_rotations", "translation_camera", "boxes_px", "visibility")
+    per_person = ("body_rotations", "translation_camera", "boxes_px", "visibility", "joints_px")
     changes = {name: getattr(sample, name)[frames] for name in per_frame}
     changes |= {name: getattr(sample, name)[:, frames] for name in per_person}
     return dataclasses.replace(sample, **changes, fps=sample.fps if fps is None else fps)
@@ -106,6 +109,7 @@ def shrink(sample: ClipSample, long_side_px: int) -> ClipSample:
         person_mask=nearest(sample.person_mask),
         intrinsics=sample.intrinsics * np.array([[factor[0]], [factor[1]], [1]], np.float32),
         boxes_px=sample.boxes_px * np.tile(factor, 2),
+        joints_px=sample.joints_px * factor,
     )
 
 

@@ -21,6 +21,8 @@ from unish.files import atomic_path
 
 JPEG_QUALITY = 92
 MAX_DEPTH_M = 65.0
+UNLABELLED = ("world_from_camera", "body_rotations", "translation_camera", "betas")
+"""What a labeller cannot say of a video."""
 _ENDINGS = {
     "images": ("frames", "height", "width", 3),
     "depth_m": ("frames", "height", "width"),
@@ -32,6 +34,7 @@ _ENDINGS = {
     "betas": ("people", 10),
     "boxes_px": ("people", "frames", 4),
     "visibility": ("people", "frames"),
+    "joints_px": ("people", "frames", 24, 2),
 }
 
 
@@ -45,8 +48,10 @@ class ClipSample:
     (people, frames, 24, 3, 3) SMPL joints, index 0 the root in the camera frame; translation_camera (people,
     frames, 3) SMPL's translation in the camera frame, metres; betas (people, 10); boxes_px (people, frames, 4)
     x0, y0, x1, y1 of the whole projected body, clipped to the frame, zeros when outside; visibility (people,
-    frames) share of the body's silhouette that is seen, 0..1; body: whose shape space the betas are in;
-    pseudo: names of the fields that a network guessed rather than anyone measured.
+    frames) share of the body's silhouette that is seen, 0..1; joints_px (people, frames, 24, 2) where the SMPL joints
+    are in the picture, NaN where that is not known; body: whose shape space the betas are in; pseudo: names of the
+    fields that a network guessed rather than anyone measured; unknown: names of the fields that nobody knows and
+    that hold zeros or identities. A video without labels has `UNLABELLED` unknown.
     """
 
     clip_id: str
@@ -61,8 +66,10 @@ class ClipSample:
     betas: np.ndarray
     boxes_px: np.ndarray
     visibility: np.ndarray
+    joints_px: np.ndarray
     body: str = "open"
     pseudo: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = {"frames": self.images.shape[0], "height": self.images.shape[1], "width": self.images.shape[2]}
@@ -88,16 +95,16 @@ class ClipSample:
 
 def features() -> datasets.Features:
     """The columns of a shard: pictures as encoded images, one per frame; everything else as nested lists."""
-    number, pictures = datasets.Value("float32"), datasets.List(datasets.Image())
+    number, text, pictures = datasets.Value("float32"), datasets.Value("string"), datasets.List(datasets.Image())
 
     def nested(depth: int) -> Any:
         return number if depth == 0 else datasets.List(nested(depth - 1))
 
-    columns: dict[str, Any] = {"clip_id": datasets.Value("string"), "fps": number}
+    columns: dict[str, Any] = {"clip_id": text, "fps": number}
     columns |= {"images": pictures, "depth_m": pictures, "person_mask": pictures}
     columns |= {name: nested(len(axes)) for name, axes in _ENDINGS.items() if name not in columns}
     return datasets.Features(
-        columns | {"body": datasets.Value("string"), "pseudo": datasets.List(datasets.Value("string"))}
+        columns | {"body": text, "pseudo": datasets.List(text), "unknown": datasets.List(text)}
     )
 
 
@@ -113,7 +120,7 @@ def encode_sample(sample: ClipSample) -> dict[str, Any]:
     for name in _ENDINGS:
         if name not in row:
             row[name] = np.asarray(getattr(sample, name), np.float32).tolist()
-    return row | {"body": sample.body, "pseudo": list(sample.pseudo)}
+    return row | {"body": sample.body, "pseudo": list(sample.pseudo), "unknown": list(sample.unknown)}
 
 
 def decode_sample(row: dict[str, Any]) -> ClipSample:
@@ -139,9 +146,8 @@ def decode_sample(row: dict[str, Any]) -> ClipSample:
         if name not in arrays:
             shape = [sizes[axis] if isinstance(axis, str) else axis for axis in axes]
             arrays[name] = np.asarray(row[name], np.float32).reshape(shape)
-    return ClipSample(
-        clip_id=row["clip_id"], fps=float(row["fps"]), body=row["body"], pseudo=tuple(row["pseudo"]), **arrays
-    )
+    words = {name: tuple(row[name]) for name in ("pseudo", "unknown")}
+    return ClipSample(clip_id=row["clip_id"], fps=float(row["fps"]), body=row["body"], **words, **arrays)
 
 
 def write_shards(samples: Iterable[ClipSample], folder: str | Path, per_shard: int = 50, first: int = 0) -> list[Path]:

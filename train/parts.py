@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from train import losses
+from train import pretrain_losses as losses
 from train.batches import (
     Batch,
     Clips,

@@ -46,6 +46,7 @@ def fake_clip(seed: int, frames: int = 6, width: int = 112, height: int = 84) ->
         betas=rng.normal(size=(1, 10)).astype(np.float32),
         boxes_px=boxes,
         visibility=np.ones((1, frames), np.float32),
+        joints_px=rng.uniform(10, 70, size=(1, frames, 24, 2)).astype(np.float32),
     )
 
 

@@ -30,7 +30,9 @@ def make_sample(seed: int = 0, people: int = 2, frames: int = 3, height: int = 2
         betas=numbers(people, 10),
         boxes_px=numbers(people, frames, 4),
         visibility=rng.uniform(size=(people, frames)).astype(np.float32),
+        joints_px=numbers(people, frames, 24, 2),
         pseudo=("depth_m",),
+        unknown=("betas",),
     )
 
 

@@ -11,6 +11,7 @@ from train.data import ClipSample
 from train.synthetic import cameras, people, scenes
 from train.synthetic.renderer import Renderer, coverage
 from unish.body import BodyModel, open_body
+from unish.body.lbs import joint_transforms
 
 MAX_VALID_DEPTH_M = 30.0
 
@@ -82,6 +83,7 @@ def generate_clip(
         translation_camera=stacked["translation_camera"],
         boxes_px=stacked["boxes_px"],
         visibility=stacked["visibility"],
+        joints_px=stacked["joints_px"],
         body=wardrobe.body.name,
     )
 
@@ -98,6 +100,7 @@ def _labels(
     # A rigid motion (R, T) takes SMPL's translation t to R (J0 + t) + T - J0, as the root turns about J0.
     moved = np.einsum("tij,tj->ti", turn, pelvis + person.translation - shift) - pelvis
     boxes, visibility = np.zeros((frames, 4)), np.zeros(frames)
+    joints_px = _projected_joints(person, wardrobe.body, rotations, moved, lens)
     size = np.array([lens.width, lens.height, lens.width, lens.height])
     for k in range(frames):
         points = (person.vertices[k] - shift[k]) @ turn[k].T
@@ -113,4 +116,16 @@ def _labels(
         visibility[k] = min(1.0, float(seen[k].sum()) / whole) if whole > 0 else 0.0
     return {
         "body_rotations": rotations, "translation_camera": moved, "boxes_px": boxes, "visibility": visibility,
+        "joints_px": joints_px,
     }  # fmt: skip
+
+
+def _projected_joints(
+    person: people.Performer, body: BodyModel, rotations: np.ndarray, translation: np.ndarray, lens: cameras.Lens
+) -> np.ndarray:
+    """(frames, 24, 2) pixels of a person's joints, NaN behind the camera."""
+    rest = body.rest_joints(torch.from_numpy(person.betas).float())
+    parents = tuple(int(parent) for parent in body.parents)
+    joints = joint_transforms(torch.from_numpy(rotations).float(), rest, parents)[1].numpy() + translation[:, None]
+    pixels = joints[..., :2] / joints[..., 2:] * lens.intrinsics[0, 0] + lens.intrinsics[:2, 2]
+    return np.where(joints[..., 2:] > 0.1, pixels, np.nan)
