@@ -1,0 +1,1 @@
+"""From other people's footage and data sets to the shards that every training stage reads."""
