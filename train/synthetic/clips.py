@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 
 from train.data import ClipSample
 from train.synthetic import cameras, people, scenes
+from train.synthetic.film import centre_motion_px
 from train.synthetic.renderer import Renderer, coverage
+from train.synthetic.worlds import DEFAULT, World, named_world
 from unish.body import BodyModel, open_body
 from unish.body.lbs import joint_transforms
 
@@ -33,32 +36,39 @@ def generate_clip(
     camera: str | None = None,
     clear_view: bool = False,
     body: BodyModel | None = None,
+    world: str | World = DEFAULT,
 ) -> ClipSample:
     """Renders the clip of a seed. The same arguments give the same numbers.
 
-    The world of the sample has z up and the floor at z = 0. Depth beyond 30 m and the sky are 0. `aspect` is one
-    of cameras.ASPECTS, `domain` "indoor" or "outdoor", `camera` one of cameras.KINDS, `script` the first person's
-    actions in turn (see actions.ACTIONS); what is not given is drawn. With `clear_view` nothing stands
+    `world` says what scenes, people, cameras and pictures are like (see worlds.py). The sample's coordinates have z
+    up and the floor at z = 0. Depth beyond 30 m and the sky are 0. `aspect` is one of cameras.ASPECTS, `domain`
+    "indoor" or "outdoor", `camera` one of cameras.KINDS (only the default world looks at it), `script` the first
+    person's actions in turn (see actions.ACTIONS); what is not given is drawn. With `clear_view` nothing stands
     between camera and people. `body` replaces the open body.
     """
-    rng = np.random.default_rng(seed)
+    world = named_world(world) if isinstance(world, str) else world
+    rng = world.generator(seed)
     wardrobe = _default_wardrobe() if body is None else people.Wardrobe.of(body)
     times = np.arange(frames) / fps
-    domain = domain or str(rng.choice(("indoor", "outdoor"), p=(0.6, 0.4)))
-    lens = cameras.random_lens(rng, long_side_px, aspect)
-    count = people_count or int(rng.choice((1, 2, 3), p=(0.62, 0.26, 0.12)))
-    cast = [people.perform(rng, wardrobe, times, script if index == 0 else ()) for index in range(count)]
-    cast = people.place(rng, cast)
+    domain = domain or str(rng.choice(("indoor", "outdoor"), p=(world.indoor, 1 - world.indoor)))
+    lens = world.rig.lens(rng, long_side_px, aspect) if world.rig else cameras.random_lens(rng, long_side_px, aspect)
+    count = people_count or int(rng.choice((1, 2, 3), p=world.people))
+    cast = _cast(rng, world, wardrobe, times, count, script)
     tracks = np.stack([person.vertices[..., :2].mean(1) for person in cast])
     tall = float(np.ptp(cast[0].vertices[..., 2], axis=1).mean())
-    path = cameras.random_path(rng, times, lens, tracks, tall, domain == "indoor", camera)
+    if world.rig:
+        path = world.rig.path(rng, times, lens, tracks, tall)
+    else:
+        path = cameras.random_path(rng, times, lens, tracks, tall, domain == "indoor", camera)
     floor = np.concatenate([*(person.track[::6] for person in cast), path[:, :2, 3]])
-    if clear_view:
+    if clear_view or world.clear_view:
         sight = np.linspace(0, 1, 12)[:, None, None] * (tracks[0] - path[:, :2, 3]) + path[:, :2, 3]
         floor = np.concatenate([floor, sight[:, ::3].reshape(-1, 2)])
     bounds = (*(floor.min(0) - 0.3), *(floor.max(0) + 0.3), float(path[:, 2, 3].max()))
     seats = [(*p.track[0], p.seat - 0.004, p.heading) for p in cast if p.seat is not None]
     scene = scenes.build_scene(rng, domain, bounds, floor, seats)
+    if world.finish:
+        scene = world.finish.apply(rng, scene)
     outfits = np.stack([person.outfit for person in cast])
     renderer = Renderer(scene.mesh, scene.materials, outfits, scene.light, scene.tone, [*tracks.mean((0, 1)), 0.9], rng)
     parts = [wardrobe.parts] * len(cast)
@@ -66,14 +76,17 @@ def generate_clip(
     for k in range(frames):
         meshes = [wardrobe.mesh(index, person.vertices[k]) for index, person in enumerate(cast)]
         shots.append(renderer.render(meshes, parts, lens.intrinsics, path[k], lens.width, lens.height))
+    images = np.stack([shot.image for shot in shots])
+    if world.film:
+        images = world.film.develop(rng, images, centre_motion_px(path, lens.intrinsics[0, 0]), fps)
     mask = np.stack([shot.objects for shot in shots])
     depth = np.stack([shot.depth_m for shot in shots])
     labels = [_labels(person, wardrobe, path, lens, mask == index + 1) for index, person in enumerate(cast)]
     stacked = {name: np.stack([label[name] for label in labels]).astype(np.float32) for name in labels[0]}
     return ClipSample(
-        clip_id=f"synthetic-{seed:08d}",
+        clip_id=f"{'synthetic' if world == DEFAULT else world.name}-{seed:08d}",
         fps=float(fps),
-        images=np.stack([shot.image for shot in shots]),
+        images=images,
         depth_m=np.where(depth <= MAX_VALID_DEPTH_M, depth, 0).astype(np.float32),
         person_mask=mask,
         intrinsics=np.tile(lens.intrinsics, (frames, 1, 1)).astype(np.float32),
@@ -86,6 +99,21 @@ def generate_clip(
         joints_px=stacked["joints_px"],
         body=wardrobe.body.name,
     )
+
+
+def _cast(
+    rng: np.random.Generator, world: World, wardrobe: people.Wardrobe, times, count: int, script: tuple[str, ...]
+) -> list[people.Performer]:
+    """People who move and dress as the world's do, on the floor about the origin; the first follows `script`."""
+    times = times * world.tempo
+    cast = []
+    for index in range(count):
+        actions = script if script and index == 0 else world.script(rng, float(times[-1]))
+        person = people.perform(rng, wardrobe, times, actions)
+        if world.clothes:
+            person = replace(person, outfit=world.clothes.dress(rng, person.outfit, wardrobe))
+        cast.append(person)
+    return people.place(rng, cast)
 
 
 def _labels(
