@@ -197,31 +197,50 @@ class SceneBranch(Trunk):
             self.camera_head.rotation.bias.copy_(torch.eye(3).flatten())
 
     def forward(self, images: Float[Tensor, "batch frames 3 height width"]) -> SceneFeatures:
+        return self.decode(self.encode(images), images)
+
+    def encode(self, images: Float[Tensor, "batch frames 3 height width"]) -> Float[Tensor, "batch frames tokens c"]:
+        """`SceneFeatures.hidden` of clips in 0..1: everything before the heads."""
         batch, frames, _, height, width = images.shape
         rows, columns = height // self.config.patch_size, width // self.config.patch_size
         head_width = self.config.width // self.config.decoder_heads
         rotary = grid_rotary(rows, columns, self.config.decoder_registers, head_width, images.device)
-        flat = (images.flatten(0, 1) - self.image_mean) / self.image_std
         with self.trunk_precision(images.device):
-            patches = torch.cat([self.encoder(part, self) for part in self._chunks(flat)])
-            hidden = self.decoder(patches.unflatten(0, (batch, frames)), rotary, self)
-        parts = zip(self._chunks(hidden.flatten(0, 1)), self._chunks(flat), strict=True)
-        decoded = [self._decode_frames(tokens, picture, rows, columns) for tokens, picture in parts]
+            patches = torch.cat([self.encoder(part, self) for part in self._chunks(self._normalised(images))])
+            return self.decoder(patches.unflatten(0, (batch, frames)), rotary, self)
+
+    def decode(
+        self,
+        hidden: Float[Tensor, "batch frames tokens c"],
+        images: Float[Tensor, "batch frames 3 height width"],
+        point_head: "DenseHead | None" = None,
+    ) -> SceneFeatures:
+        """What the heads make of `hidden`; with another point head than the branch's own where one is given."""
+        batch, frames, _, height, width = images.shape
+        rows, columns = height // self.config.patch_size, width // self.config.patch_size
+        head = self.point_head if point_head is None else point_head
+        parts = zip(self._chunks(hidden.flatten(0, 1)), self._chunks(self._normalised(images)), strict=True)
+        decoded = [self._decode_frames(tokens, picture, rows, columns, head) for tokens, picture in parts]
         points, logits, poses = (torch.cat(maps).unflatten(0, (batch, frames)) for maps in zip(*decoded, strict=True))
         return SceneFeatures(points, logits.sigmoid(), logits, relative_to_first(poses), poses, hidden)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (images.flatten(0, 1) - self.image_mean) / self.image_std
 
     def _chunks(self, frames: Tensor) -> tuple[Tensor, ...]:
         return (frames,) if torch.is_grad_enabled() else frames.split(self.frames_per_chunk)
 
-    def _decode_frames(self, hidden: Tensor, pictures: Tensor, rows: int, columns: int) -> tuple[Tensor, ...]:
+    def _decode_frames(
+        self, hidden: Tensor, pictures: Tensor, rows: int, columns: int, point_head: DenseHead
+    ) -> tuple[Tensor, ...]:
         """Points (frames,H,W,3), confidence logits (frames,H,W) and camera poses of some frames."""
         head_width = self.config.head_width // self.config.head_heads
         rotary = grid_rotary(rows, columns, self.config.decoder_registers, head_width, hidden.device)
         with self.trunk_precision(hidden.device):
-            heads = (self.point_head, self.conf_head, self.camera_head)
+            heads = (point_head, self.conf_head, self.camera_head)
             point_tokens, conf_tokens, camera_tokens = (head.decoder(hidden, rotary, self) for head in heads)
         with full_precision(hidden.device):
-            point_map = self.point_head(point_tokens, rows, columns)
+            point_map = point_head(point_tokens, rows, columns)
             logits = self.conf_head(conf_tokens, rows, columns)
             poses = self.camera_head(camera_tokens)
             if self.config.ray_prior:
