@@ -15,6 +15,8 @@ from typing import Any
 import cv2
 import datasets
 import numpy as np
+from datasets.exceptions import DatasetGenerationError
+from datasets.table import CastError
 
 from unish.errors import InputError
 from unish.files import atomic_path
@@ -93,9 +95,13 @@ class ClipSample:
         return len(self.betas)
 
 
-def features() -> datasets.Features:
-    """The columns of a shard: pictures as encoded images, one per frame; everything else as nested lists."""
-    number, text, pictures = datasets.Value("float32"), datasets.Value("string"), datasets.List(datasets.Image())
+def features(decode: bool = True) -> datasets.Features:
+    """The columns of a shard: pictures as encoded images, one per frame; everything else as nested lists.
+
+    Without `decode`, pictures are left as their files' bytes when a row is read.
+    """
+    number, text = datasets.Value("float32"), datasets.Value("string")
+    pictures = datasets.List(datasets.Image(decode=decode))
 
     def nested(depth: int) -> Any:
         return number if depth == 0 else datasets.List(nested(depth - 1))
@@ -103,9 +109,7 @@ def features() -> datasets.Features:
     columns: dict[str, Any] = {"clip_id": text, "fps": number}
     columns |= {"images": pictures, "depth_m": pictures, "person_mask": pictures}
     columns |= {name: nested(len(axes)) for name, axes in _ENDINGS.items() if name not in columns}
-    return datasets.Features(
-        columns | {"body": text, "pseudo": datasets.List(text), "unknown": datasets.List(text)}
-    )
+    return datasets.Features(columns | {"body": text, "pseudo": datasets.List(text), "unknown": datasets.List(text)})
 
 
 def encode_sample(sample: ClipSample) -> dict[str, Any]:
@@ -146,8 +150,14 @@ def decode_sample(row: dict[str, Any]) -> ClipSample:
         if name not in arrays:
             shape = [sizes[axis] if isinstance(axis, str) else axis for axis in axes]
             arrays[name] = np.asarray(row[name], np.float32).reshape(shape)
-    words = {name: tuple(row[name]) for name in ("pseudo", "unknown")}
-    return ClipSample(clip_id=row["clip_id"], fps=float(row["fps"]), body=row["body"], **words, **arrays)
+    return ClipSample(
+        clip_id=row["clip_id"],
+        fps=float(row["fps"]),
+        body=row["body"],
+        pseudo=tuple(row["pseudo"]),
+        unknown=tuple(row["unknown"]),
+        **arrays,
+    )
 
 
 def write_shards(samples: Iterable[ClipSample], folder: str | Path, per_shard: int = 50, first: int = 0) -> list[Path]:
@@ -179,23 +189,28 @@ def load_clips(source: str | Path, split: str = "train", streaming: bool = True)
     Turn a row into arrays with `decode_sample`; `iterate_clips` does both. Streaming gives an IterableDataset.
 
     Raises:
-        InputError: the folder holds no shard of that split.
+        InputError: the folder holds no shard of that split, or the columns are not those of `features`.
     """
-    folder = Path(source)
+    folder, kind, files = Path(source), str(source), None
     if folder.is_dir():
         shards = sorted(str(path) for path in (folder / split).glob("*.parquet"))
         if not shards:
             raise InputError(
                 f"{folder} should hold {split}/*.parquet; make it with `python -m train.synthetic --out {folder}`."
             )
-        loaded = datasets.load_dataset("parquet", data_files={split: shards}, split=split, streaming=streaming)
-    elif str(source).count("/") == 1 and not str(source).startswith(("/", ".")):
-        loaded = datasets.load_dataset(str(source), split=split, streaming=streaming)
-    else:
+        kind, files = "parquet", {split: shards}
+    elif str(source).count("/") != 1 or str(source).startswith(("/", ".")):
         raise InputError(f"{source} is neither a folder of shards nor a Hub repository like owner/name.")
-    for name in ("images", "depth_m", "person_mask"):
-        loaded = loaded.cast_column(name, datasets.List(datasets.Image(decode=False)))
-    return loaded
+    try:
+        return datasets.load_dataset(
+            kind, data_files=files, split=split, streaming=streaming, features=features(decode=False)
+        )
+    except (DatasetGenerationError, CastError) as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise InputError(
+            f"{source} should have the columns of train.data.features(), but it does not: {reason}. "
+            "Prepare the data set again."
+        ) from error
 
 
 def iterate_clips(source: str | Path, split: str = "train") -> Iterator[ClipSample]:

@@ -1,12 +1,16 @@
-"""The loop that trains one part: Accelerate, a time or step budget, averaged weights, exact resumption."""
+"""The loop that every training script shares: Accelerate, a budget, averaged weights, trackers, exact resumption."""
 
 import contextlib
+import dataclasses
 import json
 import math
+import platform
+import subprocess
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,25 +19,63 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from train.batches import Batch, Clips
-from train.parts import Part
+import unish
+from train.batches import Batch
 from unish.errors import InputError
 from unish.files import atomic_path
 
-VALIDATION_SEED = 987_654
 DEFAULT_RATE = 1e-3
+MOST_BAD_STEPS = 20
+"""So many steps in a row without a finite gradient end a run."""
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class Part(Protocol):
+    """What the loop trains (an `nn.Module`).
+
+    `TRAINED` are the prefixes, in its own tree, of what learns; `RATES`, where it has them, factors of the learning
+    rate by prefix.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def TRAINED(self) -> tuple[str, ...]: ...
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Weighted loss terms of a batch; their sum is minimised."""
+        ...
+
+
+class Batches(Protocol):
+    """Batches without end, whose place can be saved and found again."""
+
+    def __next__(self) -> Batch: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a validation says: numbers, and pictures (height, width, 3) uint8 by name."""
+
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How one part is optimised."""
+    """How something is optimised."""
 
     minutes: float | None = None
     """Budget in wall-clock time, resumed time included; the learning rate follows it."""
     steps: int | None = None
     """Budget in steps: the same seed then gives the same numbers."""
     learning_rate: float | None = None
-    """Peak; None takes the part's own."""
+    """Peak; None takes the script's own."""
     final_rate: float = 0.01
     """Learning rate at the end, as a share of its peak (cosine)."""
     warmup_steps: int = 100
@@ -43,12 +85,16 @@ class LoopConfig:
     average: float = 0.998
     """Decay of the exponential moving average of the weights, which is what is saved in the end."""
     accumulate: int = 1
+    """Batches of each process that make one step."""
     seed: int = 0
     log_every: int = 20
-    validation_batches: int = 6
+    validate_every: int | None = None
+    """Steps between validations; None: whenever the state is saved."""
+    save_every: int | None = None
+    """Steps between saved states; None: by time alone."""
     save_minutes: float = 5.0
-    refresh_seconds: float = 2.0
-    """Time taken every `log_every` steps to read clips that have appeared since."""
+    tracker: Literal["none", "tensorboard", "wandb"] = "none"
+    """Where numbers and pictures go besides metrics.jsonl."""
 
 
 class Progress:
@@ -71,37 +117,43 @@ class Progress:
 
 
 class AveragedWeights:
-    """Exponential moving average of a module's parameters; younger runs forget faster."""
+    """Exponential moving average of parameters; younger runs forget faster."""
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.shadow = {name: value.detach().clone() for name, value in module.named_parameters()}
+    def __init__(self, parameters: dict[str, nn.Parameter], decay: float) -> None:
+        self.decay, self._parameters = decay, parameters
+        self.shadow = {name: value.detach().clone() for name, value in parameters.items()}
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
+    def update(self, step: int) -> None:
+        """Take in the weights after a step."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in module.named_parameters():
+        for name, value in self._parameters.items():
             self.shadow[name].lerp_(value.detach(), 1 - decay)
 
     @contextlib.contextmanager
-    def applied(self, module: nn.Module):
-        """The module with averaged weights, inside a `with`."""
-        own = {name: value.detach().clone() for name, value in module.named_parameters()}
-        self._write(module, self.shadow)
-        yield module
-        self._write(module, own)
+    def applied(self):
+        """The averaged weights in place of the parameters, inside a `with`."""
+        own = {name: value.detach().clone() for name, value in self._parameters.items()}
+        self.apply()
+        try:
+            yield
+        finally:
+            self._write(own)
 
-    @staticmethod
+    def apply(self) -> None:
+        """Put the averaged weights in place for good."""
+        self._write(self.shadow)
+
     @torch.no_grad()
-    def _write(module: nn.Module, values: dict[str, Tensor]) -> None:
-        for name, value in module.named_parameters():
+    def _write(self, values: dict[str, Tensor]) -> None:
+        for name, value in self._parameters.items():
             value.copy_(values[name])
 
     def state_dict(self) -> dict[str, Tensor]:
         return self.shadow
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.shadow = {name: value.clone() for name, value in state.items()}
+        self.shadow = {name: value.to(self.shadow[name].device).clone() for name, value in state.items()}
 
 
 def learning_rate(config: LoopConfig, progress: Progress) -> float:
@@ -111,143 +163,281 @@ def learning_rate(config: LoopConfig, progress: Progress) -> float:
     return float(config.learning_rate or DEFAULT_RATE) * warm * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
+def accelerator_for(config: LoopConfig, folder: Path) -> Accelerator:
+    """One accelerator a run. Its own mixed precision stays off: the network's trunks choose bfloat16 themselves, and
+    losses, rotations and metres must not be rounded."""
+    return Accelerator(
+        mixed_precision="no",
+        gradient_accumulation_steps=config.accumulate,
+        log_with=None if config.tracker == "none" else config.tracker,
+        project_dir=str(folder),
+    )
+
+
 def fit(
+    accelerator: Accelerator,
     part: Part,
-    clips: Clips,
-    held_out: Clips,
+    batches: Batches,
     folder: Path,
     config: LoopConfig,
     *,
-    resume: bool = False,
+    validate: Callable[[], Report] | None = None,
     publish: Callable[[], None] | None = None,
+    resume: bool = False,
+    settings: Any = None,
 ) -> dict[str, float]:
     """Train a part until its budget is spent; leaves the averaged weights in its modules.
 
-    Writes `metrics.jsonl` and `state/` (model, optimiser, generators, progress) into `folder`; with `resume` it goes on
-    from there. `publish` is called, with the averaged weights in place, at every save and at the end. Returns the last
-    validation's terms.
+    Writes into `folder`: `run.json` (settings, commit, versions), `metrics.jsonl`, `pictures/`, and `state/` (what
+    learns, optimiser, generators, place in the data), from which `resume` goes on. `validate` and `publish` are called
+    with the averaged weights in place, on the main process, every so often and in the end. Returns the last
+    validation's numbers. Raises InputError without a budget, or when gradients stay infinite.
     """
     if (config.minutes is None) == (config.steps is None):
         raise InputError("Expected a budget in either minutes or steps, received both or none. Give one of them.")
-    accelerator = Accelerator(gradient_accumulation_steps=config.accumulate)
-    set_seed(config.seed)
-    module: nn.Module = part  # type: ignore[assignment]
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    trainable = part.trainable().requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(trainable, config.weight_decay), lr=learning_rate(config, Progress()), betas=config.betas
-    )
-    wrapped, optimizer = accelerator.prepare(module, optimizer)
-    average, progress = AveragedWeights(trainable, config.average), Progress()
-    accelerator.register_for_checkpointing(average, progress)
-    if resume and (folder / "state").is_dir():
-        accelerator.load_state(str(folder / "state"))
-    journal = Journal(folder, accelerator.is_main_process, fresh=progress.step == 0)
-    results: dict[str, float] = {}
+    return _Run(accelerator, part, batches, folder, config, validate, publish, settings).train(resume)
 
-    def validate_and_save(last: bool) -> None:
-        nonlocal results
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            _save_state(accelerator, folder / "state")
-        with average.applied(trainable):
-            results = validate(part, held_out, config)
-            journal.write(progress, {f"held_out.{name}": value for name, value in results.items()})
-            if publish is not None and accelerator.is_main_process and not last:
-                publish()
 
-    bar = tqdm(total=1000, desc=part.name, disable=not accelerator.is_main_process, bar_format=BAR, mininterval=5)
-    saved_at, norm, rate = progress.seconds, 0.0, 0.0
-    clock = time.monotonic()
-    while progress.share(config) < 1:
-        terms: list[dict[str, Tensor]] = []
-        for micro in range(config.accumulate):
-            rng = np.random.default_rng((config.seed, progress.step, micro, accelerator.process_index))
-            batch = _to(part.batch(clips, rng), accelerator.device)
-            with accelerator.accumulate(wrapped):
-                terms.append(wrapped(batch))
-                accelerator.backward(sum(terms[-1].values()))
-                if accelerator.sync_gradients:
-                    norm = float(accelerator.clip_grad_norm_(trainable.parameters(), config.clip_norm) or 0.0)
-                    rate = learning_rate(config, progress)
-                    for group in optimizer.param_groups:
-                        group["lr"] = rate
-                    if math.isfinite(norm):  # one bad batch must not end a run
-                        optimizer.step()
-                optimizer.zero_grad()
-        average.update(trainable, progress.step)
-        progress.step += 1
-        now = time.monotonic()
-        progress.seconds, clock = progress.seconds + now - clock, now
-        if progress.step % config.log_every == 0:
-            numbers = {name: float(np.mean([float(t[name].detach()) for t in terms])) for name in terms[0]}
-            journal.write(progress, numbers | {"lr": rate, "grad_norm": norm, "clips": len(clips)})
-            bar.n = int(1000 * progress.share(config))
-            bar.set_postfix_str(f"step {progress.step} loss {sum(numbers.values()):.3f}")
-            if hasattr(clips, "refresh"):
-                clips.refresh(config.refresh_seconds)  # type: ignore[attr-defined]
-        if progress.seconds - saved_at > 60 * config.save_minutes:
-            saved_at = progress.seconds
-            validate_and_save(last=False)
-    bar.close()
-    validate_and_save(last=True)
-    average._write(trainable, average.shadow)
-    trainable.eval().requires_grad_(False)
-    if publish is not None and accelerator.is_main_process:
-        publish()
-    return results
+class _Run:
+    """The state of one `fit`."""
+
+    def __init__(self, accelerator, part, batches, folder, config, validate, publish, settings) -> None:
+        set_seed(config.seed)
+        self.accelerator, self.part, self.batches = accelerator, part, batches
+        self.folder, self.config, self.validate, self.publish = folder, config, validate, publish
+        self.trained = only_trained(part)
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(self.trained, config.weight_decay, getattr(part, "RATES", {})),
+            lr=learning_rate(config, Progress()),
+            betas=config.betas,
+        )
+        self.wrapped, self.optimizer = accelerator.prepare(part, optimizer)
+        if accelerator.distributed_type == "FSDP":  # sharded parameters are other objects than before
+            self.trained = {n: p for n, p in self.wrapped.named_parameters() if p.requires_grad}
+        self.average, self.progress = AveragedWeights(self.trained, config.average), Progress()
+        accelerator.register_for_checkpointing(self.average, self.progress, batches)
+        accelerator.register_save_state_pre_hook(_leave_out_frozen(set(self.trained)))
+        self.journal = Journal(folder, accelerator, config.tracker, settings)
+        self.results: dict[str, float] = {}
+        self.bad_steps = 0
+
+    def train(self, resume: bool) -> dict[str, float]:
+        config, progress = self.config, self.progress
+        if resume and (self.folder / "state").is_dir():
+            self.accelerator.load_state(str(self.folder / "state"), strict=False)
+        self.journal.start(progress)
+        main = self.accelerator.is_main_process
+        bar = tqdm(total=1000, desc=self.part.name, disable=not main, bar_format=BAR, mininterval=5)
+        saved_at, clock = progress.seconds, time.monotonic()
+        while progress.share(config) < 1:
+            terms, norm, rate = self._step()
+            progress.step += 1
+            now = time.monotonic()
+            progress.seconds, clock = progress.seconds + now - clock, now
+            if progress.step % config.log_every == 0:
+                numbers = self._mean(terms)
+                self.journal.write(progress, numbers | {"lr": rate, "grad_norm": norm})
+                bar.n = int(1000 * progress.share(config))
+                bar.set_postfix_str(f"step {progress.step} loss {sum(numbers.values()):.4g}")
+            last = progress.share(config) >= 1
+            if not last and self._due(config.save_every, progress.seconds - saved_at):
+                saved_at = progress.seconds
+                self._save()
+                self._report(publish=True, validate=config.validate_every is None)
+            if not last and config.validate_every and progress.step % config.validate_every == 0:
+                self._report(publish=False, validate=True)
+        bar.close()
+        self._save()
+        self._report(publish=False, validate=True)
+        self.average.apply()
+        module: nn.Module = self.part  # type: ignore[assignment]
+        module.eval().requires_grad_(False)
+        if self.publish is not None and main:
+            self.publish()
+        self.accelerator.end_training()
+        return self.results
+
+    def _step(self) -> tuple[list[dict[str, Tensor]], float, float]:
+        """One step over `accumulate` batches; a gradient that is not finite is left out."""
+        config, norm, terms = self.config, 0.0, []
+        self.wrapped.train()
+        rate = learning_rate(config, self.progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        for _ in range(config.accumulate):
+            batch = to_device(next(self.batches), self.accelerator.device)
+            with self.accelerator.accumulate(self.wrapped):
+                terms.append(self.wrapped(batch))
+                self.accelerator.backward(sum(terms[-1].values()))
+                if self.accelerator.sync_gradients:
+                    norm = float(self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip_norm) or 0.0)
+                    self._check(norm)
+                    if math.isfinite(norm):
+                        self.optimizer.step()
+                self.optimizer.zero_grad()
+        self.average.update(self.progress.step)
+        return terms, norm, rate
+
+    def _check(self, norm: float) -> None:
+        self.bad_steps = 0 if math.isfinite(norm) else self.bad_steps + 1
+        if self.bad_steps >= MOST_BAD_STEPS:
+            raise InputError(
+                f"Expected finite gradients, received none in {MOST_BAD_STEPS} steps in a row. Check the data, or use "
+                "a smaller --loop.learning-rate."
+            )
+
+    def _mean(self, terms: list[dict[str, Tensor]]) -> dict[str, float]:
+        """Each term's mean over the step's batches and over all processes."""
+        means = torch.stack([torch.stack([row[name].detach() for row in terms]).mean() for name in terms[0]])
+        reduced: Any = self.accelerator.reduce(means, reduction="mean")
+        return dict(zip(terms[0], reduced.tolist(), strict=True))
+
+    def _due(self, every: int | None, seconds: float) -> bool:
+        return bool(every and self.progress.step % every == 0) or seconds > 60 * self.config.save_minutes
+
+    def _save(self) -> None:
+        """The state, under its name only once it is whole."""
+        target = self.folder / "state"
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process and self.accelerator.num_processes == 1:
+            with atomic_path(target) as temporary:
+                self.accelerator.save_state(str(temporary), safe_serialization=False)
+            return
+        new = target.with_name("state.new")  # every process writes a part of it
+        self.accelerator.save_state(str(new), safe_serialization=False)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            with atomic_path(target) as temporary:
+                new.rename(temporary)
+        self.accelerator.wait_for_everyone()
+
+    def _report(self, publish: bool, validate: bool) -> None:
+        """Validation and weights, with the averaged weights in place; the generators stay as they were."""
+        module: nn.Module = self.part  # type: ignore[assignment]
+        if self.accelerator.is_main_process:
+            with self.average.applied(), torch.random.fork_rng():
+                module.eval()
+                if validate and self.validate is not None:
+                    report = self.validate()
+                    self.results = dict(report.numbers)
+                    self.journal.write(self.progress, {f"held_out.{k}": v for k, v in self.results.items()})
+                    self.journal.show(self.progress, report.pictures)
+                if publish and self.publish is not None:
+                    self.publish()
+        self.accelerator.wait_for_everyone()
 
 
 BAR = "{desc} {percentage:3.0f}% {bar} {elapsed} {postfix}"
 
 
-@torch.no_grad()
-def validate(part: Part, held_out: Clips, config: LoopConfig) -> dict[str, float]:
-    """Mean of each loss term over the same few batches of held-out clips every time; {} without such clips."""
-    if not len(held_out):
-        return {}
-    trainable = part.trainable().eval()
-    device = next(trainable.parameters()).device
-    rows = []
-    for index in range(config.validation_batches):
-        batch = _to(part.batch(held_out, np.random.default_rng((VALIDATION_SEED, index))), device)
-        rows.append({name: float(value) for name, value in part(batch).items()})
-    trainable.train()
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+def only_trained(part: Part) -> dict[str, nn.Parameter]:
+    """Let only what `TRAINED` names learn; returns those parameters by name."""
+    module: nn.Module = part  # type: ignore[assignment]
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name.startswith(tuple(part.TRAINED)))
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
 class Journal:
-    """`metrics.jsonl`: one line of numbers at a time, each with its step and seconds."""
+    """A run's folder: `run.json`, `metrics.jsonl` (numbers, a line at a time), `pictures/`, and the tracker's files."""
 
-    def __init__(self, folder: Path, active: bool, fresh: bool) -> None:
-        self._path, self._active = folder / "metrics.jsonl", active
-        if active:
-            folder.mkdir(parents=True, exist_ok=True)
-            if fresh:
-                self._path.write_text("")
+    def __init__(self, folder: Path, accelerator: Accelerator, tracker: str, settings: Any) -> None:
+        self._folder, self._accelerator, self._settings = folder, accelerator, settings
+        self._tracked = tracker != "none"
+        self._path = folder / "metrics.jsonl"
+
+    def start(self, progress: Progress) -> None:
+        """Begin, or go on after `progress`: lines of steps that will be done again are dropped."""
+        settings = as_plain(self._settings)
+        if self._tracked:
+            self._accelerator.init_trackers("unish", config=_flat(settings))
+        if not self._accelerator.is_main_process:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        about = {"settings": settings, "commit": commit(), "unish": unish.__version__, "torch": torch.__version__}
+        about |= {"python": platform.python_version(), "processes": self._accelerator.num_processes}
+        with atomic_path(self._folder / "run.json") as temporary:
+            temporary.write_text(json.dumps(about, indent=2) + "\n")
+        kept = self._path.read_text().splitlines() if progress.step and self._path.is_file() else []
+        kept = [line for line in kept if json.loads(line)["step"] <= progress.step]
+        self._path.write_text("".join(f"{line}\n" for line in kept))
 
     def write(self, progress: Progress, numbers: dict[str, float]) -> None:
         """Append one line."""
-        if self._active and numbers:
+        if not numbers:
+            return
+        if self._tracked:
+            self._accelerator.log(numbers, step=progress.step)
+        if self._accelerator.is_main_process:
             row = {"step": progress.step, "seconds": round(progress.seconds, 1)}
             row |= {name: float(f"{value:.6g}") for name, value in numbers.items()}
             with self._path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
+    def show(self, progress: Progress, pictures: Mapping[str, np.ndarray]) -> None:
+        """Keep pictures as PNG files, and give them to the tracker."""
+        from PIL import Image
 
-def _parameter_groups(module: nn.Module, weight_decay: float) -> Sequence[dict]:
-    """Matrices and kernels decay; biases, norms and learned tokens do not."""
-    decayed = [p for name, p in module.named_parameters() if p.ndim > 1 and name.endswith("weight")]
-    chosen = {id(p) for p in decayed}
-    rest = [p for p in module.parameters() if id(p) not in chosen]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        for name, picture in pictures.items():
+            path = self._folder / "pictures" / f"{progress.step:06d}_{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path)
+        if self._tracked and pictures:
+            for tracker in self._accelerator.trackers:
+                if hasattr(tracker, "log_images"):
+                    values = {name: picture[None] for name, picture in pictures.items()}
+                    options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                    tracker.log_images(values, step=progress.step, **options)  # type: ignore[attr-defined]
 
 
-def _to(batch: Batch, device: torch.device) -> Batch:
+def commit() -> str:
+    """The repository's commit, with "+" where files differ from it; "unknown" outside of a checkout."""
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return "unknown"
+
+
+def as_plain(settings: Any) -> Any:
+    """Settings as JSON values."""
+    plain = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else settings  # type: ignore[arg-type]
+    return json.loads(json.dumps(plain, default=str))
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device."""
     return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
 
-def _save_state(accelerator: Accelerator, folder: Path) -> None:
-    with atomic_path(folder) as temporary:
-        accelerator.save_state(str(temporary), safe_serialization=False)
+def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level of names, which is what trackers take."""
+    if not isinstance(settings, dict):
+        return {}
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
+        flat |= inner
+    return flat
+
+
+def _parameter_groups(
+    parameters: dict[str, nn.Parameter], weight_decay: float, rates: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Matrices and kernels decay; biases, norms and learned tokens do not. `factor` is of the learning rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        decay = weight_decay if parameter.ndim > 1 and name.endswith("weight") else 0.0
+        factor = next((rate for prefix, rate in rates.items() if name.startswith(prefix)), 1.0)
+        groups.setdefault((decay, factor), []).append(parameter)
+    return [{"params": group, "weight_decay": d, "factor": f} for (d, f), group in groups.items()]
+
+
+def _leave_out_frozen(trained: set[str]) -> Callable[[Iterable, list[dict], str], None]:
+    """Frozen weights come from the start model and need not be saved with every state."""
+
+    def hook(models: Iterable, weights: list[dict], folder: str) -> None:
+        for state in weights:
+            for name in [name for name in state if name.removeprefix("module.") not in trained]:
+                del state[name]
+
+    return hook

@@ -4,7 +4,6 @@ A part is a module whose `forward(batch)` gives its weighted loss terms; `batch(
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from train.batches import (
     scene_batch,
     view_tensors,
 )
+from train.loop import to_device
 from unish.body import BodyModel
 from unish.body.lbs import joint_transforms
 from unish.geometry.camera import focal_px_from_half_diagonal, project, solve_focal_shift
@@ -33,24 +33,7 @@ from unish.video.preprocess import bbox_info
 Terms = dict[str, Tensor]
 
 MATCHING_WIDTH = 64
-
-
-class Part(Protocol):
-    """What the loop needs to know of a part (also an `nn.Module`)."""
-
-    name: str
-
-    def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
-        """The next batch: a pure function of the clips and the generator."""
-        ...
-
-    def trainable(self) -> nn.Module:
-        """The module whose parameters learn; every other one keeps its bits."""
-        ...
-
-    def __call__(self, batch: Batch) -> Terms:
-        """Weighted loss terms of a batch; their sum is minimised."""
-        ...
+VALIDATION_SEED = 987_654
 
 
 @dataclass(frozen=True)
@@ -108,14 +91,12 @@ class ScenePart(nn.Module):
     """Scene branch: points, normals, cameras and confidence of a few frames in any order (π³)."""
 
     name = "scene"
+    TRAINED = ("branch.", "matcher.")
 
     def __init__(self, model: UniSH, weights: SceneWeights, views: ViewSettings) -> None:
         super().__init__()
         self.branch, self.weights, self.views = model.scene_branch, weights, views
         self.matcher = nn.Linear(2 * model.config.scene.width, 2 * MATCHING_WIDTH)
-
-    def trainable(self) -> nn.Module:
-        return nn.ModuleList([self.branch, self.matcher])
 
     def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
         return scene_batch(clips, self.views, rng)
@@ -162,6 +143,7 @@ class HumanPart(nn.Module):
     """Human branch: pose and shape of single crops (CameraHMR)."""
 
     name = "human"
+    TRAINED = ("branch.", "locator.", "reader.", "placer.")
 
     def __init__(self, model: UniSH, body: BodyModel, weights: HumanWeights, crops: CropSettings) -> None:
         super().__init__()
@@ -172,9 +154,6 @@ class HumanPart(nn.Module):
         width = model.config.human.head_width
         self.placer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3))
         self._tree = tuple(int(parent) for parent in body.parents)
-
-    def trainable(self) -> nn.Module:
-        return nn.ModuleList([self.branch, self.locator, self.reader, self.placer])
 
     def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
         return human_batch(clips, self.crops, rng)
@@ -217,14 +196,12 @@ class AlignPart(nn.Module):
     """AlignNet on the frozen branches: metric scale of the scene and place of each body (UniSH)."""
 
     name = "align"
+    TRAINED = ("align_net.",)
 
     def __init__(self, model: UniSH, body: BodyModel, settings: AlignSettings, views: ViewSettings, seed: int) -> None:
         super().__init__()
         self.align_net, self.settings = model.align_net, settings
         self._frozen = _FeatureCache(model, body, settings, views, seed)
-
-    def trainable(self) -> nn.Module:
-        return self.align_net
 
     def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
         kind = int(rng.choice(self._frozen.kinds(clips)))
@@ -313,6 +290,9 @@ class _FeatureCache:
         return {"scale": scale[0], "norm": norm[0]}
 
 
+PretrainPart = ScenePart | HumanPart | AlignPart
+
+
 def make_part(
     name: str,
     model: UniSH,
@@ -324,10 +304,47 @@ def make_part(
     crops: CropSettings,
     align: AlignSettings,
     seed: int,
-) -> ScenePart | HumanPart | AlignPart:
+) -> PretrainPart:
     """The part of that name: "scene", "scene-large", "human" or "align"."""
     if name.startswith("scene"):
         return ScenePart(model, scene, views)
     if name == "human":
         return HumanPart(model, body, human, crops)
     return AlignPart(model, body, align, views, seed)
+
+
+class PoolBatches:
+    """A part's batches from clips in memory; each is a function of the clips, the seed and its number alone."""
+
+    REFRESH_EVERY, REFRESH_SECONDS = 20, 2.0
+
+    def __init__(self, part: PretrainPart, clips: Clips, seed: int, rank: int = 0, world: int = 1) -> None:
+        self._part, self._clips, self._seed, self._rank, self._world = part, clips, seed, rank, world
+        self._drawn = 0
+
+    def __next__(self) -> Batch:
+        number = self._drawn * self._world + self._rank
+        batch = self._part.batch(self._clips, np.random.default_rng((self._seed, number)))
+        self._drawn += 1
+        if self._drawn % self.REFRESH_EVERY == 0 and hasattr(self._clips, "refresh"):
+            self._clips.refresh(self.REFRESH_SECONDS)  # type: ignore[attr-defined]
+        return batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"drawn": self._drawn}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._drawn = state["drawn"]
+
+
+@torch.no_grad()
+def held_out_terms(part: PretrainPart, clips: Clips, batches: int) -> dict[str, float]:
+    """Mean of each loss term over the same few batches of held-out clips every time; {} without such clips."""
+    if not len(clips):
+        return {}
+    device = next(part.parameters()).device
+    rows = []
+    for index in range(batches):
+        batch = to_device(part.batch(clips, np.random.default_rng((VALIDATION_SEED, index))), device)
+        rows.append({name: float(value) for name, value in part(batch).items()})
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}

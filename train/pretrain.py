@@ -13,7 +13,6 @@ Scene and human branch do not need each other, so they can be trained at the sam
 """
 
 import dataclasses
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +29,8 @@ from safetensors.torch import load_file
 
 from train.batches import LARGE_VIEWS, CropSettings, ViewSettings
 from train.command import one_sentence
-from train.loop import LoopConfig, fit
-from train.parts import AlignSettings, HumanWeights, SceneWeights, make_part
+from train.loop import LoopConfig, Report, accelerator_for, fit
+from train.parts import AlignSettings, HumanWeights, PoolBatches, SceneWeights, held_out_terms, make_part
 from train.pool import ClipPool
 from unish.body import open_body
 from unish.errors import CheckpointError, InputError
@@ -54,7 +53,7 @@ class PretrainConfig:
     data: str
     """Folder with train/*.parquet and validation/*.parquet (python -m train.synthetic), or a Hub dataset."""
     out: Path
-    """Run folder: config, metrics, state to resume from, and the weights (model.safetensors, config.json)."""
+    """Run folder: run.json, metrics, state to resume from, and the weights (model.safetensors, config.json)."""
     parts: Literal["all", "scene", "scene-large", "human", "align"] = "all"
     minutes: float | None = None
     """Time for everything that is trained; "all" gives the scene and human branch 45 % each, AlignNet the rest."""
@@ -84,6 +83,7 @@ class PretrainConfig:
     crops: CropSettings = field(default_factory=CropSettings)
     align: AlignSettings = field(default_factory=AlignSettings)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    validation_batches: int = 6
     model: tyro.conf.Suppress[UniSHConfig] = MINI
 
 
@@ -99,7 +99,6 @@ def pretrain(config: PretrainConfig) -> UniSH:
             load_part(model, folder, part)
     model.trunk_dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "pretrain.json").write_text(_as_json(config))
     names = list(PARTS) if config.parts == "all" else [config.parts]
     clips = ClipPool(config.data, "train", config.memory_gib, names != ["human"], config.long_side_px)
     held_out = ClipPool(config.data, "validation", 0.5, names != ["human"], config.long_side_px)
@@ -124,7 +123,18 @@ def pretrain(config: PretrainConfig) -> UniSH:
             config.loop, seed=config.seed, learning_rate=rate, **_budget(config, name, len(names))
         )
         folder = config.out if len(names) == 1 else config.out / name
-        fit(part, clips, held_out, folder, loop, resume=config.resume, publish=lambda: save(model, config.out))
+        accelerator = accelerator_for(loop, folder)
+        fit(
+            accelerator,
+            part,
+            PoolBatches(part, clips, config.seed, accelerator.process_index, accelerator.num_processes),
+            folder,
+            loop,
+            validate=lambda part=part: Report(held_out_terms(part, held_out, config.validation_batches)),
+            publish=lambda: save(model, config.out),
+            resume=config.resume,
+            settings=config,
+        )
     return model.eval()
 
 
@@ -147,10 +157,6 @@ def _budget(config: PretrainConfig, name: str, parts: int) -> dict[str, float | 
         return {"steps": config.steps, "minutes": None}
     share = TIME_SHARES[name] if parts > 1 else 1.0
     return {"steps": None, "minutes": share * float(config.minutes or 0.0)}
-
-
-def _as_json(config: PretrainConfig) -> str:
-    return json.dumps(dataclasses.asdict(config), indent=2, default=str) + "\n"
 
 
 if __name__ == "__main__":

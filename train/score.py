@@ -10,7 +10,7 @@ mean depth of each pixel, a camera that stands still, and the mean pose, shape a
 import itertools
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import torch
 import tyro
+from scipy.spatial import KDTree
 from tqdm import tqdm
 
 from train.command import one_sentence
@@ -26,28 +27,34 @@ from unish.body import BodyModel, open_body
 from unish.errors import InputError
 from unish.evaluation import metrics
 from unish.files import atomic_path
+from unish.geometry.camera import unproject_depth
 from unish.geometry.rotations import nearest_rotation
+from unish.geometry.visibility import visible_vertices
 from unish.models.hub import load
 from unish.models.unish import UniSH
 from unish.pipeline import reconstruct_tracked
-from unish.structures import Clip, PersonTrack
+from unish.structures import Clip, PersonTrack, Reconstruction
 
 HELD_OUT_SEED, TRAINING_SEED = 920_000_000, 930_000_000
 """First seeds of the clips rendered here; far from those that `train.synthetic` uses by itself."""
 MEAN_DEPTH_SIZE = (64, 64)
 MIN_VISIBILITY = 0.3
+MIN_SURFACE_PIXELS = 64
 
 COLUMNS = {
     "abs_rel": ("Abs Rel", 1.0, 3),
     "delta_125": ("δ<1.25", 1.0, 3),
     "body_abs_rel": ("Abs Rel on bodies", 1.0, 3),
     "body_delta_125": ("δ<1.25 on bodies", 1.0, 3),
+    "surface_abs_rel": ("surface of bodies %", 100.0, 2),
     "scale_error": ("metric scale error %", 100.0, 1),
     "camera_ate_cm": ("camera ATE cm", 1.0, 1),
     "pa_mpjpe_mm": ("PA-MPJPE mm", 1.0, 1),
     "mpjpe_mm": ("MPJPE mm", 1.0, 1),
     "wa_mpjpe_mm": ("WA-MPJPE mm", 1.0, 1),
     "root_error_mm": ("root in camera mm", 1.0, 1),
+    "body_off_points_cm": ("body off its points cm", 1.0, 1),
+    "points_behind_cm": ("points behind body cm", 1.0, 1),
 }
 """Name → (heading, factor, decimals)."""
 
@@ -66,6 +73,8 @@ class ScoreConfig:
     """Of rendered clips."""
     clips: int | None = None
     """Score only the first so many."""
+    trivial: bool = True
+    """Score the trivial predictor as well."""
     training_clips: int = 200
     """How many clips of the train split the trivial predictor learns from."""
     out: Path | None = None
@@ -82,12 +91,16 @@ class Estimate:
     """(frames, 4, 4)"""
     joints_camera: np.ndarray
     """(people, frames, 24, 3)"""
+    intrinsics: np.ndarray | None = None
+    """(frames, 3, 3) pixels of `depth_m`; None where the bodies have no surface."""
+    vertices_camera: tuple[np.ndarray | None, ...] = ()
+    """(frames, vertices, 3) of each person"""
 
 
 # --- predictors ----------------------------------------------------------------------------------------------------
 
 
-def predict(clip: ClipSample, model: UniSH, body: BodyModel) -> Estimate:
+def reconstruct_with_boxes(clip: ClipSample, model: UniSH, body: BodyModel) -> Reconstruction:
     """The pipeline's answer, with people's true boxes."""
     tracks = tuple(
         PersonTrack(id=p + 1, boxes_px=clip.boxes_px[p].astype(np.float64), present=seen, confidence=seen.astype(float))
@@ -95,13 +108,24 @@ def predict(clip: ClipSample, model: UniSH, body: BodyModel) -> Estimate:
         if seen.any()
     )
     footage = Clip(clip.images, np.arange(clip.frames) / clip.fps, clip.fps, clip.clip_id, clip.images.shape[2:0:-1])
-    found = reconstruct_tracked(footage, tracks, model, body, finder="true boxes")
+    return reconstruct_tracked(footage, tracks, model, body, finder="true boxes")
+
+
+def estimate_of(found: Reconstruction, clip: ClipSample) -> Estimate:
+    """A reconstruction as an estimate: bodies in each frame's camera; NaN for people whom it lacks."""
     camera_from_world = np.linalg.inv(found.cameras.world_from_camera.astype(np.float64))
+    turn, shift = camera_from_world[:, :3, :3], camera_from_world[:, :3, 3]
     joints = np.full((clip.people, clip.frames, 24, 3), np.nan)
+    vertices: list[np.ndarray | None] = [None] * clip.people
     for person in found.people:
-        turn, shift = camera_from_world[:, :3, :3], camera_from_world[:, :3, 3]
         joints[person.id - 1] = np.einsum("fab,fjb->fja", turn, person.joints_world) + shift[:, None]
-    return Estimate(found.depth_m, found.cameras.world_from_camera, joints)
+        vertices[person.id - 1] = np.einsum("fab,fvb->fva", turn, person.vertices_world) + shift[:, None]
+    return Estimate(found.depth_m, found.cameras.world_from_camera, joints, found.cameras.intrinsics, tuple(vertices))
+
+
+def predict(clip: ClipSample, model: UniSH, body: BodyModel) -> Estimate:
+    """The pipeline's answer, with people's true boxes."""
+    return estimate_of(reconstruct_with_boxes(clip, model, body), clip)
 
 
 @dataclass(frozen=True)
@@ -152,17 +176,54 @@ def truth(clip: ClipSample, body: BodyModel) -> Estimate:
 
 
 def score_clip(estimate: Estimate, clip: ClipSample, body: BodyModel) -> dict[str, np.ndarray]:
-    """Series of every metric of `COLUMNS`: one entry a clip for depth and scale, one a frame for the rest."""
-    true = truth(clip, body)
+    """Series of every metric of `COLUMNS`: one entry a clip for depth and scale, one a frame for the rest.
+
+    What the clip's labels do not know is not scored.
+    """
+    rows = _score_depth(estimate, clip)
+    if "body_rotations" not in clip.unknown and "world_from_camera" not in clip.unknown:
+        for name, values in _score_motion(estimate, clip, body).items():
+            rows[name] = values
+    if estimate.intrinsics is not None:
+        rows |= _score_contact(estimate, clip, body)
+    return {name: np.asarray(values, np.float64) for name, values in rows.items()}
+
+
+def _score_depth(estimate: Estimate, clip: ClipSample) -> dict[str, list]:
     height, width = clip.depth_m.shape[1:]
     depth = np.stack([cv2.resize(d.astype(np.float32), (width, height)) for d in estimate.depth_m])
     valid = clip.depth_m > 0
     scale = metrics.align_scale(depth, clip.depth_m, valid)
-    rows = {"scale_error": [abs(1 / scale - 1)]}
+    rows: dict[str, list] = {"scale_error": [abs(1 / scale - 1)]}
     for prefix, pixels in (("", valid), ("body_", valid & (clip.person_mask > 0))):
         if pixels.any():
             rows[f"{prefix}abs_rel"] = [metrics.abs_rel(scale * depth, clip.depth_m, pixels)]
             rows[f"{prefix}delta_125"] = [metrics.delta_125(scale * depth, clip.depth_m, pixels)]
+    surfaces = [
+        _surface_error(depth[frame], clip.depth_m[frame], clip.person_mask[frame] == person)
+        for frame in range(clip.frames)
+        for person in range(1, clip.people + 1)
+    ]
+    rows["surface_abs_rel"] = [error for error in surfaces if error is not None]
+    return {name: values for name, values in rows.items() if values}
+
+
+def _surface_error(depth: np.ndarray, true: np.ndarray, mask: np.ndarray) -> float | None:
+    """Abs Rel of one person's depth after a scale and a shift of its own, fitted by least squares: shape alone.
+
+    The outermost pixels, where surfaces end, do not count. None for fewer than 64 pixels.
+    """
+    inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    x, y = depth[inside & (true > 0)].astype(np.float64), true[inside & (true > 0)].astype(np.float64)
+    if len(x) < MIN_SURFACE_PIXELS:
+        return None
+    slope, shift = np.polyfit(x, y, 1)
+    return float((np.abs(slope * x + shift - y) / y).mean())
+
+
+def _score_motion(estimate: Estimate, clip: ClipSample, body: BodyModel) -> dict[str, list]:
+    true = truth(clip, body)
+    rows: dict[str, list] = {}
     ate = metrics.camera_ate(estimate.world_from_camera.astype(np.float64), true.world_from_camera.astype(np.float64))
     rows["camera_ate_cm"] = [float(np.sqrt((ate**2).mean()))]
     for person, seen in enumerate(seen_people(clip)):
@@ -175,7 +236,32 @@ def score_clip(estimate: Estimate, clip: ClipSample, body: BodyModel) -> dict[st
         rows.setdefault("root_error_mm", []).extend(1000 * np.linalg.norm(offset[:, 0], axis=-1))
         worlds = (to_world(found, estimate.world_from_camera), to_world(wanted, true.world_from_camera))
         rows.setdefault("wa_mpjpe_mm", []).extend(metrics.wa_mpjpe(worlds[0][seen], worlds[1][seen]))
-    return {name: np.asarray(values, np.float64) for name, values in rows.items()}
+    return rows
+
+
+def _score_contact(estimate: Estimate, clip: ClipSample, body: BodyModel) -> dict[str, list]:
+    """How the predicted body sits on the predicted points of its person, whatever the truth: centimetres from its
+    visible vertices to their nearest points, and how much deeper the points lie on average."""
+    assert estimate.intrinsics is not None
+    depth, intrinsics = (torch.from_numpy(a).float() for a in (estimate.depth_m, estimate.intrinsics))
+    points = unproject_depth(depth, intrinsics).numpy()
+    height, width = depth.shape[1:]
+    rows: dict[str, list] = {"body_off_points_cm": [], "points_behind_cm": []}
+    for person, vertices in enumerate(estimate.vertices_camera):
+        if vertices is None:
+            continue
+        surface = torch.from_numpy(vertices).float()
+        visible = visible_vertices(surface, body.faces.cpu(), intrinsics, height, width).numpy()
+        for frame in np.flatnonzero(seen_people(clip)[person]):
+            mask = (clip.person_mask[frame] == person + 1).astype(np.uint8)
+            inside = points[frame][cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) > 0]
+            shown = vertices[frame][visible[frame]]
+            if not len(inside) or not len(shown):
+                continue
+            distance, _ = KDTree(inside).query(shown[:: max(1, len(shown) // 500)])
+            rows["body_off_points_cm"].append(100 * float(np.mean(distance)))
+            rows["points_behind_cm"].append(100 * float(inside[:, 2].mean() - shown[:, 2].mean()))
+    return {name: values for name, values in rows.items() if values}
 
 
 def seen_people(clip: ClipSample) -> np.ndarray:
@@ -200,15 +286,18 @@ def score(config: ScoreConfig) -> dict:
     """Score as configured; returns the numbers of the table and what they were measured on."""
     held_out, training, source = _clips(config)
     body, model = open_body(), load(config.weights)
-    trivial = TrivialPredictor.fit(training, body)
-    rows: dict[str, list] = {"trivial": [], model.weights_name: []}
+    predictors: dict[str, Callable[[ClipSample], Estimate]] = {}
+    if config.trivial:
+        predictors["trivial"] = TrivialPredictor.fit(training, body)
+    predictors[model.weights_name] = lambda clip: predict(clip, model, body)
+    rows: dict[str, list] = {name: [] for name in predictors}
     count = 0
     for clip in tqdm(held_out, desc="scoring", unit="clip"):
         if not seen_people(clip).any():
             continue
         count += 1
-        rows["trivial"].append(score_clip(trivial(clip), clip, body))
-        rows[model.weights_name].append(score_clip(predict(clip, model, body), clip, body))
+        for name, predictor in predictors.items():
+            rows[name].append(score_clip(predictor(clip), clip, body))
     if not count:
         raise InputError(f"No clip with a person to be seen in {source}. Give more clips.")
     return {

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from train.batches import CropSettings, ViewSettings
 from train.data import write_shards
-from train.loop import LoopConfig, Progress, fit, learning_rate
-from train.parts import AlignSettings, HumanWeights, SceneWeights, make_part
+from train.loop import LoopConfig, Progress, Report, accelerator_for, fit, learning_rate
+from train.parts import AlignSettings, HumanWeights, PoolBatches, SceneWeights, held_out_terms, make_part
 from train.pool import ClipPool
 from train.pretrain import PARTS, PretrainConfig, load_part, pretrain
 from unish.body import open_body
@@ -21,7 +21,7 @@ from unish.models.unish import UniSH
 VIEWS = ViewSettings(sizes=((56, 42), (42, 56)), frames=(2, 3), images_per_batch=6)
 CROPS = CropSettings(crops_per_batch=4)
 ALIGN = AlignSettings(windows=4, windows_per_batch=2, spans=((2, 1), (2, 2), (9, 1)), sizes=((56, 42),))
-LOOP = LoopConfig(steps=3, warmup_steps=2, log_every=1, validation_batches=1)
+LOOP = LoopConfig(steps=3, warmup_steps=2, log_every=1)
 
 
 def part_of(name: str, model: UniSH):
@@ -31,12 +31,19 @@ def part_of(name: str, model: UniSH):
     )  # fmt: skip
 
 
+def run_part(part, clips, held_out, folder, loop, resume=False):
+    batches = PoolBatches(part, clips, loop.seed)
+    batches.REFRESH_EVERY = 1
+    validate = lambda: Report(held_out_terms(part, held_out, 1))  # noqa: E731
+    return fit(accelerator_for(loop, folder), part, batches, folder, loop, validate=validate, resume=resume)
+
+
 @pytest.mark.parametrize("name", ["scene", "human", "align"])
 def test_a_part_learns_only_itself(name, tiny, clips, tmp_path):
     torch.manual_seed(0)
     model = UniSH(tiny)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    terms = fit(part_of(name, model), clips, clips[:1], tmp_path, LOOP)
+    terms = run_part(part_of(name, model), clips, clips[:1], tmp_path, LOOP)
     after = model.state_dict()
     changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
     parameters = {key for key, _ in model.named_parameters() if key.startswith(PARTS[name])}
@@ -57,7 +64,7 @@ def test_a_resumed_run_ends_like_an_unbroken_one(name, tiny, clips, tmp_path):
             loop = dataclasses.replace(LOOP, steps=4)
             clips_here = clips if count == 4 else StopAfter(clips, count)
             try:
-                fit(part_of(name, model), clips_here, [], tmp_path / folder, loop, resume=True)
+                run_part(part_of(name, model), clips_here, [], tmp_path / folder, loop, resume=True)
             except InterruptedError:
                 continue
         return model.state_dict()
@@ -93,7 +100,7 @@ def test_all_parts_from_one_command_with_shards(tiny, clips, tmp_path):
     model = pretrain(config)
     saved = load_file(tmp_path / "run" / "model.safetensors")
     assert saved.keys() == model.state_dict().keys()
-    assert json.loads((tmp_path / "run" / "pretrain.json").read_text())["steps"] == 2
+    assert json.loads((tmp_path / "run" / "scene" / "run.json").read_text())["settings"]["steps"] == 2
     other = UniSH(tiny)
     load_part(other, tmp_path / "run", "human")
     assert torch.allclose(other.human_branch.head.decpose.weight, model.human_branch.head.decpose.weight, atol=1e-3)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -52,9 +52,9 @@ class FrameTransform:
         return (boxes_model + self._offset(boxes_model).repeat(2)) / self.scale
 
     def map_masks(
-        self, masks: Bool[np.ndarray, "frames mask_height mask_width"], frame_shape: tuple[int, int]
-    ) -> Bool[np.ndarray, "frames model_height model_width"]:
-        """Masks of the whole clip frame, at any resolution, at the pixels of the network's frame (nearest).
+        self, masks: Shaped[np.ndarray, "frames mask_height mask_width"], frame_shape: tuple[int, int]
+    ) -> Shaped[np.ndarray, "frames model_height model_width"]:
+        """Masks, labels or depth of the whole clip frame, at any resolution, at the pixels of the network's frame (nearest).
 
         `frame_shape` is the clip's (height, width).
         """

@@ -1,0 +1,207 @@
+"""The paper's ablation at the size of the mini: every row is a chain of stage commands, scored on held-out `wild` clips.
+
+    python -m train.ablation --work runs/ablation
+
+`studio` plays the part of BEDLAM: rendered, exactly labelled, unlike phone videos. `wild` plays the real videos: training
+sees what a labeller says of them (train/synthetic/labeller.py), the truth is kept for scoring. Runs that are finished are
+kept, so a stopped table goes on where it was; `--print-commands` shows the commands without running them.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from train.command import one_sentence
+from unish.errors import InputError
+from unish.files import atomic_path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA = {"studio": ("{work}/studio",), "wild": ("{work}/wild",), "both": ("{work}/studio", "{work}/wild")}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a stage, what it starts from and what it changes."""
+
+    name: str
+    title: str
+    stage: int = 0
+    data: str = "wild"
+    start: str = "mini"
+    changes: tuple[str, ...] = ()
+
+
+ROWS = (
+    Row("start", "start model (bundled mini before this)"),
+    Row("s1-studio", "stage 1 on studio (synthetic)", 1, "studio"),
+    Row("s1-both", "stage 1 on both", 1, "both"),
+    Row("s1-wild", "stage 1 on wild (“real”)", 1, "wild"),
+    Row("s2", "stage 1 wild, then stage 2 alone", 2, "studio", "s1-wild"),
+    Row("s2-scene", "… with the scene branch unfrozen", 2, "studio", "s1-wild", ("--weights.train-scene",)),
+    Row("s3", "stage 1 wild, then stages 2 + 3", 3, "wild", "s2"),
+    Row("s3-no-align", "… without L_align", 3, "wild", "s2", ("--weights.align", "0")),
+    Row("s3-no-dreg", "… without L_dreg", 3, "wild", "s2", ("--weights.depth-order", "0")),
+)  # fmt: skip
+
+COLUMNS = {
+    "abs_rel": ("Abs Rel", 1.0, 3),
+    "delta_125": ("δ<1.25", 1.0, 3),
+    "body_abs_rel": ("Abs Rel bodies", 1.0, 3),
+    "scale_error": ("scale err %", 100.0, 1),
+    "pa_mpjpe_mm": ("PA-MPJPE mm", 1.0, 0),
+    "wa_mpjpe_mm": ("WA-MPJPE mm", 1.0, 0),
+    "root_error_mm": ("root mm", 1.0, 0),
+    "body_off_points_cm": ("off points cm", 1.0, 1),
+    "points_behind_cm": ("points behind cm", 1.0, 1),
+}
+"""Name → (heading, factor, decimals)."""
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """Which runs, how long."""
+
+    work: Path
+    """Folder for the data (rendered if it is not there) and the runs."""
+    start: str = "mini"
+    """Weights of the start model."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    clips: int = 240
+    """Training clips of each world."""
+    held_out_clips: int = 40
+    steps: tuple[int, int, int] = (300, 300, 300)
+    """Steps of stages 1, 2 and 3."""
+    rates: tuple[float, float, float] = (1e-4, 2e-5, 5e-5)
+    """Learning rates of the stages."""
+    workers: int = 2
+    """Runs at a time, one thread each."""
+    print_commands: bool = False
+    """Show what would be run."""
+
+
+def data_commands(config: AblationConfig) -> list[list[str]]:
+    """Commands that render the data."""
+    base = [sys.executable, "-m", "train.synthetic", "--long-side-px", "252", "--workers", str(config.workers), "--out"]
+    wild, studio, count = str(config.work / "wild"), str(config.work / "studio"), str(config.clips)
+    return [
+        [*base, studio, "--world", "studio", "--clips", count],
+        [*base, wild, "--world", "wild", "--clips", count, "--labels", "pseudo", "--joints-from", config.start],
+        [*base, wild, "--world", "wild", "--clips", str(config.held_out_clips), "--split", "validation"],
+    ]
+
+
+def run_folder(config: AblationConfig, row: Row, seed: int) -> Path:
+    """Where a row's run is."""
+    return config.work / f"seed{seed}" / row.name
+
+
+def command(config: AblationConfig, row: Row, seed: int) -> list[str]:
+    """The command of a row: one stage from the weights that its chain has so far."""
+    parent = next((str(run_folder(config, other, seed)) for other in ROWS if other.name == row.start), config.start)
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "1",
+        "--num_machines",
+        "1",
+    ]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
+    data = [name.format(work=config.work) for name in DATA[row.data]]
+    options = ["--data", *data, "--start", parent, "--out", str(run_folder(config, row, seed)), "--seed", str(seed)]
+    options += ["--view.frames", "8", "--loop.steps", str(config.steps[row.stage - 1]), "--resume"]
+    options += ["--loop.learning-rate", str(config.rates[row.stage - 1]), "--loop.warmup-steps", "30"]
+    options += ["--loop.average", "0.98", "--save-precision", "fp32"]
+    return [*launch, f"train/stage{row.stage}.py", *options, *row.changes]
+
+
+def score_command(config: AblationConfig, row: Row, seed: int) -> list[str]:
+    """The command that scores a row's weights."""
+    folder = run_folder(config, row, seed)
+    weights = config.start if row.stage == 0 else str(folder)
+    scorer = [sys.executable, "-m", "train.score", "--weights", weights, "--data", str(config.work / "wild")]
+    return [*scorer, "--no-trivial", "--clips", str(config.held_out_clips), "--out", str(folder)]
+
+
+def run_row(config: AblationConfig, row: Row, seed: int, parent: "Future | None") -> dict[str, float]:
+    """Train and score one row, after its parent; returns its numbers."""
+    if parent is not None:
+        parent.result()
+    folder = run_folder(config, row, seed)
+    if not (folder / "score.json").is_file():
+        if row.stage:
+            _call(command(config, row, seed), folder / "log.txt")
+        _call(score_command(config, row, seed), folder / "score.txt")
+    (numbers,) = json.loads((folder / "score.json").read_text())["rows"].values()
+    print(f"seed {seed} {row.title}: " + ", ".join(f"{k} {numbers[k]:.3g}" for k in COLUMNS), flush=True)
+    return numbers
+
+
+def run_ablation(config: AblationConfig) -> str:
+    """Run what is missing; returns the table and writes it to `work/table.md`."""
+    for index, line in enumerate(data_commands(config)):
+        _call(line, config.work / f"data{index}.txt")
+    with ThreadPoolExecutor(config.workers) as pool:
+        futures: dict[tuple[str, int], Future] = {}
+        for seed in config.seeds:  # parents stand before their children, so nobody waits for what has no thread yet
+            for row in ROWS:
+                parent = futures.get((row.start, seed)) if row.stage else None
+                futures[row.name, seed] = pool.submit(run_row, config, row, seed, parent)
+        numbers = {key: future.result() for key, future in futures.items()}
+    text = table(config, numbers)
+    with atomic_path(config.work / "table.md") as temporary:
+        temporary.write_text(text)
+    return text
+
+
+def table(config: AblationConfig, numbers: dict[tuple[str, int], dict[str, float]]) -> str:
+    """Mean over seeds, and where there are several the standard deviation."""
+    lines = [
+        "| | " + " | ".join(heading for heading, _, _ in COLUMNS.values()) + " |",
+        "|---" * (len(COLUMNS) + 1) + "|",
+    ]
+    for row in ROWS:
+        cells = []
+        for name, (_, factor, digits) in COLUMNS.items():
+            values = factor * np.array([numbers[row.name, seed][name] for seed in config.seeds])
+            spread = f" ± {values.std(ddof=1):.{digits}f}" if row.stage and len(values) > 1 else ""
+            cells.append(f"{values.mean():.{digits}f}{spread}")
+        lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def _call(line: list[str], log: Path) -> None:
+    """Run a command with one thread. Raises InputError with the last line that it printed when it fails."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    with log.open("w") as file:
+        done = subprocess.run(line, cwd=REPOSITORY, stdout=file, stderr=file, env={**os.environ, **one_thread})
+    if done.returncode:
+        last = (log.read_text().strip().splitlines() or ["nothing"])[-1]
+        raise InputError(f"Expected `{' '.join(line[1:6])} …` to finish, but it said: {last}. See {log}.")
+
+
+def main(config: AblationConfig) -> None:
+    """Print the commands, or run them and print the table."""
+    if config.print_commands:
+        lines = data_commands(config)
+        for row in ROWS:
+            lines += [command(config, row, config.seeds[0])] if row.stage else []
+            lines += [score_command(config, row, config.seeds[0])]
+        print("\n".join(" ".join(line) for line in lines))
+        return
+    print(run_ablation(config))
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        main(tyro.cli(AblationConfig, description=__doc__))

@@ -1,0 +1,168 @@
+"""From a stage's settings to a finished run: start weights, data, validation, the loop, the weights that come out."""
+
+import dataclasses
+import itertools
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import torch
+import tyro
+from datasets import logging as datasets_logging
+
+from train import score
+from train.command import one_sentence
+from train.data import ClipSample, iterate_clips
+from train.loop import LoopConfig, Report, accelerator_for, fit
+from train.pictures import overview
+from train.stage_batches import ViewConfig, stage_batch
+from train.streams import ClipBatches, DataConfig
+from unish.body import BodyModel, load_body
+from unish.errors import InputError
+from unish.models.config import RELEASE, UniSHConfig
+from unish.models.hub import load, load_priors, save
+from unish.models.unish import UniSH
+
+STAGE_LOOP = LoopConfig(learning_rate=1e-5, weight_decay=0.01, log_every=10)
+"""Where all stages start from (the paper prints nothing)."""
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """What every stage has in common."""
+
+    data: tuple[str, ...]
+    """Data sets to train on: folders of shards, or Hub datasets (owner/name)."""
+    out: Path
+    """Run folder: run.json, metrics.jsonl, pictures, state to resume from, and the weights that come out."""
+    start: str = "release"
+    """Weights to start from: release, mini, a folder (such as another stage's run), or a Hub repository."""
+    pi3: Path | None = None
+    """Instead of --start, with --camerahmr: weights of π³ for the scene branch; AlignNet starts from nothing."""
+    camerahmr: Path | None = None
+    """Weights of CameraHMR for the human branch."""
+    body: str | None = None
+    """open, smpl_neutral or an SMPL file; nothing: the body that the first clip of the data names."""
+    mixture: tuple[float, ...] = ()
+    """How often each data set is drawn; nothing: equally often."""
+    streaming: bool = False
+    """Read shards one after the other instead of by index: for data sets larger than the disk."""
+    most_bad: float = 0.01
+    """Stop when more than this share of the clips cannot be read."""
+    held_out: str | None = None
+    """Data set whose validation split is scored every so often; nothing: no validation."""
+    held_out_clips: int = 8
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Of the trunks; heads and losses are float32 always."""
+    save_precision: Literal["fp16", "fp32"] = "fp16"
+    """Of the weights that come out."""
+    checkpoint_activations: bool = False
+    """Recompute blocks in the backward pass: less memory, about a third more time."""
+    resume: bool = False
+    """Go on from the state in the run folder."""
+    seed: int = 0
+    view: ViewConfig = field(default_factory=ViewConfig)
+
+
+def run_stage(
+    config: StageConfig, loop: LoopConfig, make_stage: Callable[[UniSH, BodyModel], Any], model: UniSH | None = None
+) -> UniSH:
+    """Run a stage; returns the network with what it learned, which is in `config.out` as well.
+
+    `model` takes the place of the start weights. Raises InputError for settings or data at fault, CheckpointError or
+    MissingAssetError for start weights.
+    """
+    cv2.setNumThreads(1)  # crops are small: threads would only get in the way of the network's
+    loop = dataclasses.replace(loop, seed=config.seed)
+    accelerator = accelerator_for(loop, config.out)
+    if not accelerator.is_main_process:
+        datasets_logging.set_verbosity_error()
+    torch.manual_seed(config.seed)
+    model = start_model(config) if model is None else model
+    model.trunk_dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    model.checkpoint_activations = config.checkpoint_activations
+    body = load_body(config.body or body_of(config.data[0]))
+    scene = model.config.scene
+
+    def make_batch(sample: ClipSample, rng):
+        return stage_batch(sample, config.view, scene.image_long_side_px, scene.patch_size, rng)
+
+    data = DataConfig(
+        data=config.data,
+        mixture=config.mixture,
+        streaming=config.streaming,
+        most_bad=config.most_bad,
+        seed=config.seed,
+    )
+    batches = ClipBatches(data, make_batch, accelerator.process_index, accelerator.num_processes)
+    clips = _held_out(config)
+    dtype = torch.float16 if config.save_precision == "fp16" else torch.float32
+    stage = make_stage(model, body)
+    try:
+        fit(
+            accelerator,
+            stage,
+            batches,
+            config.out,
+            loop,
+            validate=(lambda: validate(clips, model, body)) if clips else None,
+            publish=lambda: save(model, config.out, dtype),
+            resume=config.resume,
+            settings={"stage": stage.name, "run": config, "loop": loop, "weights": stage.weights},
+        )
+    finally:
+        batches.close()
+    return model.eval()
+
+
+def start_model(config: StageConfig) -> UniSH:
+    """The network to start from, on the CPU. Raises InputError when only one of π³ and CameraHMR is given."""
+    if (config.pi3 is None) != (config.camerahmr is None):
+        raise InputError("Expected weights of both π³ and CameraHMR, received one. Give --pi3 and --camerahmr.")
+    if config.pi3 is None:
+        model = load(config.start, device="cpu")
+        model.weights_name = "in training"
+        return model
+    human = dataclasses.replace(RELEASE.human, normalise_crops=True)
+    model = UniSH(UniSHConfig(RELEASE.scene, human, RELEASE.align))
+    load_priors(model, pi3=config.pi3, camerahmr=config.camerahmr)
+    return model
+
+
+def body_of(source: str) -> str:
+    """The body of a data set's first clip, as `load_body` takes it. Raises InputError where there is no clip."""
+    first = next(iter(iterate_clips(source)), None)
+    if first is None:
+        raise InputError(f"{source} should hold clips, found none. Prepare the data set again.")
+    return "open" if first.body == "open" else "smpl_neutral"
+
+
+@torch.no_grad()
+def validate(clips: list[ClipSample], model: UniSH, body: BodyModel) -> Report:
+    """The held-out clips' numbers (`train.score`, as far as the labels go) and a picture of the first two."""
+    logging.getLogger("unish").setLevel(logging.ERROR)  # the same doubts of the pipeline, once a clip
+    rows, pictures = [], {}
+    for index, clip in enumerate(clips):
+        found = score.reconstruct_with_boxes(clip, model, body)
+        rows.append(score.score_clip(score.estimate_of(found, clip), clip, body))
+        if index < 2:
+            pictures[f"clip{index}"] = overview(found, clip)
+    numbers = {name: value for name, value in score.pooled(rows).items() if value == value}
+    return Report(numbers, pictures)
+
+
+def main(config_type: type, run: Callable[[Any], Any], description: str | None) -> None:
+    """Runs a stage's command line; bad input is one sentence and exit code 2."""
+    with one_sentence():
+        run(tyro.cli(config_type, description=description, args=sys.argv[1:]))
+
+
+def _held_out(config: StageConfig) -> list[ClipSample]:
+    if config.held_out is None:
+        return []
+    seen = (clip for clip in iterate_clips(config.held_out, "validation") if score.seen_people(clip).any())
+    return list(itertools.islice(seen, config.held_out_clips))

@@ -1,0 +1,299 @@
+"""Endless streams of clips for the training stages: shuffled, sharded over processes, mixed, resumable anywhere.
+
+A stream's state is a few numbers. What comes next depends on the data, the seed and that state alone, so a run that
+was stopped in the middle of an epoch goes on with the very clip that it would have seen.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from datasets import Dataset, IterableDataset
+from datasets.distributed import split_dataset_by_node
+
+from train.batches import Batch
+from train.data import ClipSample, decode_sample, load_clips
+from unish.errors import InputError
+
+log = logging.getLogger("unish.train")
+
+Row = dict[str, Any]
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which clips are read, and in what order."""
+
+    data: tuple[str, ...] = ()
+    """Folders of shards, or Hub datasets (owner/name). Several are mixed."""
+    mixture: tuple[float, ...] = ()
+    """How often each of them is drawn, in their order; nothing: equally often."""
+    split: str = "train"
+    streaming: bool = False
+    """Read shards one after the other instead of by index: for data sets larger than the disk."""
+    block: int = 64
+    """Streaming only: rows are shuffled inside blocks of so many, and whole shards among each other."""
+    most_bad: float = 0.01
+    """Stop when more than this share of the clips cannot be read."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mixture and (len(self.mixture) != len(self.data) or min(self.mixture) < 0 or sum(self.mixture) <= 0):
+            raise InputError(
+                f"Expected one share of 0 or more for each of {len(self.data)} data sets, received {self.mixture}. "
+                "Give --mixture as many numbers as --data has names."
+            )
+
+
+class RowStream(Protocol):
+    """Rows without end, whose place can be saved and found again."""
+
+    def __next__(self) -> Row: ...
+
+    def state_dict(self) -> State: ...
+
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class IndexedRows:
+    """Rows of a data set on disk: process r of n takes every n-th of an endless sequence of shuffled epochs.
+
+    n processes that take k rows each see the same rows as one process that takes n·k.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int, rank: int, world: int) -> None:
+        self._dataset, self._seed, self._rank, self._world = dataset, seed, rank, world
+        self._taken = 0
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def __next__(self) -> Row:
+        epoch, place = divmod(self._taken * self._world + self._rank, len(self._dataset))
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng((self._seed, epoch)).permutation(len(self._dataset)))
+        self._taken += 1
+        return self._dataset[int(self._order[1][place])]
+
+    def state_dict(self) -> State:
+        return {"taken": self._taken}
+
+    def load_state_dict(self, state: State) -> None:
+        self._taken = state["taken"]
+
+
+class StreamedRows:
+    """Rows read shard by shard: shards are shuffled every epoch, rows inside blocks; each process has its own part.
+
+    Where the shards do not divide among the processes, each takes every n-th row (`split_dataset_by_node`).
+    """
+
+    def __init__(self, dataset: IterableDataset, seed: int, rank: int, world: int, block: int) -> None:
+        # A buffer of one row: Datasets then shuffles shards alone, and its state forgets nothing.
+        self._dataset = split_dataset_by_node(dataset.shuffle(seed=seed, buffer_size=1), rank, world)
+        self._seed, self._rank, self._block = seed, rank, block
+        self._epoch, self._number, self._taken = 0, 0, 0
+        self._source: Iterator[Row] | None = None
+        self._before: State = self._dataset.state_dict()
+        self._rows: list[Row] = []
+
+    def __next__(self) -> Row:
+        if self._taken == len(self._rows):
+            self._read_block()
+        self._taken += 1
+        return self._rows[self._taken - 1]
+
+    def state_dict(self) -> State:
+        return {"epoch": self._epoch, "block": self._number, "taken": self._taken, "source": self._before}
+
+    def load_state_dict(self, state: State) -> None:
+        self._epoch, self._number = state["epoch"], state["block"] - 1
+        self._dataset.set_epoch(self._epoch)
+        self._dataset.load_state_dict(state["source"])
+        self._source, self._rows, self._taken = iter(self._dataset), [], 0
+        if state["taken"]:
+            self._read_block()
+        else:
+            self._number = state["block"]
+        self._taken = state["taken"]
+
+    def _read_block(self) -> None:
+        if self._source is None:
+            self._dataset.set_epoch(self._epoch)
+            self._source = iter(self._dataset)
+        self._before = self._dataset.state_dict()
+        rows = [row for _, row in zip(range(self._block), self._source, strict=False)]
+        if not rows:
+            if self._number == 0:
+                raise InputError(
+                    "Expected clips for every process, received none for one of them. Use fewer processes."
+                )
+            self._epoch, self._number, self._source = self._epoch + 1, 0, None
+            self._before = self._fresh_state()
+            return self._read_block()
+        self._number += 1
+        order = np.random.default_rng((self._seed, self._epoch, self._number, self._rank)).permutation(len(rows))
+        self._rows, self._taken = [rows[index] for index in order], 0
+
+    def _fresh_state(self) -> State:
+        self._dataset.set_epoch(self._epoch)
+        self._source = iter(self._dataset)
+        return self._dataset.state_dict()
+
+
+class MixedRows:
+    """Rows of several streams, drawn with given shares; at every draw all processes take from the same one."""
+
+    def __init__(self, streams: list[RowStream], shares: tuple[float, ...], seed: int) -> None:
+        self._streams, self._seed = streams, seed
+        self._shares = np.array(shares or [1.0] * len(streams)) / (sum(shares) if shares else len(streams))
+        self.drawn = 0
+
+    def __next__(self) -> Row:
+        chosen = np.random.default_rng((self._seed, self.drawn)).choice(len(self._streams), p=self._shares)
+        self.drawn += 1
+        return next(self._streams[chosen])
+
+    def state_dict(self) -> State:
+        return {"drawn": self.drawn, "streams": [stream.state_dict() for stream in self._streams]}
+
+    def load_state_dict(self, state: State) -> None:
+        self.drawn = state["drawn"]
+        for stream, part in zip(self._streams, state["streams"], strict=True):
+            stream.load_state_dict(part)
+
+
+class BadSamples:
+    """Counts and names the clips that cannot be read; too many end the run."""
+
+    FIRST = 100  # before so many were read, a share says little
+
+    def __init__(self, most: float) -> None:
+        self.most, self.read, self.names = most, 0, list[str]()
+
+    def good(self) -> None:
+        self.read += 1
+
+    def bad(self, name: str, error: Exception) -> None:
+        """Note one bad clip. Raises InputError when they have become too many."""
+        self.read += 1
+        self.names.append(name)
+        log.warning("Clip %s is left out (%d of %d so far): %s", name, len(self.names), self.read, error)
+        if len(self.names) > self.most * max(self.read, self.FIRST):
+            raise InputError(
+                f"Expected at most {self.most:.0%} of the clips to be unreadable, received {len(self.names)} of "
+                f"{self.read}: {', '.join(self.names[:5])}. Prepare or download the data set again."
+            ) from error
+
+    def state_dict(self) -> State:
+        return {"read": self.read, "names": list(self.names)}
+
+    def load_state_dict(self, state: State) -> None:
+        self.read, self.names = state["read"], list(state["names"])
+
+
+MakeBatch = Callable[[ClipSample, np.random.Generator], Batch | None]
+"""A clip to a training batch; None where it shows nothing to learn from."""
+
+
+class ClipBatches:
+    """Batches made of clips, one after the other, a few of them ahead in a thread of its own."""
+
+    def __init__(self, config: DataConfig, make: MakeBatch, rank: int = 0, world: int = 1, ahead: int = 2) -> None:
+        if not config.data:
+            raise InputError("Expected a data set to train on, received none. Give a folder or Hub name with --data.")
+        self._config, self._make, self._rank, self._world, self._ahead = config, make, rank, world, ahead
+        self._rows = MixedRows(
+            [_rows_of(name, config, rank, world) for name in config.data], config.mixture, config.seed
+        )
+        self._bad = BadSamples(config.most_bad)
+        self._state = self._current()
+        self._queue: queue.Queue | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def bad(self) -> tuple[str, ...]:
+        """Names of the clips that could not be read so far."""
+        return tuple(self._state["bad"]["names"])
+
+    def __iter__(self) -> "ClipBatches":
+        return self
+
+    def __next__(self) -> Batch:
+        if self._thread is None:
+            self._queue, self._stop = queue.Queue(self._ahead), threading.Event()
+            self._thread = threading.Thread(target=self._work, args=(self._queue, self._stop), daemon=True)
+            self._thread.start()
+        assert self._queue is not None
+        batch, state, error = self._queue.get()
+        if error is not None:
+            raise error
+        self._state = state
+        return batch
+
+    def state_dict(self) -> State:
+        """The place after the last batch that was given out, whatever has been read ahead."""
+        return self._state
+
+    def load_state_dict(self, state: State) -> None:
+        self.close()
+        self._rows.load_state_dict(state["rows"])
+        self._bad.load_state_dict(state["bad"])
+        self._state = state
+
+    def close(self) -> None:
+        """End the reading thread; the next batch starts one at the saved place."""
+        if self._thread is not None and self._queue is not None:
+            self._stop.set()
+            while self._thread.is_alive():
+                try:
+                    self._queue.get(timeout=0.05)
+                except queue.Empty:
+                    continue
+            self._thread = None
+            self._rows.load_state_dict(self._state["rows"])
+            self._bad.load_state_dict(self._state["bad"])
+
+    def _current(self) -> State:
+        return {"rows": self._rows.state_dict(), "bad": self._bad.state_dict()}
+
+    def _work(self, out: queue.Queue, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                item = (self._next_batch(), self._current(), None)
+            except Exception as error:  # handed to the thread that asks for batches
+                item = (None, None, error)
+            while not stop.is_set():
+                try:
+                    out.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if item[2] is not None:
+                return
+
+    def _next_batch(self) -> Batch:
+        for _ in range(10_000):
+            number = self._rows.drawn * self._world + self._rank
+            row = next(self._rows)
+            try:
+                sample = decode_sample(row)
+            except (InputError, KeyError, TypeError, ValueError) as error:
+                self._bad.bad(str(row.get("clip_id", "without a name")), error)
+                continue
+            self._bad.good()
+            batch = self._make(sample, np.random.default_rng((self._config.seed, number)))
+            if batch is not None:
+                return batch
+        raise InputError("Expected clips that show somebody, received 10,000 that do not. Check the data set.")
+
+
+def _rows_of(name: str, config: DataConfig, rank: int, world: int) -> RowStream:
+    loaded = load_clips(name, config.split, streaming=config.streaming)
+    if isinstance(loaded, IterableDataset):
+        return StreamedRows(loaded, config.seed, rank, world, config.block)
+    return IndexedRows(loaded, config.seed, rank, world)
