@@ -182,7 +182,7 @@ def fit(
     config: LoopConfig,
     *,
     validate: Callable[[], Report] | None = None,
-    publish: Callable[[], None] | None = None,
+    publish: Callable[[dict[str, Tensor] | None], None] | None = None,
     resume: bool = False,
     settings: Any = None,
 ) -> dict[str, float]:
@@ -190,8 +190,10 @@ def fit(
 
     Writes into `folder`: `run.json` (settings, commit, versions), `metrics.jsonl`, `pictures/`, and `state/` (what
     learns, optimiser, generators, place in the data), from which `resume` goes on. `validate` and `publish` are called
-    with the averaged weights in place, on the main process, every so often and in the end. Returns the last
-    validation's numbers. Raises InputError without a budget, or when gradients stay infinite.
+    with the averaged weights in place, on the main process, every so often and in the end; `publish` gets the part's
+    tensors where they are sharded over processes, else None. Returns the last validation's numbers.
+
+    Raises InputError without a budget, or when gradients stay infinite.
     """
     if (config.minutes is None) == (config.steps is None):
         raise InputError("Expected a budget in either minutes or steps, received both or none. Give one of them.")
@@ -212,7 +214,8 @@ class _Run:
             betas=config.betas,
         )
         self.wrapped, self.optimizer = accelerator.prepare(part, optimizer)
-        if accelerator.distributed_type == "FSDP":  # sharded parameters are other objects than before
+        self.sharded = accelerator.distributed_type == "FSDP"
+        if self.sharded:  # sharded parameters are other objects than before
             self.trained = {n: p for n, p in self.wrapped.named_parameters() if p.requires_grad}
         self.average, self.progress = AveragedWeights(self.trained, config.average), Progress()
         accelerator.register_for_checkpointing(self.average, self.progress, batches)
@@ -252,8 +255,7 @@ class _Run:
         self.average.apply()
         module: nn.Module = self.part  # type: ignore[assignment]
         module.eval().requires_grad_(False)
-        if self.publish is not None and main:
-            self.publish()
+        self._publish()
         self.accelerator.end_training()
         return self.results
 
@@ -314,17 +316,26 @@ class _Run:
     def _report(self, publish: bool, validate: bool) -> None:
         """Validation and weights, with the averaged weights in place; the generators stay as they were."""
         module: nn.Module = self.part  # type: ignore[assignment]
-        if self.accelerator.is_main_process:
-            with self.average.applied(), torch.random.fork_rng():
-                module.eval()
-                if validate and self.validate is not None:
-                    report = self.validate()
-                    self.results = dict(report.numbers)
-                    self.journal.write(self.progress, {f"held_out.{k}": v for k, v in self.results.items()})
-                    self.journal.show(self.progress, report.pictures)
-                if publish and self.publish is not None:
-                    self.publish()
+        main = self.accelerator.is_main_process
+        with self.average.applied(), torch.random.fork_rng():
+            module.eval()
+            # Validation runs the network piece by piece on one process, which shards cannot.
+            if validate and self.validate is not None and main and not self.sharded:
+                report = self.validate()
+                self.results = dict(report.numbers)
+                self.journal.write(self.progress, {f"held_out.{k}": v for k, v in self.results.items()})
+                self.journal.show(self.progress, report.pictures)
+            if publish:
+                self._publish()
         self.accelerator.wait_for_everyone()
+
+    def _publish(self) -> None:
+        """Hand out the weights: None where they stand in the part's own modules, else all of its tensors."""
+        if self.publish is None:
+            return
+        state = self.accelerator.get_state_dict(self.wrapped) if self.sharded else None  # every process takes part
+        if self.accelerator.is_main_process:
+            self.publish(state)
 
 
 BAR = "{desc} {percentage:3.0f}% {bar} {elapsed} {postfix}"

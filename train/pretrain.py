@@ -131,7 +131,7 @@ def pretrain(config: PretrainConfig) -> UniSH:
             folder,
             loop,
             validate=lambda part=part: Report(held_out_terms(part, held_out, config.validation_batches)),
-            publish=lambda: save(model, config.out),
+            publish=lambda _: save(model, config.out),
             resume=config.resume,
             settings=config,
         )

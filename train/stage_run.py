@@ -102,6 +102,12 @@ def run_stage(
     clips = _held_out(config)
     dtype = torch.float16 if config.save_precision == "fp16" else torch.float32
     stage = make_stage(model, body)
+
+    def publish(sharded: dict[str, torch.Tensor] | None) -> None:
+        prefix = "model."
+        own = {k.removeprefix(prefix): v for k, v in (sharded or {}).items() if k.startswith(prefix)}
+        save(model, config.out, dtype, state=own or None)
+
     try:
         fit(
             accelerator,
@@ -110,7 +116,7 @@ def run_stage(
             config.out,
             loop,
             validate=(lambda: validate(clips, model, body)) if clips else None,
-            publish=lambda: save(model, config.out, dtype),
+            publish=publish,
             resume=config.resume,
             settings={"stage": stage.name, "run": config, "loop": loop, "weights": stage.weights},
         )

@@ -133,9 +133,15 @@ def _config_beside(path: Path) -> UniSHConfig:
     return UniSHConfig.from_json(beside.read_text(encoding="utf-8"))
 
 
-def save(model: UniSH, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
+def save(
+    model: UniSH,
+    folder: str | Path,
+    dtype: torch.dtype = torch.float16,
+    state: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write `model.safetensors` and `config.json` into `folder`; parameters in `dtype`, constants as they are.
 
+    `state` takes the place of the model's own tensors, where those are shards of a distributed run.
     Each file appears whole or not at all. Raises `CheckpointError` when a parameter is not finite in `dtype`,
     `InputError` when `dtype` is no floating type or the folder cannot be written to.
     """
@@ -144,7 +150,7 @@ def save(model: UniSH, folder: str | Path, dtype: torch.dtype = torch.float16) -
     parameters = {name for name, _ in model.named_parameters()}
     state = {
         name: tensor.detach().to(device="cpu", dtype=dtype if name in parameters else torch.float32).contiguous()
-        for name, tensor in model.state_dict().items()
+        for name, tensor in (model.state_dict() if state is None else state).items()
     }
     check_state(state, state, f"the model to save as {dtype}")
     with atomic_path(Path(folder) / CONFIG_FILE) as temporary:

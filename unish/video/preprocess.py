@@ -54,7 +54,7 @@ class FrameTransform:
     def map_masks(
         self, masks: Shaped[np.ndarray, "frames mask_height mask_width"], frame_shape: tuple[int, int]
     ) -> Shaped[np.ndarray, "frames model_height model_width"]:
-        """Masks, labels or depth of the whole clip frame, at any resolution, at the pixels of the network's frame (nearest).
+        """Masks (or labels, or depth) of the whole frame, at any resolution, at the network's pixels (nearest).
 
         `frame_shape` is the clip's (height, width).
         """
