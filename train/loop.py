@@ -410,9 +410,14 @@ def commit() -> str:
 
 
 def as_plain(settings: Any) -> Any:
-    """Settings as JSON values."""
-    plain = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else settings  # type: ignore[arg-type]
-    return json.loads(json.dumps(plain, default=str))
+    """Settings, however nested, as JSON values."""
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        return {field.name: as_plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+    if isinstance(settings, dict):
+        return {str(name): as_plain(value) for name, value in settings.items()}
+    if isinstance(settings, tuple | list):
+        return [as_plain(value) for value in settings]
+    return settings if isinstance(settings, str | int | float | bool | None) else str(settings)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
