@@ -211,6 +211,11 @@ def load_clips(source: str | Path, split: str = "train", streaming: bool = True)
             f"{source} should have the columns of train.data.features(), but it does not: {reason}. "
             "Prepare the data set again."
         ) from error
+    except OSError as error:
+        raise InputError(
+            f"Expected a data set at {source}, received {str(error).splitlines()[0]!r}. Check the name and the "
+            "connection, or give a folder of shards."
+        ) from error
 
 
 def iterate_clips(source: str | Path, split: str = "train") -> Iterator[ClipSample]:

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+import tyro
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
@@ -79,20 +80,26 @@ class LoopConfig:
     final_rate: float = 0.01
     """Learning rate at the end, as a share of its peak (cosine)."""
     warmup_steps: int = 100
+    """Steps over which the learning rate rises to its peak."""
     weight_decay: float = 0.05
+    """Of matrices and kernels (AdamW)."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's memory of gradients and of their squares."""
     clip_norm: float = 1.0
+    """Largest norm of the gradient of all that learns."""
     average: float = 0.998
     """Decay of the exponential moving average of the weights, which is what is saved in the end."""
     accumulate: int = 1
     """Batches of each process that make one step."""
-    seed: int = 0
+    seed: tyro.conf.Suppress[int] = 0
     log_every: int = 20
+    """Steps between lines of metrics.jsonl."""
     validate_every: int | None = None
     """Steps between validations; None: whenever the state is saved."""
     save_every: int | None = None
     """Steps between saved states; None: by time alone."""
     save_minutes: float = 5.0
+    """Most minutes between saved states."""
     tracker: Literal["none", "tensorboard", "wandb"] = "none"
     """Where numbers and pictures go besides metrics.jsonl."""
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cv2
+import numpy as np
 import torch
 import tyro
 from datasets import logging as datasets_logging
 
 from train import score
+from train.batches import Batch
 from train.command import one_sentence
 from train.data import ClipSample, iterate_clips
 from train.loop import LoopConfig, Report, accelerator_for, fit
@@ -27,7 +29,7 @@ from unish.models.config import RELEASE, UniSHConfig
 from unish.models.hub import load, load_priors, save
 from unish.models.unish import UniSH
 
-STAGE_LOOP = LoopConfig(learning_rate=1e-5, weight_decay=0.01, log_every=10)
+STAGE_LOOP = LoopConfig(learning_rate=1e-5, weight_decay=0.01, log_every=10, tracker="tensorboard")
 """Where all stages start from (the paper prints nothing)."""
 
 
@@ -46,7 +48,7 @@ class StageConfig:
     camerahmr: Path | None = None
     """Weights of CameraHMR for the human branch."""
     body: str | None = None
-    """open, smpl_neutral or an SMPL file; nothing: the body that the first clip of the data names."""
+    """open, smpl_neutral or an SMPL file; nothing: the labels' own, else an installed SMPL, else the open one."""
     mixture: tuple[float, ...] = ()
     """How often each data set is drawn; nothing: equally often."""
     streaming: bool = False
@@ -56,6 +58,7 @@ class StageConfig:
     held_out: str | None = None
     """Data set whose validation split is scored every so often; nothing: no validation."""
     held_out_clips: int = 8
+    """Clips that are scored."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Of the trunks; heads and losses are float32 always."""
     save_precision: Literal["fp16", "fp32"] = "fp16"
@@ -65,6 +68,7 @@ class StageConfig:
     resume: bool = False
     """Go on from the state in the run folder."""
     seed: int = 0
+    """Of the order of clips and of everything that is drawn: the same seed gives the same numbers."""
     view: ViewConfig = field(default_factory=ViewConfig)
 
 
@@ -88,7 +92,12 @@ def run_stage(
     body = load_body(config.body or body_of(config.data[0]))
     scene = model.config.scene
 
-    def make_batch(sample: ClipSample, rng):
+    def make_batch(sample: ClipSample, rng: np.random.Generator) -> Batch | None:
+        if "betas" not in sample.unknown and (sample.body == "open") != (body.name == "open"):
+            raise InputError(
+                f"Expected labels for the body {body.name}, received {sample.body} in clip {sample.clip_id}. Train on "
+                "data sets of one body, and name it with --body."
+            )
         return stage_batch(sample, config.view, scene.image_long_side_px, scene.patch_size, rng)
 
     data = DataConfig(
@@ -139,11 +148,16 @@ def start_model(config: StageConfig) -> UniSH:
     return model
 
 
-def body_of(source: str) -> str:
-    """The body of a data set's first clip, as `load_body` takes it. Raises InputError where there is no clip."""
+def body_of(source: str) -> str | None:
+    """The body that a data set's labels are for, as `load_body` takes it; None where its clips have no such labels.
+
+    Raises InputError where there is no clip.
+    """
     first = next(iter(iterate_clips(source)), None)
     if first is None:
         raise InputError(f"{source} should hold clips, found none. Prepare the data set again.")
+    if "betas" in first.unknown:
+        return None
     return "open" if first.body == "open" else "smpl_neutral"
 
 

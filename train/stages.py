@@ -43,13 +43,19 @@ class Stage2Weights:
     """L2 = λ_smpl·(vertices, joints, pose, shape, translation) + λ_scale·|s − s*|. The paper prints no weights."""
 
     vertices: float = 1.0
+    """λ_v: metres from the root, L1."""
     joints: float = 1.0
+    """λ_j3d: metres from the root, L1."""
     joints_2d: float = 1.0
-    """Of the error over the person's box."""
+    """λ_j2d, of the error over the person's box."""
     pose: float = 0.1
+    """λ_pose: squared distance of rotation matrices."""
     shape: float = 0.01
+    """λ_shape: squared distance of betas."""
     translation: float = 0.1
+    """λ_trans: squared metres."""
     scale: float = 1.0
+    """λ_scale: metres of the clip's mean point distance."""
     align_rate: float = 10.0
     """Learning rate of AlignNet over that of the human branch (1e-4 over 1e-5)."""
     train_scene: bool = False
@@ -61,9 +67,11 @@ class Stage3Weights:
     """L3 = λ_align·L_align + λ_depth·L_dreg + λ_j2d·L_j2d. The paper prints no weights; these are ours."""
 
     align: float = 1.0
+    """λ_align: squared metres from visible vertices to the nearest points."""
     depth_order: float = 1.0
+    """λ_depth: metres by which the points lie behind the body."""
     joints_2d: float = 1.0
-    """Of the error over the person's box."""
+    """λ_j2d, of the error over the person's box."""
     most_vertices: int = 2048
     """Visible vertices of a frame that look for their nearest point; drawn at random."""
     most_points: int = 4096

@@ -4,6 +4,9 @@ A stream's state is a few numbers. What comes next depends on the data, the seed
 was stopped in the middle of an epoch goes on with the very clip that it would have seen.
 """
 
+import contextlib
+import inspect
+import itertools
 import logging
 import queue
 import threading
@@ -13,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from datasets import Dataset, IterableDataset
+from datasets import logging as datasets_logging
 from datasets.distributed import split_dataset_by_node
 
 from train.batches import Batch
@@ -59,6 +63,9 @@ class RowStream(Protocol):
 
     def load_state_dict(self, state: State) -> None: ...
 
+    def close(self) -> None:
+        """Let go of open files; `load_state_dict` opens them again."""
+
 
 class IndexedRows:
     """Rows of a data set on disk: process r of n takes every n-th of an endless sequence of shuffled epochs.
@@ -84,6 +91,9 @@ class IndexedRows:
     def load_state_dict(self, state: State) -> None:
         self._taken = state["taken"]
 
+    def close(self) -> None:
+        pass
+
 
 class StreamedRows:
     """Rows read shard by shard: shards are shuffled every epoch, rows inside blocks; each process has its own part.
@@ -92,8 +102,7 @@ class StreamedRows:
     """
 
     def __init__(self, dataset: IterableDataset, seed: int, rank: int, world: int, block: int) -> None:
-        # A buffer of one row: Datasets then shuffles shards alone, and its state forgets nothing.
-        self._dataset = split_dataset_by_node(dataset.shuffle(seed=seed, buffer_size=1), rank, world)
+        self._dataset = split_dataset_by_node(_shuffle_shards(dataset, seed), rank, world)
         self._seed, self._rank, self._block = seed, rank, block
         self._epoch, self._number, self._taken = 0, 0, 0
         self._source: Iterator[Row] | None = None
@@ -120,12 +129,22 @@ class StreamedRows:
             self._number = state["block"]
         self._taken = state["taken"]
 
+    def close(self) -> None:
+        self._source = None
+
     def _read_block(self) -> None:
         if self._source is None:
             self._dataset.set_epoch(self._epoch)
             self._source = iter(self._dataset)
         self._before = self._dataset.state_dict()
-        rows = [row for _, row in zip(range(self._block), self._source, strict=False)]
+        try:
+            with _quiet_datasets():  # it warns of rows lost from a buffer; ours is empty between two rows
+                rows = list(itertools.islice(self._source, self._block))
+        except (ValueError, OSError) as error:  # a foreign schema, a broken or unreachable shard
+            raise InputError(
+                f"Expected shards with the columns of train.data.features(), received {str(error).splitlines()[0]!r}. "
+                "Prepare or download the data set again."
+            ) from error
         if not rows:
             if self._number == 0:
                 raise InputError(
@@ -164,6 +183,10 @@ class MixedRows:
         self.drawn = state["drawn"]
         for stream, part in zip(self._streams, state["streams"], strict=True):
             stream.load_state_dict(part)
+
+    def close(self) -> None:
+        for stream in self._streams:
+            stream.close()
 
 
 class BadSamples:
@@ -225,12 +248,15 @@ class ClipBatches:
 
     def __next__(self) -> Batch:
         if self._thread is None:
+            self._rows.load_state_dict(self._state["rows"])
+            self._bad.load_state_dict(self._state["bad"])
             self._queue, self._stop = queue.Queue(self._ahead), threading.Event()
             self._thread = threading.Thread(target=self._work, args=(self._queue, self._stop), daemon=True)
             self._thread.start()
         assert self._queue is not None
         batch, state, error = self._queue.get()
         if error is not None:
+            self.close()
             raise error
         self._state = state
         return batch
@@ -241,8 +267,6 @@ class ClipBatches:
 
     def load_state_dict(self, state: State) -> None:
         self.close()
-        self._rows.load_state_dict(state["rows"])
-        self._bad.load_state_dict(state["bad"])
         self._state = state
 
     def close(self) -> None:
@@ -255,8 +279,7 @@ class ClipBatches:
                 except queue.Empty:
                     continue
             self._thread = None
-            self._rows.load_state_dict(self._state["rows"])
-            self._bad.load_state_dict(self._state["bad"])
+            self._rows.close()
 
     def _current(self) -> State:
         return {"rows": self._rows.state_dict(), "bad": self._bad.state_dict()}
@@ -282,7 +305,7 @@ class ClipBatches:
             row = next(self._rows)
             try:
                 sample = decode_sample(row)
-            except (InputError, KeyError, TypeError, ValueError) as error:
+            except (InputError, LookupError, TypeError, ValueError) as error:
                 self._bad.bad(str(row.get("clip_id", "without a name")), error)
                 continue
             self._bad.good()
@@ -290,6 +313,23 @@ class ClipBatches:
             if batch is not None:
                 return batch
         raise InputError("Expected clips that show somebody, received 10,000 that do not. Check the data set.")
+
+
+def _shuffle_shards(dataset: IterableDataset, seed: int) -> IterableDataset:
+    """Shards in an order of each epoch, their rows in their own: a buffer of one row, filled from one shard."""
+    options: dict[str, Any] = {"buffer_size": 1, "max_buffer_input_shards": 1}
+    known = inspect.signature(dataset.shuffle).parameters  # Datasets 4 always fills it from one shard
+    return dataset.shuffle(seed=seed, **{name: value for name, value in options.items() if name in known})
+
+
+@contextlib.contextmanager
+def _quiet_datasets() -> Iterator[None]:
+    before = datasets_logging.get_verbosity()
+    datasets_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        datasets_logging.set_verbosity(before)
 
 
 def _rows_of(name: str, config: DataConfig, rank: int, world: int) -> RowStream:

@@ -1,0 +1,175 @@
+"""Streams of clips: order, resuming, processes, mixtures, and data that cannot be read."""
+
+import itertools
+import logging
+from collections import Counter
+
+import datasets
+import numpy as np
+import pytest
+from conftest import fake_clip
+
+from train.data import encode_sample, features, write_shards
+from train.streams import ClipBatches, DataConfig
+from unish.errors import InputError
+
+CLIPS = 11
+
+
+def small_clip(seed):
+    return fake_clip(seed, frames=1, width=16, height=12)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips")
+    write_shards([small_clip(seed) for seed in range(CLIPS)], path / "train", per_shard=4)
+    return str(path)
+
+
+@pytest.fixture
+def open_batches():
+    opened = []
+
+    def start(*folders, rank=0, world=1, **settings):
+        config = DataConfig(folders, block=4, **settings)
+        batches = ClipBatches(config, lambda clip, rng: {"id": clip.clip_id, "draw": rng.random()}, rank, world)
+        opened.append(batches)
+        return batches
+
+    yield start
+    for batches in opened:
+        batches.close()
+
+
+def take(batches, count):
+    return [batch["id"] for batch in itertools.islice(batches, count)]
+
+
+def write_rows(path, rows):
+    (path / "train").mkdir(parents=True)
+    datasets.Dataset.from_list(rows, features=features()).to_parquet(path / "train/00000.parquet")
+    return str(path)
+
+
+both = pytest.mark.parametrize("streaming", [False, True])
+
+
+@both
+def test_every_epoch_shows_every_clip_once_in_another_order(folder, open_batches, streaming):
+    seen = take(open_batches(folder, streaming=streaming), 3 * CLIPS)
+    epochs = [tuple(seen[k * CLIPS : (k + 1) * CLIPS]) for k in range(3)]
+    assert all(len(set(epoch)) == CLIPS for epoch in epochs)
+    assert len(set(epochs)) == 3
+
+
+@both
+def test_the_seed_gives_the_order(folder, open_batches, streaming):
+    one, same, other = (take(open_batches(folder, streaming=streaming, seed=seed), CLIPS) for seed in (1, 1, 2))
+    assert one == same != other
+
+
+@both
+def test_the_state_goes_on_with_the_rest(folder, open_batches, streaming):
+    whole = take(open_batches(folder, streaming=streaming), 3 * CLIPS)
+    first = open_batches(folder, streaming=streaming)
+    for count in range(2 * CLIPS + 2):
+        second = open_batches(folder, streaming=streaming)
+        second.load_state_dict(first.state_dict())
+        assert take(second, 9) == whole[count : count + 9], count
+        second.close()
+        assert next(first)["id"] == whole[count]
+
+
+@both
+def test_closing_ends_the_thread_and_loses_nothing(folder, open_batches, streaming):
+    whole = take(open_batches(folder, streaming=streaming), 12)
+    batches = open_batches(folder, streaming=streaming)
+    seen = take(batches, 5)
+    thread = batches._thread
+    batches.close()
+    assert not thread.is_alive()
+    assert seen + take(batches, 7) == whole
+
+
+@both
+def test_two_processes_share_an_epoch(folder, open_batches, streaming):
+    parts = [open_batches(folder, streaming=streaming, rank=rank, world=2) for rank in range(2)]
+    if streaming:  # three shards for two processes: every second row
+        assert sorted(take(parts[0], 6) + take(parts[1], 5)) == sorted(f"fake-{k}" for k in range(CLIPS))
+        return
+    alone = list(itertools.islice(open_batches(folder), 2 * CLIPS))
+    together = [next(parts[k % 2]) for k in range(2 * CLIPS)]
+    assert together == alone  # the random numbers of each batch as well
+
+
+@both
+def test_a_mixture_keeps_its_shares_on_all_processes(folder, tmp_path, open_batches, streaming):
+    other = write_rows(tmp_path, [encode_sample(small_clip(100 + k)) for k in range(4)])
+    settings = {"streaming": streaming, "mixture": (3.0, 1.0)}
+    sources = []
+    for rank in range(2):
+        seen = take(open_batches(folder, other, rank=rank, world=2, **settings), 200)
+        sources.append([int(name.split("-")[1]) >= 100 for name in seen])
+    assert sources[0] == sources[1]
+    count = Counter(sources[0])
+    assert sum((count[k] - n) ** 2 / n for k, n in ((False, 150), (True, 50))) < 10.8  # p = 0.001
+
+
+@both
+def test_bad_clips_are_left_out_and_named(tmp_path, open_batches, streaming, caplog):
+    rows = [encode_sample(small_clip(k)) for k in range(6)]
+    rows[1]["images"][0]["bytes"] = b"no picture"
+    rows[2]["betas"] = None
+    rows[3]["boxes_px"] = [[[0.0, 1.0]]]
+    rows[4]["images"] = [None]
+    batches = open_batches(write_rows(tmp_path, rows), streaming=streaming, most_bad=0.9)
+    with caplog.at_level(logging.WARNING, "unish.train"):
+        assert set(take(batches, 2)) == {"fake-0", "fake-5"}
+        next(batches)
+    assert set(batches.bad) == {"fake-1", "fake-2", "fake-3", "fake-4"}
+    assert "Clip fake-1 is left out" in caplog.text
+
+
+@both
+def test_too_many_bad_clips_stop(tmp_path, open_batches, streaming):
+    rows = [encode_sample(small_clip(k)) for k in range(4)]
+    for row in rows[1:]:
+        row["images"][0]["bytes"] = b"no picture"
+    batches = open_batches(write_rows(tmp_path, rows), streaming=streaming)
+    for _ in range(2):  # asked again, it says so again
+        with pytest.raises(InputError, match="at most 1% of the clips"):
+            take(batches, 10)
+
+
+@both
+def test_another_schema_is_one_sentence(tmp_path, open_batches, streaming):
+    (tmp_path / "train").mkdir()
+    datasets.Dataset.from_list([{"a": 1}]).to_parquet(tmp_path / "train/0.parquet")
+    with pytest.raises(InputError, match=r"columns of train\.data\.features\(\)"):
+        next(open_batches(str(tmp_path), streaming=streaming))
+
+
+@both
+def test_an_unreachable_hub_data_set_is_one_sentence(open_batches, streaming, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="Expected a data set at nobody/nothing"):
+        open_batches("nobody/nothing", streaming=streaming)
+
+
+def test_settings_that_do_not_fit_are_named(folder, tmp_path, open_batches):
+    with pytest.raises(InputError, match="one share of 0 or more for each of 1"):
+        DataConfig((folder,), mixture=(1.0, 2.0))
+    with pytest.raises(InputError, match="Expected a data set to train on"):
+        open_batches()
+    alone = write_rows(tmp_path, [encode_sample(small_clip(0))])
+    with pytest.raises(InputError, match="Use fewer processes"):
+        next(open_batches(alone, rank=1, world=2, streaming=True))
+
+
+def test_the_numbers_of_a_batch_do_not_depend_on_where_it_was_resumed(folder, open_batches):
+    first = open_batches(folder)
+    take(first, 3)
+    second = open_batches(folder)
+    second.load_state_dict(first.state_dict())
+    assert np.isclose(next(first)["draw"], next(second)["draw"], rtol=0)
