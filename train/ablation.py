@@ -55,6 +55,7 @@ ROWS = (
     Row("s3", "stage 1 wild, then stages 2 + 3", 3, "wild", "s2"),
     Row("s3-no-align", "… without L_align", 3, "wild", "s2", ("--weights.align", "0")),
     Row("s3-no-dreg", "… without L_dreg", 3, "wild", "s2", ("--weights.depth-order", "0")),
+    Row("s3-light-dreg", "… with L_dreg at a fifth", 3, "wild", "s2", ("--weights.depth-order", "0.2")),
     Row("s3-no-s2", "… without stage 2", 3, "wild", "s1-wild"),
 )  # fmt: skip
 

@@ -128,19 +128,19 @@ class AveragedWeights:
 
     def __init__(self, parameters: dict[str, nn.Parameter], decay: float) -> None:
         self.decay, self._parameters = decay, parameters
-        self.shadow = {name: value.detach().clone() for name, value in parameters.items()}
+        self.shadow = {name: _own(value).clone() for name, value in parameters.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after a step."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in self._parameters.items():
-            self.shadow[name].lerp_(value.detach(), 1 - decay)
+            self.shadow[name].lerp_(_own(value), 1 - decay)
 
     @contextlib.contextmanager
     def applied(self):
         """The averaged weights in place of the parameters, inside a `with`."""
-        own = {name: value.detach().clone() for name, value in self._parameters.items()}
+        own = {name: _own(value).clone() for name, value in self._parameters.items()}
         self.apply()
         try:
             yield
@@ -154,7 +154,7 @@ class AveragedWeights:
     @torch.no_grad()
     def _write(self, values: dict[str, Tensor]) -> None:
         for name, value in self._parameters.items():
-            value.copy_(values[name])
+            _own(value).copy_(values[name])
 
     def state_dict(self) -> dict[str, Tensor]:
         return self.shadow
@@ -225,7 +225,6 @@ class _Run:
         if self.sharded:  # sharded parameters are other objects than before
             self.trained = {n: p for n, p in self.wrapped.named_parameters() if p.requires_grad}
         self.average, self.progress = AveragedWeights(self.trained, config.average), Progress()
-        accelerator.register_for_checkpointing(self.average, self.progress, batches)
         accelerator.register_save_state_pre_hook(_leave_out_frozen(set(self.trained)))
         self.journal = Journal(folder, accelerator, config.tracker, settings)
         self.results: dict[str, float] = {}
@@ -234,7 +233,7 @@ class _Run:
     def train(self, resume: bool) -> dict[str, float]:
         config, progress = self.config, self.progress
         if resume and (self.folder / "state").is_dir():
-            self.accelerator.load_state(str(self.folder / "state"), strict=False)
+            self._load(self.folder / "state")
         self.journal.start(progress)
         main = self.accelerator.is_main_process
         bar = tqdm(total=1000, desc=self.part.name, disable=not main, bar_format=BAR, mininterval=5)
@@ -310,15 +309,38 @@ class _Run:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process and self.accelerator.num_processes == 1:
             with atomic_path(target) as temporary:
-                self.accelerator.save_state(str(temporary), safe_serialization=False)
+                self._write(temporary)
             return
         new = target.with_name("state.new")  # every process writes a part of it
-        self.accelerator.save_state(str(new), safe_serialization=False)
+        self._write(new)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             with atomic_path(target) as temporary:
                 new.rename(temporary)
         self.accelerator.wait_for_everyone()
+
+    def _write(self, folder: Path) -> None:
+        self.accelerator.save_state(str(folder), safe_serialization=False)
+        own = {name: part.state_dict() for name, part in self._own_parts().items()}
+        torch.save(own, folder / f"process_{self.accelerator.process_index}.pt")
+
+    def _load(self, folder: Path) -> None:
+        own = folder / f"process_{self.accelerator.process_index}.pt"
+        saved = len(list(folder.glob("process_*.pt")))
+        if saved != self.accelerator.num_processes:
+            raise InputError(
+                f"Expected to resume with the {saved} processes that {folder} was saved by, received "
+                f"{self.accelerator.num_processes}. Start as many, or start anew from the run's weights."
+            )
+        # Parts of the network that never learn are not in the state: they are those of the start model.
+        self.accelerator.load_state(str(folder), **({} if self.sharded else {"strict": False}))
+        state = torch.load(own, map_location="cpu", weights_only=True)
+        for name, part in self._own_parts().items():
+            part.load_state_dict(state[name])
+
+    def _own_parts(self) -> dict[str, Any]:
+        """What differs from process to process, which Accelerate's own state does not keep apart."""
+        return {"average": self.average, "progress": self.progress, "batches": self.batches}
 
     def _report(self, publish: bool, validate: bool) -> None:
         """Validation and weights, with the averaged weights in place; the generators stay as they were."""
@@ -374,6 +396,7 @@ class Journal:
         self._folder.mkdir(parents=True, exist_ok=True)
         about = {"settings": settings, "commit": commit(), "unish": unish.__version__, "torch": torch.__version__}
         about |= {"python": platform.python_version(), "processes": self._accelerator.num_processes}
+        about |= {"distributed": self._accelerator.distributed_type.value}
         with atomic_path(self._folder / "run.json") as temporary:
             temporary.write_text(json.dumps(about, indent=2) + "\n")
         kept = self._path.read_text().splitlines() if progress.step and self._path.is_file() else []
@@ -430,6 +453,13 @@ def as_plain(settings: Any) -> Any:
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch on a device."""
     return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
+@torch.no_grad()
+def _own(value: Tensor) -> Tensor:
+    """The part of a tensor that this process holds: all of it, unless it is sharded."""
+    local = value.detach()
+    return local.to_local() if hasattr(local, "to_local") else local  # type: ignore[union-attr]
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:

@@ -159,10 +159,9 @@ def test_ten_steps_from_the_command_line(name, shards, start, repository, tmp_pa
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does_with_twice_the_batches_a_step(shards, start, repository, tmp_path):
     # Stage 2: the others draw pixels at random, each process from its own generator.
-    def losses(processes: int, accumulate: int) -> list[dict[str, float]]:
-        out = tmp_path / str(processes)
-        arguments = ["--multi_gpu"] if processes > 1 else ["--cpu"]  # the launcher's name for several processes
-        arguments += ["--num_processes", str(processes), "train/stage2.py", "--data", shards, "--start", start]
+    def losses(processes: int, accumulate: int, launch: tuple[str, ...]) -> list[dict[str, float]]:
+        out = tmp_path / f"{processes}{launch[0]}"
+        arguments = ["--num_processes", str(processes), *launch, "train/stage2.py", "--data", shards, "--start", start]
         arguments += ["--out", str(out), "--view.frames", "2", "--precision", "fp32", "--loop.steps", "4"]
         arguments += ["--loop.log-every", "1", "--loop.learning-rate", "1e-3", "--loop.warmup-steps", "1"]
         arguments += ["--loop.accumulate", str(accumulate), "--loop.save-every", "2"]
@@ -171,10 +170,19 @@ def test_two_processes_learn_what_one_does_with_twice_the_batches_a_step(shards,
         assert json.loads((out / "run.json").read_text())["processes"] == processes
         return [{key: value for key, value in row.items() if key != "seconds"} for row in rows_of(out)]
 
-    one, two = losses(1, accumulate=2), losses(2, accumulate=1)
+    sharded = ("--config_file", "train/configs/fsdp.yaml", "tests/train/force_fsdp.py")
+    one = losses(1, 2, ("--cpu",))
+    two = losses(2, 1, ("--multi_gpu",))  # the launcher's name for several processes
+    three = losses(2, 1, sharded)
     assert len(one) == 4
-    for alone, shared in zip(one, two, strict=True):
+    for alone, shared, in_shards in zip(one, two, three, strict=True):
         assert shared == pytest.approx(alone, rel=1e-4, abs=1e-6)
+        assert in_shards == pytest.approx(alone, rel=1e-4, abs=1e-6)
+    about = json.loads((tmp_path / "2--config_file" / "run.json").read_text())
+    assert about["distributed"] == "FSDP" and about["processes"] == 2
+    whole, gathered = (load(tmp_path / name, "cpu").state_dict() for name in ("2--multi_gpu", "2--config_file"))
+    # In the mean: Adam turns rounding into whole steps where a gradient is all but zero.
+    assert all((whole[key] - gathered[key]).abs().mean() < 1e-4 for key in whole if whole[key].numel())
 
 
 @pytest.mark.parametrize("name", STAGES)
