@@ -46,7 +46,7 @@ class Row:
 
 
 ROWS = (
-    Row("start", "start model (bundled mini before this)"),
+    Row("start", "start model (the bundled mini)"),
     Row("s1-studio", "stage 1 on studio (synthetic)", 1, "studio"),
     Row("s1-both", "stage 1 on both", 1, "both"),
     Row("s1-wild", "stage 1 on wild (“real”)", 1, "wild"),
