@@ -1,18 +1,12 @@
 """The loop that every training script shares: Accelerate, a budget, averaged weights, trackers, exact resumption."""
 
-import contextlib
-import dataclasses
-import json
 import math
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
 import tyro
 from accelerate import Accelerator
@@ -20,15 +14,15 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from tqdm import tqdm
 
-import unish
+from train.average import AveragedWeights
 from train.batches import Batch
+from train.journal import Journal, Report
 from unish.errors import InputError
 from unish.files import atomic_path
 
 DEFAULT_RATE = 1e-3
 MOST_BAD_STEPS = 20
 """So many steps in a row without a finite gradient end a run."""
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class Part(Protocol):
@@ -57,14 +51,6 @@ class Batches(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a validation says: numbers, and pictures (height, width, 3) uint8 by name."""
-
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,46 +107,6 @@ class Progress:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
-
-
-class AveragedWeights:
-    """Exponential moving average of parameters; younger runs forget faster."""
-
-    def __init__(self, parameters: dict[str, nn.Parameter], decay: float) -> None:
-        self.decay, self._parameters = decay, parameters
-        self.shadow = {name: _own(value).clone() for name, value in parameters.items()}
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the weights after a step."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in self._parameters.items():
-            self.shadow[name].lerp_(_own(value), 1 - decay)
-
-    @contextlib.contextmanager
-    def applied(self):
-        """The averaged weights in place of the parameters, inside a `with`."""
-        own = {name: _own(value).clone() for name, value in self._parameters.items()}
-        self.apply()
-        try:
-            yield
-        finally:
-            self._write(own)
-
-    def apply(self) -> None:
-        """Put the averaged weights in place for good."""
-        self._write(self.shadow)
-
-    @torch.no_grad()
-    def _write(self, values: dict[str, Tensor]) -> None:
-        for name, value in self._parameters.items():
-            _own(value).copy_(values[name])
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return self.shadow
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.shadow = {name: value.to(self.shadow[name].device).clone() for name, value in state.items()}
 
 
 def learning_rate(config: LoopConfig, progress: Progress) -> float:
@@ -378,99 +324,9 @@ def only_trained(part: Part) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
-class Journal:
-    """A run's folder: `run.json`, `metrics.jsonl` (numbers, a line at a time), `pictures/`, and the tracker's files."""
-
-    def __init__(self, folder: Path, accelerator: Accelerator, tracker: str, settings: Any) -> None:
-        self._folder, self._accelerator, self._settings = folder, accelerator, settings
-        self._tracked = tracker != "none"
-        self._path = folder / "metrics.jsonl"
-
-    def start(self, progress: Progress) -> None:
-        """Begin, or go on after `progress`: lines of steps that will be done again are dropped."""
-        settings = as_plain(self._settings)
-        if self._tracked:
-            self._accelerator.init_trackers("unish", config=_flat(settings))
-        if not self._accelerator.is_main_process:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        about = {"settings": settings, "commit": commit(), "unish": unish.__version__, "torch": torch.__version__}
-        about |= {"python": platform.python_version(), "processes": self._accelerator.num_processes}
-        about |= {"distributed": self._accelerator.distributed_type.value}
-        with atomic_path(self._folder / "run.json") as temporary:
-            temporary.write_text(json.dumps(about, indent=2) + "\n")
-        kept = self._path.read_text().splitlines() if progress.step and self._path.is_file() else []
-        kept = [line for line in kept if json.loads(line)["step"] <= progress.step]
-        self._path.write_text("".join(f"{line}\n" for line in kept))
-
-    def write(self, progress: Progress, numbers: dict[str, float]) -> None:
-        """Append one line."""
-        if not numbers:
-            return
-        if self._tracked:
-            self._accelerator.log(numbers, step=progress.step)
-        if self._accelerator.is_main_process:
-            row = {"step": progress.step, "seconds": round(progress.seconds, 1)}
-            row |= {name: float(f"{value:.6g}") for name, value in numbers.items()}
-            with self._path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-
-    def show(self, progress: Progress, pictures: Mapping[str, np.ndarray]) -> None:
-        """Keep pictures as PNG files, and give them to the tracker."""
-        from PIL import Image
-
-        for name, picture in pictures.items():
-            path = self._folder / "pictures" / f"{progress.step:06d}_{name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(path)
-        if self._tracked and pictures:
-            for tracker in self._accelerator.trackers:
-                if hasattr(tracker, "log_images"):
-                    values = {name: picture[None] for name, picture in pictures.items()}
-                    options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-                    tracker.log_images(values, step=progress.step, **options)  # type: ignore[attr-defined]
-
-
-def commit() -> str:
-    """The repository's commit, with "+" where files differ from it; "unknown" outside of a checkout."""
-    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return "unknown"
-
-
-def as_plain(settings: Any) -> Any:
-    """Settings, however nested, as JSON values."""
-    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        return {field.name: as_plain(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
-    if isinstance(settings, dict):
-        return {str(name): as_plain(value) for name, value in settings.items()}
-    if isinstance(settings, tuple | list):
-        return [as_plain(value) for value in settings]
-    return settings if isinstance(settings, str | int | float | bool | None) else str(settings)
-
-
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch on a device."""
     return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-
-
-@torch.no_grad()
-def _own(value: Tensor) -> Tensor:
-    """The part of a tensor that this process holds: all of it, unless it is sharded."""
-    local = value.detach()
-    return local.to_local() if hasattr(local, "to_local") else local  # type: ignore[union-attr]
-
-
-def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level of names, which is what trackers take."""
-    if not isinstance(settings, dict):
-        return {}
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        inner = _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
-        flat |= inner
-    return flat
 
 
 def _parameter_groups(

@@ -29,7 +29,8 @@ from safetensors.torch import load_file
 
 from train.batches import LARGE_VIEWS, CropSettings, ViewSettings
 from train.command import one_sentence
-from train.loop import LoopConfig, Report, accelerator_for, fit
+from train.journal import Report
+from train.loop import LoopConfig, accelerator_for, fit
 from train.parts import AlignSettings, HumanWeights, PoolBatches, SceneWeights, held_out_terms, make_part
 from train.pool import ClipPool
 from unish.body import open_body

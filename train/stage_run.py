@@ -19,7 +19,8 @@ from train import score
 from train.batches import Batch
 from train.command import one_sentence
 from train.data import ClipSample, iterate_clips
-from train.loop import LoopConfig, Report, accelerator_for, fit
+from train.journal import Report
+from train.loop import LoopConfig, accelerator_for, fit
 from train.pictures import overview
 from train.stage_batches import ViewConfig, stage_batch
 from train.streams import ClipBatches, DataConfig

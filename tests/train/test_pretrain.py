@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from train.batches import CropSettings, ViewSettings
 from train.data import write_shards
-from train.loop import LoopConfig, Progress, Report, accelerator_for, fit, learning_rate
+from train.journal import Report
+from train.loop import LoopConfig, Progress, accelerator_for, fit, learning_rate
 from train.parts import AlignSettings, HumanWeights, PoolBatches, SceneWeights, held_out_terms, make_part
 from train.pool import ClipPool
 from train.pretrain import PARTS, PretrainConfig, load_part, pretrain
