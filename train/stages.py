@@ -171,30 +171,23 @@ class Stage3(nn.Module):
         w = self.weights
         with torch.no_grad():
             scene = self.model.scene(batch["images"])
-            info = _bbox_info(self.model, scene, batch)
-            crops = batch["crops"]
-            human = self.model.human(crops.flatten(0, 2), info.flatten(0, 2))
-            shape = crops.shape[:3]
-            betas = human.betas.unflatten(0, shape).mean(2)
-            rotations = human.body_rotations.unflatten(0, shape)
-            posed = self.body(betas[:, :, None], rotations, betas.new_zeros(*shape, 3))
+        people = _people(self.model, scene, batch)  # only AlignNet has weights that learn
+        factor = metric_factor(people.scale.flatten(), *_for_each_person(scene, people.scale.shape[1]))
+        move_m = factor[None, :, None, None] * people.translation_camera
+        posed = self.body(people.betas[:, :, None], people.body_rotations, move_m)
         # The rays of the result's camera: where the focal length has a gain, points move away from the axis by it.
         rays = scene.points_camera.new_tensor([1 / self.model.config.scene.focal_gain] * 2 + [1.0])
-        seen_points = scene.points_camera.float() * rays
-        tokens = human.tokens.unflatten(0, shape)
-        scale, translation = self.model.align(scene.hidden, tokens, float(batch["fps"][0]))
-        total: Terms = {"align": scale.new_zeros(()), "depth_order": scale.new_zeros(()), "joints_2d": 0 * scale.sum()}
-        for person in range(shape[1]):
-            factor = metric_factor(scale[:, person], scene.points_camera, scene.confidence)
-            move_m = factor[:, None, None] * translation[:, person]
-            points_m = factor[:, None, None, None, None] * seen_points
-            vertices_m = posed.vertices[0, person] + move_m[0, :, None]
-            align, order = self._contact(person, vertices_m, points_m[0], scene, batch)
-            total["align"] = total["align"] + w.align * align / shape[1]
-            total["depth_order"] = total["depth_order"] + w.depth_order * order / shape[1]
-        factors = metric_factor(scale.mean(1), scene.points_camera, scene.confidence)
-        joints_camera = posed.joints + (factors[:, None, None, None] * translation)[..., None, :]
-        return total | {"joints_2d": w.joints_2d * _joints_2d(joints_camera, batch)}
+        points = scene.points_camera[0].float() * rays
+        contact = [
+            torch.stack(self._contact(person, vertices_m, factor[person] * points, scene, batch))
+            for person, vertices_m in enumerate(posed.vertices[0])
+        ]
+        align, depth_order = torch.stack(contact).mean(0)
+        return {
+            "align": w.align * align,
+            "depth_order": w.depth_order * depth_order,
+            "joints_2d": w.joints_2d * _joints_2d(posed.joints, batch),
+        }
 
     def _contact(
         self, person: int, vertices_m: Tensor, points_m: Tensor, scene: SceneFeatures, batch: Batch
@@ -219,6 +212,11 @@ Stage = Stage1 | Stage2 | Stage3
 
 def _people(model: UniSH, scene: SceneFeatures, batch: Batch) -> PeopleFeatures:
     return model.people(scene, batch["crops"], _bbox_info(model, scene, batch), float(batch["fps"][0]))
+
+
+def _for_each_person(scene: SceneFeatures, people: int) -> tuple[Tensor, Tensor]:
+    """Points and confidence of the batch's one clip, once for each person."""
+    return scene.points_camera.expand(people, -1, -1, -1, -1), scene.confidence.expand(people, -1, -1, -1)
 
 
 @torch.no_grad()
