@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
+from train import score
 from train.command import one_sentence
 from unish.errors import InputError
 from unish.files import atomic_path
@@ -59,19 +60,9 @@ ROWS = (
     Row("s3-no-s2", "… without stage 2", 3, "wild", "s1-wild"),
 )  # fmt: skip
 
-COLUMNS = {
-    "abs_rel": ("Abs Rel", 1.0, 3),
-    "delta_125": ("δ<1.25", 1.0, 3),
-    "body_abs_rel": ("Abs Rel bodies", 1.0, 3),
-    "surface_abs_rel": ("surface %", 100.0, 2),
-    "scale_error": ("scale err %", 100.0, 1),
-    "pa_mpjpe_mm": ("PA-MPJPE mm", 1.0, 0),
-    "wa_mpjpe_mm": ("WA-MPJPE mm", 1.0, 0),
-    "root_error_mm": ("root mm", 1.0, 0),
-    "body_off_points_cm": ("off points cm", 1.0, 1),
-    "points_behind_cm": ("points behind cm", 1.0, 1),
-}
-"""Name → (heading, factor, decimals)."""
+LEFT_OUT = ("body_delta_125", "camera_ate_cm", "mpjpe_mm")
+COLUMNS = {name: score.COLUMNS[name] for name in score.COLUMNS if name not in LEFT_OUT}
+"""The lines of `train.score` that the table has as columns."""
 
 
 @dataclass(frozen=True)
