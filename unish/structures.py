@@ -93,6 +93,22 @@ class Cameras:
 
 
 @dataclass(frozen=True)
+class Window:
+    """One forward pass of a clip, and how it was joined to the others."""
+
+    start: int
+    stop: int
+    """Its frames: from start up to, not including, stop."""
+    metres_per_unit: float
+    """What the network's units of this window were multiplied by, one scale for the clip."""
+    votes: tuple[tuple[int, float], ...]
+    """(person id, metres per unit) as each person of this window alone says it."""
+    join_error: float
+    """How far this window's still points lie from those of the one before, after the join: the median of distance
+    over depth. 0 for the first."""
+
+
+@dataclass(frozen=True)
 class Person:
     """One person: SMPL-format parameters, and the posed body in the world, in metres."""
 
@@ -153,6 +169,8 @@ class Reconstruction:
     world_up: Float32[np.ndarray, "3"]
     """Unit vector away from the ground, as far as it is known."""
     provenance: Provenance
+    windows: tuple[Window, ...] = ()
+    """The forward passes that it was joined from, in order; each begins before the one before it ends."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -201,18 +219,24 @@ class Reconstruction:
             "width_px": self.cameras.width_px,
             "height_px": self.cameras.height_px,
             "people": [{"id": person.id, "name": person.name} for person in self.people],
+            "windows": [dataclasses.asdict(window) for window in self.windows],
             "provenance": dataclasses.asdict(self.provenance),
         }
 
 
 def _array_fields(cls: type) -> tuple[str, ...]:
-    plain = {"cameras", "people", "fps", "provenance", "id", "name", "width_px", "height_px"}
+    plain = {"cameras", "people", "fps", "provenance", "windows", "id", "name", "width_px", "height_px"}
     return tuple(f.name for f in dataclasses.fields(cls) if f.name not in plain)
 
 
 _ARRAYS = _array_fields(Reconstruction)
 _CAMERA_ARRAYS = _array_fields(Cameras)
 _PERSON_ARRAYS = _array_fields(Person)
+
+
+def _window(entry: dict[str, Any]) -> Window:
+    votes = tuple((int(person), float(scale)) for person, scale in entry["votes"])
+    return Window(**{**entry, "votes": votes})
 
 
 def _load(folder: Path) -> Reconstruction:
@@ -251,6 +275,7 @@ def _load(folder: Path) -> Reconstruction:
             people=people,
             fps=header["fps"],
             provenance=Provenance(**provenance),
+            windows=tuple(_window(entry) for entry in header.get("windows", ())),
             **{name: arrays[name] for name in _ARRAYS},
         )
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
