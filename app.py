@@ -26,7 +26,8 @@ import unish
 from unish.body import load_body
 from unish.cli import parse_box
 from unish.errors import InputError, UniSHError
-from unish.pipeline import MAX_FRAMES, reconstruct_tracked, require_people
+from unish.pipeline import reconstruct_tracked, require_people
+from unish.report import FitReport, fit_report
 from unish.summary import summarise
 from unish.video.people import find_people
 from unish.video.reader import read_clip
@@ -38,6 +39,8 @@ SAMPLE_CLIP = Path(unish.__file__).parent / "assets" / "sample_clip.mp4"
 KEEP_FILES_S = 3600
 MAX_UPLOAD = "200mb"
 MAX_WAITING = 20
+MAX_FRAMES = 300
+"""A visitor's share of a GPU; the command line and Python take clips of any length."""
 # The fonts are those of the visitor: none is fetched.
 THEME = Base(
     primary_hue="blue",
@@ -100,24 +103,25 @@ def run(video, fps, start_s, end_s, weights, boxes, progress=gr.Progress()):  # 
         people = [parse_box(line) for line in (boxes or "").splitlines() if line.strip()]
         progress(0.0, desc="Reading the clip")
         clip = read_clip(video, fps=fps, start_s=start_s, end_s=end_s, max_frames=MAX_FRAMES)
-        progress(0.2, desc="Finding people")
+        progress(0.15, desc="Finding people")
         found = find_people(clip, boxes=people)
         require_people(found.tracks)  # before a GPU is asked for
         clip = dataclasses.replace(clip, warnings=clip.warnings + found.warnings)
         scene = reconstruct_on_gpu(clip, found.tracks, found.finder, weights)
         progress(0.95, desc="Writing the files")
-        shown, page, archive = write_files(scene)
+        fit = fit_report(scene)
+        shown, page, archive = write_files(scene, fit)
     except UniSHError as error:
         raise gr.Error(str(error).replace(str(video), "the clip"), duration=None, print_exception=False) from error
     return (
         gr.FileData(path=str(shown), orig_name=shown.name).model_dump(),
-        gr.HTML(numbers_html(summarise(scene)), visible=True),
+        gr.HTML(numbers_html(summarise(scene), fit), visible=True),
         gr.DownloadButton(value=str(page), visible=True),
         gr.DownloadButton(value=str(archive), visible=True),
     )
 
 
-def write_files(scene: unish.Reconstruction) -> tuple[Path, Path, Path]:
+def write_files(scene: unish.Reconstruction, fit: FitReport) -> tuple[Path, Path, Path]:
     """The viewer's scene file, the offline page and the zipped result, in Gradio's cache: it removes them in time."""
     cache = Path(get_upload_folder())
     cache.mkdir(parents=True, exist_ok=True)
@@ -127,6 +131,7 @@ def write_files(scene: unish.Reconstruction) -> tuple[Path, Path, Path]:
     shown.write_bytes(drawn)
     page.write_text(offline_page(drawn, scene.provenance.source_name), encoding="utf-8")
     scene.save(folder / "reconstruction")
+    fit.save(folder / "reconstruction" / "report.json")
     archive = shutil.make_archive(str(folder / "reconstruction"), "zip", folder, "reconstruction")
     shutil.rmtree(folder / "reconstruction")
     return shown, page, Path(archive)

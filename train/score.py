@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,15 +101,15 @@ class Estimate:
 # --- predictors ----------------------------------------------------------------------------------------------------
 
 
-def reconstruct_with_boxes(clip: ClipSample, model: UniSH, body: BodyModel) -> Reconstruction:
-    """The pipeline's answer, with people's true boxes."""
+def reconstruct_with_boxes(clip: ClipSample, model: UniSH, body: BodyModel, **options: Any) -> Reconstruction:
+    """The pipeline's answer, with people's true boxes; options as `reconstruct_tracked` takes them."""
     tracks = tuple(
         PersonTrack(id=p + 1, boxes_px=clip.boxes_px[p].astype(np.float64), present=seen, confidence=seen.astype(float))
         for p, seen in enumerate(seen_people(clip))
         if seen.any()
     )
     footage = Clip(clip.images, np.arange(clip.frames) / clip.fps, clip.fps, clip.clip_id, clip.images.shape[2:0:-1])
-    return reconstruct_tracked(footage, tracks, model, body, finder="true boxes")
+    return reconstruct_tracked(footage, tracks, model, body, finder="true boxes", **options)
 
 
 def estimate_of(found: Reconstruction, clip: ClipSample) -> Estimate:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from unish.errors import InputError, UniSHError
+from unish.errors import InputError, Interrupted, UniSHError
 
 if TYPE_CHECKING:
+    from unish.report import FitReport
     from unish.structures import Reconstruction
 
 RESULT_PAGE = "viewer.html"
+RESULT_REPORT = "report.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +74,21 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         help="a person in pixels of the first frame, or of the frame at second S; may be given several times",
     )
     run.add_argument("--masks", type=Path, metavar="DIR", help="person masks: one picture a frame, value = person")
+    run.add_argument("--finder", choices=("auto", "mini", "sam2"), default="auto", help="who looks for people")
+    run.add_argument("--people", type=int, metavar="N", help="how many people there are")
+    run.add_argument("--person", type=int, action="append", default=[], metavar="ID", help="keep only this person")
+    run.add_argument("--focal", metavar="F", help="focal length: pixels of the clip, or 26mm as phones state it")
+    run.add_argument("--static-camera", action="store_true", help="the camera does not move")
+    run.add_argument(
+        "--height",
+        action="append",
+        default=[],
+        metavar="[ID=]M",
+        help="how tall a person is, in metres (1.75, or 2=1.62 for person 2): fixes the scale",
+    )
+    run.add_argument(
+        "--window", type=int, default=30, metavar="N", help="frames of one pass; longer clips are joined (default 30)"
+    )
     run.add_argument("--body", help="open, or an SMPL-format file (default: an installed SMPL, else open)")
     run.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU where there is one)")
     run.add_argument("--seed", type=int, default=0)
@@ -83,31 +100,54 @@ def _run(options: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from unish.files import atomic_path
     from unish.pipeline import reconstruct
+
+    stopped = False
+    with tqdm(total=100, bar_format="{desc:52} {percentage:3.0f}% |{bar}| {elapsed}", file=sys.stderr) as bar:
+        try:
+            scene = reconstruct(
+                options.clip,
+                progress=_show(bar),
+                fps=options.fps,
+                start_s=options.start,
+                end_s=options.end,
+                weights=options.weights,
+                boxes=[parse_box(text) for text in options.box],
+                masks=str(options.masks) if options.masks else None,
+                finder=options.finder,
+                people=options.people,
+                person=tuple(options.person),
+                focal=options.focal,
+                static_camera=options.static_camera,
+                height=parse_heights(options.height),
+                window=options.window,
+                body=options.body,
+                device=options.device,
+                seed=options.seed,
+            )
+        except Interrupted as stop:
+            scene, stopped = stop.partial, True
+        bar.set_description_str("Writing the result")
+        report = _write(scene, options.out, options.clip.name)
+        bar.set_description_str("Stopped" if stopped else "Done")
+    _print_summary(scene, report, options.out)
+    if stopped:
+        print(f"unish: stopped; {options.out} holds the first {len(scene)} frames.", file=sys.stderr)
+    return 130 if stopped else 0
+
+
+def _write(scene: "Reconstruction", out: Path, title: str) -> "FitReport":
+    """The whole result under its final name, or nothing."""
+    from unish.files import atomic_path
+    from unish.report import fit_report
     from unish.viewer import write_html
 
-    with tqdm(total=100, bar_format="{desc:44} {percentage:3.0f}% |{bar}| {elapsed}", file=sys.stderr) as bar:
-        scene = reconstruct(
-            options.clip,
-            progress=_show(bar),
-            fps=options.fps,
-            start_s=options.start,
-            end_s=options.end,
-            weights=options.weights,
-            boxes=[parse_box(text) for text in options.box],
-            masks=str(options.masks) if options.masks else None,
-            body=options.body,
-            device=options.device,
-            seed=options.seed,
-        )
-        bar.set_description_str("Writing the result")
-        with atomic_path(options.out) as folder:
-            scene.save_into(folder)
-            write_html(scene, folder / RESULT_PAGE, title=options.clip.name)
-        bar.set_description_str("Done")
-    _print_summary(scene, options.out)
-    return 0
+    report = fit_report(scene)
+    with atomic_path(out) as folder:
+        scene.save_into(folder)
+        report.save(folder / RESULT_REPORT)
+        write_html(scene, folder / RESULT_PAGE, title=title)
+    return report
 
 
 def _check_place(out: Path, overwrite: bool) -> None:
@@ -147,7 +187,21 @@ def parse_box(text: str):
     return Box(x0, y0, x1, y1, time_s=time_s)
 
 
-def _print_summary(scene: "Reconstruction", out: Path) -> None:
+def parse_heights(texts: Sequence[str]) -> dict[int, float] | None:
+    """Person id → metres from "1.75" (person 1) or "2=1.62". Raises `InputError` for anything else."""
+    heights = {}
+    for text in texts:
+        person, _, height = text.rpartition("=")
+        try:
+            heights[int(person) if person else 1] = float(height.strip().removesuffix("m"))
+        except ValueError as error:
+            raise InputError(
+                f"A height is a number of metres, or person=metres, got {text!r}. Examples: 1.75, 2=1.62."
+            ) from error
+    return heights or None
+
+
+def _print_summary(scene: "Reconstruction", report: "FitReport", out: Path) -> None:
     from unish.summary import summarise
 
     summary = summarise(scene)
@@ -160,6 +214,7 @@ def _print_summary(scene: "Reconstruction", out: Path) -> None:
             f"{person.name}: seen in {person.frames_seen} frames, {person.height_m:.2f} m tall as posed, "
             f"moved {person.moved_m:.2f} m"
         )
+    print(report.text())
     print(f"Result: {out}\nView:   {out / RESULT_PAGE}")
 
 

@@ -1,5 +1,7 @@
 """Every error that unish raises on purpose: one sentence saying what was expected, what came, what to do next."""
 
+from typing import Any
+
 
 class UniSHError(Exception):
     """Base of all errors raised on purpose; the command line prints it and exits with code 2."""
@@ -19,3 +21,11 @@ class MissingDependencyError(UniSHError, ImportError):
 
 class CheckpointError(UniSHError):
     """A weights file is truncated, foreign or carries values that are not finite."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of a long clip. `partial` is the `Reconstruction` of the windows that were finished."""
+
+    def __init__(self, partial: Any) -> None:
+        super().__init__("stopped by Ctrl-C; the finished windows are in .partial")
+        self.partial = partial

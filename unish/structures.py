@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from unish.errors import InputError, MissingAssetError
 from unish.files import atomic_path
 from unish.geometry.camera import unproject_depth
 from unish.geometry.transforms import transform_points
+from unish.storage import map_arrays, write_arrays
 
 FORMAT_VERSION = 1
 
@@ -77,7 +77,7 @@ class Cameras:
     """The clip's camera at every frame."""
 
     world_from_camera: Float32[np.ndarray, "frames 4 4"]
-    """Metres. The world is the first camera."""
+    """Metres, OpenCV axes."""
     intrinsics: Float32[np.ndarray, "frames 3 3"]
     """Pixels of `Reconstruction.images`."""
     width_px: int
@@ -150,7 +150,11 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """The result: scene, camera and people of one clip in one world, in metres."""
+    """The result: scene, camera and people of one clip in one world, in metres.
+
+    The world is upright: z up, the floor at z = 0, the first camera above the origin looking along +y. Arrays of a long
+    clip are read from disk as they are looked at.
+    """
 
     images: UInt8[np.ndarray, "frames height width 3"]
     """RGB, as the network saw them."""
@@ -194,8 +198,7 @@ class Reconstruction:
     def save_into(self, folder: Path) -> None:
         """Write the two files into `folder`, for callers that put more files beside them before renaming."""
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: np.ascontiguousarray(array) for name, array in self._arrays().items()}
-        (folder / "reconstruction.safetensors").write_bytes(save(arrays))
+        write_arrays(folder / "reconstruction.safetensors", self._arrays())
         (folder / "reconstruction.json").write_text(json.dumps(self._header(), indent=2) + "\n")
 
     @staticmethod
@@ -254,7 +257,7 @@ def _load(folder: Path) -> Reconstruction:
                 f"{folder} was written by a newer unish (format {header['format_version']}, this one reads "
                 f"{FORMAT_VERSION}). Update unish: pip install -U unish."
             )
-        arrays = load_file(arrays_path)
+        arrays = map_arrays(arrays_path)
         people = tuple(
             Person(
                 id=entry["id"],

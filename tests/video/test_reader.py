@@ -31,7 +31,31 @@ def test_reads_a_stretch(tmp_path, start_s, end_s, expected):
 def test_stops_at_max_frames(tmp_path):
     clip = read_clip(write_video(tmp_path / "clip.mp4", gray_ramp(50)), fps=6, max_frames=4)
     assert ramp_numbers(clip.frames) == [0, 5, 10, 15]
-    assert clip.warnings == ()
+    (warning,) = clip.warnings
+    assert "first 4 frames" in warning and "0.5 s of 1.7 s" in warning
+    whole = read_clip(tmp_path / "clip.mp4", fps=6, max_frames=10)
+    assert len(whole.frames) == 10 and whole.warnings == ()
+
+
+def test_a_folder_stops_at_max_frames(tmp_path):
+    for number in range(5):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((40, 60, 3), np.uint8))
+    assert "first 3 frames" in read_clip(tmp_path, max_frames=3).warnings[0]
+    assert read_clip(tmp_path, max_frames=5).warnings == ()
+
+
+def test_frames_of_a_long_clip_are_kept_small_enough_and_on_disk(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "clip.mp4", gray_ramp(50))
+    whole = read_clip(path, fps=30)
+    monkeypatch.setattr("unish.video.reader._MOST_BYTES", whole.frames.nbytes // 4)
+    monkeypatch.setattr("unish.video.reader._LEAST_SIDE_PX", 1)
+    monkeypatch.setattr("unish.storage.IN_MEMORY_BYTES", 1000)
+    small = read_clip(path, fps=30)
+    assert isinstance(small.frames, np.memmap) and len(small.frames) == len(whole.frames)
+    assert small.frames.shape[1] == pytest.approx(whole.frames.shape[1] / 2, abs=2)
+    assert small.source_size == whole.source_size
+    assert "kept at" in small.warnings[0] and whole.warnings == ()
+    np.testing.assert_allclose(ramp_numbers(small.frames), ramp_numbers(whole.frames), atol=1)
 
 
 @pytest.mark.parametrize("count", [2, 5])

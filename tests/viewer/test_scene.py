@@ -7,16 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.spatial.transform import Rotation
 
 from unish.errors import InputError
+from unish.upright import upright_rotation
 from unish.viewer import SceneArrays, decode_scene, encode_scene, scene_arrays, write_scene
 from unish.viewer.cloud import depth_edges
-from unish.viewer.scene import upright_rotation
 from unish.viewer.scene_file import LEVELS, dequantise, quantise
 
 
 def display(scene: SceneArrays, points_world: np.ndarray) -> np.ndarray:
     return points_world @ np.array(scene.meta["display_from_world"]).T
+
+
+def pose(rotation: Rotation) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation.as_matrix()
+    return matrix
 
 
 def points(scene: SceneArrays, name: str) -> np.ndarray:
@@ -169,13 +176,46 @@ def test_missing_depth_is_an_edge():
     assert edges[2, 3] and edges[0, 0]
 
 
-@given(hnp.arrays(np.float64, (3,), elements=st.floats(-1, 1)))
-def test_up_becomes_z_without_mirroring(world_up):
-    rotation = upright_rotation(world_up)
+@given(hnp.arrays(np.float64, (3,), elements=st.floats(-1, 1)), st.integers(0, 2**32 - 1))
+def test_up_becomes_z_without_mirroring(world_up, seed):
+    camera = pose(Rotation.random(random_state=seed))
+    rotation = upright_rotation(world_up, camera)
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
     assert np.linalg.det(rotation) > 0
     if np.linalg.norm(world_up) > 1e-6:
         np.testing.assert_allclose(rotation @ world_up, [0, 0, np.linalg.norm(world_up)], atol=1e-9)
+
+
+@pytest.mark.parametrize("pitch_deg", [-90, -89, -40, 0, 40, 89, 90])
+@pytest.mark.parametrize("roll_deg", [0, 15])
+def test_the_first_camera_faces_y_however_the_world_is_turned(pitch_deg, roll_deg):
+    """Pitched up or down, even all the way; at the ends it is the picture that says where forward is."""
+    level = Rotation.from_matrix([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
+    upright_from_camera = level * Rotation.from_euler("XZ", [pitch_deg, roll_deg if abs(pitch_deg) < 85 else 0], True)
+    world_from_upright = Rotation.from_euler("xyz", [70, -130, 20], True)
+    rotation = upright_rotation(
+        world_from_upright.apply([0, 0, 2.0]), pose(world_from_upright * upright_from_camera).astype(np.float32)
+    )
+    np.testing.assert_allclose(rotation @ world_from_upright.as_matrix(), np.eye(3), atol=1e-5)
+
+
+def test_a_world_that_is_upright_is_drawn_as_it_is(room):
+    reconstruction = room(2)
+    turn = np.eye(4, dtype=np.float32)
+    turn[:3, :3] = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
+    cameras = dataclasses.replace(
+        reconstruction.cameras, world_from_camera=turn @ reconstruction.cameras.world_from_camera
+    )
+    upright = dataclasses.replace(reconstruction, cameras=cameras, world_up=np.array([0, 0, 1], np.float32))
+    np.testing.assert_allclose(scene_arrays(upright).meta["display_from_world"], np.eye(3), atol=1e-7)
+
+
+@pytest.mark.parametrize("world_up", [[0.0, 0, 0], [np.nan, 0, 1]])
+def test_an_unknown_up_is_the_cameras_and_an_unknown_camera_is_the_world(world_up):
+    camera = pose(Rotation.from_euler("y", 30, True))
+    np.testing.assert_allclose(upright_rotation(np.array(world_up), camera) @ camera[:3, 1], [0, 0, -1], atol=1e-9)
+    rotation = upright_rotation(np.array([0, -1.0, 0]), np.full((4, 4), np.nan))
+    np.testing.assert_allclose(rotation, [[1, 0, 0], [0, 0, 1], [0, -1, 0]], atol=1e-9)
 
 
 def test_camera_frusta_look_where_the_camera_looks(room):
@@ -198,3 +238,16 @@ def test_an_empty_clip_and_no_points_are_refused(room):
         scene_arrays(room(1), max_points=0)
     with pytest.raises(InputError, match="frame"):
         scene_arrays(room(0))
+
+
+def test_a_long_clip_is_shown_in_fewer_frames(room, monkeypatch):
+    reconstruction = room(10)
+    whole = scene_arrays(reconstruction)
+    frame_bytes = sum(6 * person.vertices_world.shape[1] for person in reconstruction.people)
+    monkeypatch.setattr("unish.viewer.scene.MAX_BODY_BYTES", 4 * frame_bytes)
+    thin = scene_arrays(reconstruction)
+    assert thin.meta["frames"] == 4 and thin.meta["times_s"] == whole.meta["times_s"][::3]
+    assert thin.meta["fps"] == pytest.approx(whole.meta["fps"] / 3)
+    assert thin.arrays["body_0"].shape[0] == 4 and thin.arrays["camera_corners"].shape[0] == 4
+    np.testing.assert_allclose(thin.arrays["camera_corners"], whole.arrays["camera_corners"][::3], atol=1e-6)
+    assert "one frame in 3" in thin.meta["notes"][-1] and not any("one frame" in note for note in whole.meta["notes"])

@@ -1,5 +1,7 @@
 """Fitting one set of points or depths onto another, with and without outliers."""
 
+import itertools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -8,24 +10,63 @@ MAX_SLOPES = 2**20
 """How many slopes between pairs of points `robust_affine` looks at together: a bound on its memory."""
 
 
+L1_STEPS = 5
+"""How many of `robust_rigid`'s steps reweight for the L1 fit that it starts from."""
+
+
 def umeyama(
-    source: Float[Tensor, "*batch points 3"], target: Float[Tensor, "*batch points 3"], with_scale: bool = True
+    source: Float[Tensor, "*batch points 3"],
+    target: Float[Tensor, "*batch points 3"],
+    with_scale: bool = True,
+    weights: Float[Tensor, "*batch points"] | None = None,
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
     """Least-squares similarity (scale, rotation, translation) with target ≈ scale · rotation · source + translation.
 
-    Source: Umeyama 1991. `with_scale=False` fits a rigid motion (scale 1).
+    Source: Umeyama 1991. `with_scale=False` fits a rigid motion (scale 1); `weights` are non-negative, default equal.
     """
-    source_mean, target_mean = source.mean(-2, keepdim=True), target.mean(-2, keepdim=True)
+    share = torch.full_like(source[..., 0], 1 / source.shape[-2]) if weights is None else weights
+    share = (share / share.sum(-1, keepdim=True).clamp(min=torch.finfo(source.dtype).tiny))[..., None]
+    source_mean, target_mean = ((share * points).sum(-2, keepdim=True) for points in (source, target))
     source_centred, target_centred = source - source_mean, target - target_mean
-    covariance = target_centred.mT @ source_centred
+    covariance = target_centred.mT @ (share * source_centred)
     u, singular, vh = torch.linalg.svd(covariance)
     sign = torch.det(u @ vh)
     flip = torch.stack([torch.ones_like(sign), torch.ones_like(sign), sign], dim=-1)
     rotation = (u * flip[..., None, :]) @ vh
-    spread = source_centred.square().sum((-2, -1)).clamp(min=torch.finfo(source.dtype).tiny)
+    spread = (share * source_centred.square()).sum((-2, -1)).clamp(min=torch.finfo(source.dtype).tiny)
     scale = (singular * flip).sum(-1) / spread if with_scale else torch.ones_like(sign)
     translation = target_mean[..., 0, :] - scale[..., None] * (rotation @ source_mean.mT)[..., 0]
     return scale, rotation, translation
+
+
+def robust_rigid(
+    source: Float[Tensor, "points 3"],
+    target: Float[Tensor, "points 3"],
+    weights: Float[Tensor, "points"],
+    tolerance: Float[Tensor, "points"],
+    steps: int = 30,
+) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3"], Float[Tensor, "points"]]:
+    """Rotation and translation with target ≈ rotation · source + translation, and how much each point counted (0..1).
+
+    Iteratively reweighted least squares under the Geman–McClure loss of distance / `tolerance` (how far a point may
+    be off, in the points' unit, up to a common factor: that factor is found from the residuals, 1.4826 times their
+    weighted median, and only shrinks, so that outliers let go step by step). Starts from the L1 fit.
+    """
+    base = weights / tolerance.square()
+    trust = torch.ones_like(base)
+    reach = torch.tensor(torch.inf, dtype=source.dtype)
+    for step in itertools.count():
+        _, rotation, translation = umeyama(source, target, with_scale=False, weights=base * trust)
+        if step == steps:
+            break
+        residual = (source @ rotation.mT + translation - target).norm(dim=-1) / tolerance
+        spread = 1.4826 * weighted_median(residual, weights)
+        if step < L1_STEPS:
+            trust = 1 / residual.clamp(min=1e-3 * spread + 1e-12)
+            continue
+        reach = torch.minimum(reach, 3 * spread).clamp(min=1e-9)
+        trust = 1 / (1 + (residual / reach).square()).square()
+    return rotation, translation, trust
 
 
 def weighted_median(values: Float[Tensor, "*batch n"], weights: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:

@@ -75,19 +75,19 @@ def solve_focal_shift(
     frames, height, width, _ = points_camera.shape
     rows = torch.arange(samples) * height // samples
     columns = torch.arange(samples) * width // samples
-    uv = _half_diagonal_grid(height, width)[rows][:, columns].reshape(-1, 2)
+    uv = half_diagonal_grid(height, width)[rows][:, columns].reshape(-1, 2)
     chosen = points_camera[:, rows][:, :, columns].reshape(frames, -1, 3).double().cpu().numpy()
     mask = valid[:, rows][:, :, columns].reshape(frames, -1).cpu().numpy()
     if shared:
         chosen, mask, uv = chosen.reshape(1, -1, 3), mask.reshape(1, -1), np.tile(uv, (frames, 1))
-    solutions = np.array([_focal_shift(p[m], uv[m], fit_shift) for p, m in zip(chosen, mask, strict=True)])
+    solutions = np.array([fit_pinhole(p[m], uv[m], fit_shift) for p, m in zip(chosen, mask, strict=True)])
     solutions = np.broadcast_to(solutions, (frames, 2))
     result = torch.tensor(solutions, dtype=points_camera.dtype, device=points_camera.device)
     return result[:, 0], result[:, 1]
 
 
-def _half_diagonal_grid(height: int, width: int) -> np.ndarray:
-    """Pixel centres relative to the image centre, in half diagonals: (H, W, 2)."""
+def half_diagonal_grid(height: int, width: int) -> Float[np.ndarray, "height width 2"]:
+    """Pixel centres relative to the image centre, in half diagonals."""
     aspect = width / height
     span_x, span_y = aspect / np.hypot(1, aspect), 1 / np.hypot(1, aspect)
     u = np.linspace(-span_x * (width - 1) / width, span_x * (width - 1) / width, width)
@@ -95,21 +95,32 @@ def _half_diagonal_grid(height: int, width: int) -> np.ndarray:
     return np.stack(np.meshgrid(u, v, indexing="xy"), axis=-1)
 
 
-def _focal_shift(points: np.ndarray, uv: np.ndarray, fit_shift: bool) -> tuple[float, float]:
-    if len(points) < 2:
-        return 1.0, 0.0
+def fit_pinhole(
+    points_camera: Float[np.ndarray, "points 3"],
+    uv: Float[np.ndarray, "points 2"],
+    fit_shift: bool = True,
+    focal: float | None = None,
+) -> tuple[float, float]:
+    """Focal length and depth shift with focal · xy / (z + shift) ≈ uv, for points seen at `uv` (half diagonals).
+
+    A `focal` that is given is kept, and the shift alone fitted. See `solve_focal_shift`.
+    """
+    if len(points_camera) < 2:
+        return (1.0 if focal is None else focal), 0.0
 
     def rays(shift: np.ndarray) -> np.ndarray:
-        return points[:, :2] / (points[:, 2:] + shift)
+        return points_camera[:, :2] / (points_camera[:, 2:] + shift)
 
-    def focal(shift: np.ndarray) -> float:
+    def best_focal(shift: np.ndarray) -> float:
+        if focal is not None:
+            return focal
         xy = rays(shift)
         return float((xy * uv).sum() / (xy * xy).sum())
 
     def residual(shift: np.ndarray) -> np.ndarray:
-        return (focal(shift) * rays(shift) - uv).ravel()
+        return (best_focal(shift) * rays(shift) - uv).ravel()
 
     if not fit_shift:
-        return focal(np.zeros(1)), 0.0
+        return best_focal(np.zeros(1)), 0.0
     shift = least_squares(residual, x0=np.zeros(1), ftol=1e-3, method="lm").x
-    return focal(shift), float(shift[0])
+    return best_focal(shift), float(shift[0])

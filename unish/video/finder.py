@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from unish.errors import CheckpointError, InputError, MissingAssetError
 from unish.files import atomic_path
+from unish.storage import Stack, let_go
 from unish.video.tracking import Detections, box_iou, color_histogram
 
 FINDER_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "finder"
@@ -134,7 +135,8 @@ class MiniDetector:
         height, width = frames.shape[1:3]
         scale = config.long_side_px / max(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        found: list[Detections] = []
+        seen: list[tuple[np.ndarray, np.ndarray, np.ndarray, slice]] = []
+        shapes = Stack()
         for start in range(0, len(frames), _BATCH):
             part = frames[start : start + _BATCH]
             small = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in part])
@@ -146,8 +148,18 @@ class MiniDetector:
                 boxes, scores, masks = decode(single, size, config)
                 boxes = boxes / np.tile([size[0] / width, size[1] / height], 2)
                 colors = [color_histogram(frame, box, mask) for box, mask in zip(boxes, masks, strict=True)]
-                found.append(Detections(boxes, scores, masks, np.stack(colors) if colors else np.zeros((0, 216))))
-        return tuple(found)
+                seen.append((boxes, scores, np.stack(colors) if colors else np.zeros((0, 216)), _next(shapes, masks)))
+            let_go(frames)
+        whole = shapes.finish() if len(shapes) else np.zeros((0, size[1], size[0]), bool)
+        return tuple(Detections(boxes, scores, whole[rows], colors) for boxes, scores, colors, rows in seen)
+
+
+def _next(stack: Stack, masks: Bool[np.ndarray, "people height width"]) -> slice:
+    """Where in the stack the masks have been put: those of a long clip do not fit into memory."""
+    start = len(stack)
+    for mask in masks:
+        stack.append(mask)
+    return slice(start, len(stack))
 
 
 def _padded(images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 height width"]:

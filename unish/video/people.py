@@ -1,43 +1,30 @@
-"""Who is in the clip: boxes that the user drew, masks that the user gave, or people found by a network.
+"""Who is in the clip: boxes that the user drew, masks that the user gave, or people found by networks.
 
 Every way is a `PersonFinder`: frames in, people followed through them out.
 """
 
 import dataclasses
 import logging
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
-from PIL import Image, UnidentifiedImageError
+from jaxtyping import UInt8
 
-from unish.errors import InputError, MissingAssetError
+from unish.errors import InputError, MissingAssetError, MissingDependencyError
 from unish.structures import Clip, PersonTrack
-from unish.video.follow import FollowConfig, follow_box
-from unish.video.reader import images_in_order
-from unish.video.tracking import Detections, TrackingConfig, bridged_boxes, track_people
+from unish.video.given import Box, BoxFinder, MaskFinder
+from unish.video.prompting import PromptConfig, PromptedFinder
+from unish.video.reader import Progress
+from unish.video.tracking import Detector, TrackingConfig, prominence, track_people
+
+__all__ = ["Box", "BoxFinder", "FoundPeople", "MaskFinder", "MiniFinder", "PersonFinder", "find_people", "sam2_finder"]
+
+FINDERS = ("auto", "mini", "sam2")
 
 log = logging.getLogger("unish")
-
-_SMALLEST_BOX_PX = 4.0
-_FEWEST_MASK_PIXELS = 4
-
-
-@dataclass(frozen=True)
-class Box:
-    """A person drawn by the user, in pixels of the source picture (upright, before any reduction)."""
-
-    x0: float | int
-    y0: float | int
-    x1: float | int
-    y1: float | int
-    time_s: float | int | None = None
-    """Moment of the source at which it was drawn; None: at the first frame that is used."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +33,7 @@ class FoundPeople:
 
     tracks: tuple[PersonTrack, ...]
     finder: str
-    """"box", "masks" or the name of the network."""
+    """"box", "masks" or the name of the finder."""
     warnings: tuple[str, ...] = ()
 
 
@@ -65,194 +52,124 @@ class PersonFinder(Protocol):
 
 
 @runtime_checkable
-class Detector(Protocol):
-    """Sees the people in single frames."""
+class _Relaxable(Protocol):
+    """A finder that can look again less strictly."""
 
-    def detect(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[Detections, ...]:
-        """One `Detections` a frame."""
-        ...
+    def relaxed(self) -> PersonFinder: ...
 
 
 def find_people(
-    clip: Clip, boxes: Sequence[Box] = (), masks: str | Path | None = None, finder: PersonFinder | None = None
+    clip: Clip,
+    boxes: Sequence[Box] = (),
+    masks: str | Path | None = None,
+    finder: str | PersonFinder = "auto",
+    count: int | None = None,
+    picks: Sequence[int] = (),
+    device: str | None = None,
+    progress: Progress | None = None,
 ) -> FoundPeople:
-    """The people in a clip: those drawn or masked by the user, else those that `finder` (default: the mini) finds.
+    """The people in a clip: those drawn or masked by the user, else those that `finder` finds.
 
-    Raises `InputError` for a box outside the picture or the clip, for masks that do not fit the clip, and when both
-    are given; `MissingAssetError` when the mini finder's weights are not there and nothing else says who to look at.
+    `finder`: "sam2" (a detector and SAM 2), "mini" (the small network in the repository), "auto" (sam2 where there is
+    a CUDA device, transformers, and weights in the cache or on the Hub, else mini), or one of your own.
+    `count`: how many people there are. The most prominent are kept; when fewer are found, the finder looks again less
+    strictly, and when there are still fewer the result says so. Beside boxes or masks nobody else is looked for.
+    `picks`: ids of the only people to keep, in that order; they are those of the same call without picks.
+    `device`: of sam2; CUDA where there is one, else the CPU. `progress`: called with the share done, 0 to 1, by sam2.
+
+    Raises `InputError` for a box outside the picture or the clip, for masks that do not fit the clip, when both are
+    given, for a finder, count or pick that makes no sense; `MissingAssetError` when the weights of the finder are not
+    there and nothing else says who to look at, `MissingDependencyError` when "sam2" lacks transformers, and
+    `CheckpointError` for weights that are damaged.
     """
     if boxes and masks is not None:
         raise InputError("Expected boxes or masks, got both; give only one of --box and --masks.")
+    if count is not None and count < 1:
+        raise InputError(f"Expected a count of 1 or more people, got {count}; leave it out when it is not known.")
+    if isinstance(finder, str) and finder not in FINDERS:
+        raise InputError(f"Expected a finder out of {', '.join(FINDERS)}, got {finder!r}; choose one of those.")
+    obstacle = ""
     if boxes:
         chosen = BoxFinder.for_clip(clip, boxes, detector=_mini_detector())
     elif masks is not None:
         chosen = MaskFinder(Path(masks), clip.source_frames)
+    elif isinstance(finder, str):
+        chosen, obstacle = _finder_of_name(finder, clip, device)
     else:
-        chosen = finder or MiniFinder()
+        chosen = finder
+    if progress is not None and isinstance(chosen, PromptedFinder):
+        chosen = dataclasses.replace(chosen, progress=progress)
     tracks = chosen.find(clip.frames)
+    if count is not None and len(tracks) < count and isinstance(chosen, _Relaxable):
+        tracks = max(tracks, chosen.relaxed().find(clip.frames), key=len)
+    warnings = _warnings(chosen, obstacle, count, len(tracks))
+    return FoundPeople(_picked(_most_prominent(tracks, count), picks), chosen.name, warnings)
+
+
+def _warnings(finder: PersonFinder, obstacle: str, count: int | None, found: int) -> tuple[str, ...]:
     warnings = ()
-    if isinstance(chosen, MiniFinder):
-        warnings = (
+    if isinstance(finder, MiniFinder):
+        warnings += (
             "People were looked for with the mini finder, which has seen synthetic scenes only: somebody may be "
-            "missed, or something else taken for a person. Draw a box (--box) to say whom to follow.",
+            "missed, or something else taken for a person. Draw a box (--box) to say whom to follow."
+            + (f" SAM 2 is not used: {obstacle}." if obstacle else ""),
         )
-    return FoundPeople(tracks, chosen.name, warnings)
-
-
-# ---------------------------------------------------------------- boxes drawn by the user
-
-
-@dataclass(frozen=True)
-class BoxFinder:
-    """Follows boxes drawn by the user; people keep the order in which they were drawn, ids from 1."""
-
-    boxes_px: tuple[tuple[float, float, float, float], ...]
-    """In pixels of the frames."""
-    frame_indices: tuple[int, ...]
-    """The frame in which each was drawn."""
-    detector: Detector | None = None
-    """Where it sees a person under the followed box, its box is taken."""
-    least_score: float = 0.5
-    """Detections less sure than this do not count."""
-    config: FollowConfig = dataclasses.field(default_factory=FollowConfig)
-    name: str = "box"
-
-    @staticmethod
-    def for_clip(clip: Clip, boxes: Sequence[Box], detector: Detector | None = None) -> "BoxFinder":
-        """Boxes in pixels of the source, at seconds of the source → boxes in the clip's frames."""
-        frame_size = np.array([clip.frames.shape[2], clip.frames.shape[1]], float)
-        per_source = np.tile(frame_size / np.array(clip.source_size), 2)
-        placed = tuple(tuple((_checked_box(box, clip.source_size) * per_source).tolist()) for box in boxes)
-        # Slowly sampled clips jump more from frame to frame.
-        reach = FollowConfig().reach * min(max(1.0, 3.0 / clip.fps), 2.5)
-        indices = tuple(_frame_at(clip, box.time_s) for box in boxes)
-        return BoxFinder(placed, indices, detector, config=FollowConfig(reach=reach))
-
-    def find(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[PersonTrack, ...]:
-        """One person a box."""
-        detections = None if self.detector is None else self.detector.detect(frames)
-
-        def nearby(index: int) -> Float[np.ndarray, "people 4"]:
-            if detections is None:
-                return np.empty((0, 4))
-            return detections[index].boxes_px[detections[index].scores >= self.least_score]
-
-        tracks = []
-        for number, (box, start) in enumerate(zip(self.boxes_px, self.frame_indices, strict=True), start=1):
-            found = follow_box(frames, np.array(box), start, nearby, self.config)
-            seen = np.flatnonzero(found.present)
-            boxes = bridged_boxes(found.boxes_px[seen], seen, len(frames))
-            tracks.append(PersonTrack(number, boxes, found.present, found.confidence, found.masks))
-        return tuple(tracks)
-
-
-def _checked_box(box: Box, source_size: tuple[int, int]) -> Float[np.ndarray, "4"]:
-    """The part of the box inside the picture."""
-    corners = np.array([box.x0, box.y0, box.x1, box.y1], float)
-    text = ",".join(f"{value:g}" for value in corners)
-    if not np.isfinite(corners).all() or box.x1 <= box.x0 or box.y1 <= box.y0:
-        raise InputError(
-            f"Expected a box x0,y0,x1,y1 with x0 < x1 and y0 < y1 in pixels, got {text}; give the left, top, right "
-            "and bottom edges."
+    if count is not None and found < count:
+        warnings += (
+            f"Expected {count} {'person' if count == 1 else 'people'}, found {found}; "
+            "draw a box (--box) around everybody to be followed.",
         )
-    inside = np.clip(corners, 0, np.tile(source_size, 2))
-    if np.any(inside[2:] - inside[:2] < _SMALLEST_BOX_PX):
-        raise InputError(
-            f"Expected a box around a person inside the {source_size[0]}×{source_size[1]} picture, got {text}; "
-            "coordinates are pixels from the top left corner."
-        )
-    return inside
+    return warnings
 
 
-def _frame_at(clip: Clip, time_s: float | int | None) -> int:
-    if time_s is None:
-        return 0
-    index = int(np.abs(clip.times_s - time_s).argmin())
-    if not abs(clip.times_s[index] - time_s) <= 1 / clip.fps:
-        raise InputError(
-            f"Expected the moment of a box between {clip.times_s[0]:.2f} s and {clip.times_s[-1]:.2f} s, the part of "
-            f"the clip that is used, got {time_s:g} s; name a moment in it."
-        )
-    return index
+def _most_prominent(tracks: tuple[PersonTrack, ...], count: int | None) -> tuple[PersonTrack, ...]:
+    """At most `count` of the people, in the order they had."""
+    kept = sorted(tracks, key=prominence, reverse=True)[:count]
+    return tuple(track for track in tracks if any(track is other for other in kept))
 
 
-# ---------------------------------------------------------------- masks given by the user
+def _picked(tracks: tuple[PersonTrack, ...], picks: Sequence[int]) -> tuple[PersonTrack, ...]:
+    by_id = {track.id: track for track in tracks}
+    for pick in picks:
+        if pick not in by_id:
+            there = f"the people found are {', '.join(map(str, by_id))}" if by_id else "nobody was found"
+            raise InputError(f"Expected picks among the people of the clip, got {pick}, but {there}; pick again.")
+    return tuple(by_id[pick] for pick in dict.fromkeys(picks)) if picks else tracks
 
 
-@dataclass(frozen=True)
-class MaskFinder:
-    """Reads people from a folder of PNG label images: 0 for nobody, any other value for the person of that id."""
-
-    folder: Path
-    source_frames: tuple[int, ...] = ()
-    """Numbers of the frames in the source, to pick from masks made for every source frame."""
-    name: str = "masks"
-
-    def find(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[PersonTrack, ...]:
-        """One person a label value, ordered by id. Raises `InputError` for masks that do not fit the frames."""
-        labels = self._labels(len(frames), frames.shape[1:3])
-        values = np.unique(labels)
-        values = values[values > 0]
-        if not len(values):
-            raise InputError(f"Expected people in the masks in {self.folder}, but all are 0; mark a person with 1.")
-        per_mask = np.array([frames.shape[2] / labels.shape[2], frames.shape[1] / labels.shape[1]])
-        tracks = (track_of_masks(int(value), labels == value, per_mask) for value in values)
-        return tuple(track for track in tracks if track is not None)
-
-    def _labels(self, count: int, frame_shape: tuple[int, int]) -> np.ndarray:
-        if not self.folder.is_dir():
-            raise InputError(f"Expected a folder of PNG masks at {self.folder}, found none; check the path.")
-        paths = images_in_order(self.folder, (".png",))
-        if len(paths) != count:
-            numbered = {int(found[-1]): path for path in paths if (found := re.findall(r"\d+", path.stem))}
-            if not self.source_frames or not set(self.source_frames) <= numbered.keys():
-                raise InputError(
-                    f"Expected {count} masks in {self.folder}, one PNG a sampled frame, or one a source frame named "
-                    f"by its number from 0, found {len(paths)}; check --fps, --start and --end."
-                )
-            paths = [numbered[number] for number in self.source_frames]
-        labels = [_read_label_image(path) for path in paths]
-        shape = labels[0].shape
-        aspect = math.log((shape[1] / shape[0]) / (frame_shape[1] / frame_shape[0]))
-        odd = next((path for path, label in zip(paths, labels, strict=True) if label.shape != shape), None)
-        if odd is not None or abs(aspect) > 0.02:
-            raise InputError(
-                f"Expected masks of one size with the clip's shape ({frame_shape[1]}×{frame_shape[0]}), got "
-                f"{shape[1]}×{shape[0]}" + (f" and another size in {odd.name}" if odd else "") + "; export them again."
-            )
-        return np.stack(labels)
+# ---------------------------------------------------------------- a detector and SAM 2
 
 
-def _read_label_image(path: Path) -> np.ndarray:
+def sam2_finder(device: str | None = None, keyframe_step: int = 6) -> PromptedFinder:
+    """A detector and SAM 2 with their weights, from the cache or the Hub; the detector sees every so many-th frame.
+
+    Raises `MissingDependencyError` without transformers, `MissingAssetError` when weights cannot be had,
+    `CheckpointError` when they are damaged, `InputError` for a device that is not there.
+    """
+    from unish.video.detector import load_detector
+    from unish.video.segmenter import load_segmenter
+
+    detector, segmenter = load_detector(device=device), load_segmenter(device=device)
+    return PromptedFinder(detector, segmenter, PromptConfig(keyframe_step=keyframe_step))
+
+
+def _finder_of_name(name: str, clip: Clip, device: str | None) -> tuple[PersonFinder, str]:
+    """The finder, and for "auto" why it is not the better one."""
+    if name == "mini":
+        return MiniFinder(), ""
+    once_a_second = max(1, round(clip.fps))
+    if name == "sam2":
+        return sam2_finder(device, once_a_second), ""
+    from unish.video.pretrained import chosen_device
+
+    if chosen_device(device).type != "cuda":
+        return MiniFinder(), "it needs a CUDA device"
     try:
-        with Image.open(path) as image:
-            label = np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise InputError(f"Expected a PNG mask, but {path} cannot be read; export it again.") from error
-    if label.ndim != 2:
-        raise InputError(
-            f"Expected one number a pixel (grey or palette PNG) in {path}, got {label.shape[-1]} channels; "
-            "export the masks as label images."
-        )
-    return label.astype(np.int32)
-
-
-def track_of_masks(
-    number: int, masks: Bool[np.ndarray, "frames height width"], per_mask: Float[np.ndarray, "2"]
-) -> PersonTrack | None:
-    """A person whose boxes are the extents of the masks; `per_mask` is the frame's size over the masks'. None when
-    the masks are empty."""
-    present = masks.sum(axis=(1, 2)) >= _FEWEST_MASK_PIXELS
-    if not present.any():
-        return None
-    seen = np.flatnonzero(present)
-    boxes = np.array([_extent(masks[index]) for index in seen]) * np.tile(per_mask, 2)
-    return PersonTrack(number, bridged_boxes(boxes, seen, len(masks)), present, present.astype(float), masks)
-
-
-def _extent(mask: Bool[np.ndarray, "height width"]) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+        return sam2_finder(device, once_a_second), ""
+    except MissingDependencyError:
+        return MiniFinder(), "transformers is not installed"
+    except MissingAssetError:
+        return MiniFinder(), "its weights are neither cached nor reachable on the Hugging Face Hub"
 
 
 # ---------------------------------------------------------------- the network in the repository
@@ -275,6 +192,10 @@ class MiniFinder:
 
             detector = load_finder()
         return track_people(detector.detect(frames), self.config)
+
+    def relaxed(self) -> "MiniFinder":
+        """The same finder, less strict."""
+        return dataclasses.replace(self, config=self.config.relaxed())
 
 
 def _mini_detector() -> Detector | None:

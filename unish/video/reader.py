@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
-from jaxtyping import UInt8
 
 from unish.errors import InputError
+from unish.storage import Stack
 from unish.structures import Clip
 from unish.video.decode import TimedFrame, limited_size, open_video, stated_length_s, timed_frames, to_rgb, video_stream
 
@@ -24,6 +24,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 Progress = Callable[[float], None]
 
 _EARLY_END_S = 0.5
+_MOST_BYTES = 4 * 2**30
+_LEAST_SIDE_PX = 640
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG in ITU-T H.273
 _TIME_EPSILON_S = 1e-6
 
@@ -61,7 +63,8 @@ class _Sampling:
 class _Kept:
     """The frames kept so far, and what there is to say about them."""
 
-    frames: list[UInt8[np.ndarray, "height width 3"]] = field(default_factory=list)
+    frames: Stack = field(default_factory=Stack)
+    """RGB pictures."""
     times_s: list[float] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     source_size: tuple[int, int] = (0, 0)
@@ -113,17 +116,12 @@ def read_clip(
 
 
 def _as_clip(kept: _Kept, sampling: _Sampling, source_name: str) -> Clip:
-    """Stack the frames, letting go of each as it is copied so that they are not held twice."""
-    frames = np.empty((len(kept.frames), *kept.frames[0].shape), np.uint8)
-    for index in range(len(frames)):
-        frames[index] = kept.frames[index]
-        kept.frames[index] = frames[index]
     times_s = np.asarray(kept.times_s, np.float64)
     fps = sampling.fps
     if kept.skipped_samples and len(times_s) > 1:
         fps = (len(times_s) - 1) / float(times_s[-1] - times_s[0])
     return Clip(
-        frames=frames,
+        frames=kept.frames.finish(),
         times_s=times_s,
         fps=fps,
         source_name=source_name,
@@ -131,6 +129,21 @@ def _as_clip(kept: _Kept, sampling: _Sampling, source_name: str) -> Clip:
         warnings=tuple(kept.warnings),
         source_frames=tuple(kept.numbers),
     )
+
+
+def _roomy_side(width: int, height: int, frames: float, max_long_side_px: int, kept: _Kept) -> int:
+    """The longest frame side with which a clip of so many frames takes no more than its share of disk."""
+    size = limited_size((width, height), max_long_side_px)
+    if not math.isfinite(frames) or 3 * size[0] * size[1] * frames <= _MOST_BYTES:
+        return max_long_side_px
+    side = max(_LEAST_SIDE_PX, math.floor(max(size) * math.sqrt(_MOST_BYTES / (3 * size[0] * size[1] * frames))))
+    smaller = limited_size((width, height), min(side, max_long_side_px))
+    if smaller < size:
+        kept.warnings.append(
+            f"The clip is long ({frames:.0f} frames), so its frames are kept at {smaller[0]}×{smaller[1]}; "
+            "a shorter part (--start, --end) is kept sharper."
+        )
+    return min(side, max_long_side_px)
 
 
 # ---------------------------------------------------------------- images
@@ -159,12 +172,16 @@ def _images_in(folder: Path) -> list[Path]:
 
 def _read_images(paths: list[Path], sampling: _Sampling, report: Progress) -> _Kept:
     """Every image is one frame, 1/fps apart."""
-    kept = _Kept()
+    kept, long_side_px = _Kept(), sampling.max_long_side_px
     for index, path in enumerate(paths):
         time_s = index / sampling.fps
         if time_s < sampling.start_s - _TIME_EPSILON_S:
             continue
-        if time_s >= sampling.end_s - _TIME_EPSILON_S or len(kept.frames) >= sampling.max_frames:
+        if time_s >= sampling.end_s - _TIME_EPSILON_S:
+            break
+        if len(kept.frames) >= sampling.max_frames:
+            wanted_s = min(sampling.end_s, len(paths) / sampling.fps)
+            kept.warnings.append(_cut_short(len(kept.frames), kept.times_s[-1], wanted_s))
             break
         picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
         if picture is None:
@@ -176,7 +193,10 @@ def _read_images(paths: list[Path], sampling: _Sampling, report: Progress) -> _K
                 f"but {path.name} is {size[0]}×{size[1]}; keep only the frames of one clip in the folder."
             )
         kept.source_size = size
-        width, height = limited_size(size, sampling.max_long_side_px)
+        if not kept.frames:
+            expected = min(float(len(paths)), sampling.max_frames)
+            long_side_px = _roomy_side(*size, expected, sampling.max_long_side_px, kept)
+        width, height = limited_size(size, long_side_px)
         if (width, height) != size:
             picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         kept.frames.append(np.ascontiguousarray(picture[..., ::-1]))
@@ -208,12 +228,14 @@ def _sample_stream(
     kept, faults = _Kept(), []
     length_s = stated_length_s(container, stream)
     last_wanted_s = min(sampling.end_s, length_s)
+    expected = min((last_wanted_s - sampling.start_s) * sampling.fps, sampling.max_frames)
+    long_side_px = _roomy_side(stream.width, stream.height, expected, sampling.max_long_side_px, kept)
     last: TimedFrame | None = None
     for timed in _nearest_frames(timed_frames(container, stream, sampling.start_s, faults), sampling, kept):
         if len(kept.frames) >= sampling.max_frames:
             break
-        picture, kept.source_size = to_rgb(timed.frame, stream.sample_aspect_ratio, sampling.max_long_side_px)
-        if kept.frames and picture.shape != kept.frames[0].shape:
+        picture, kept.source_size = to_rgb(timed.frame, stream.sample_aspect_ratio, long_side_px)
+        if kept.frames and picture.shape != kept.frames.shape:
             faults.append(f"the picture changes size at {timed.time_s:.2f} s")
             break
         kept.frames.append(picture)
@@ -264,7 +286,9 @@ def _nearest_frames(frames: Iterator[TimedFrame], sampling: _Sampling, kept: _Ke
 def _warnings(last: TimedFrame, kept: _Kept, sampling: _Sampling, length_s: float, faults: list[str]) -> Iterator[str]:
     wanted_s = min(sampling.end_s, length_s)
     reached_limit = len(kept.frames) >= sampling.max_frames
-    if math.isfinite(wanted_s) and not reached_limit and wanted_s - last.time_s > _EARLY_END_S + 1.5 / sampling.fps:
+    if reached_limit and math.isfinite(wanted_s) and wanted_s - last.time_s > 1.5 / sampling.fps:
+        yield _cut_short(len(kept.frames), last.time_s, wanted_s)
+    elif math.isfinite(wanted_s) and wanted_s - last.time_s > _EARLY_END_S + 1.5 / sampling.fps:
         yield (
             f"The video breaks off: {last.time_s:.1f} s of {wanted_s:.1f} s could be decoded; "
             "the result covers that part only."
@@ -273,6 +297,13 @@ def _warnings(last: TimedFrame, kept: _Kept, sampling: _Sampling, length_s: floa
         yield f"Parts of the video could not be decoded and were passed over ({faults[0]})."
     if int(last.frame.color_trc or 0) in _HDR_TRANSFERS:
         yield "The video is HDR; its colours are used without tone mapping and look pale."
+
+
+def _cut_short(frames: int, until_s: float, wanted_s: float) -> str:
+    return (
+        f"The clip is longer than can be taken here: the first {frames} frames are used, up to {until_s:.1f} s of "
+        f"{wanted_s:.1f} s. Choose another part (start, end) or fewer frames a second."
+    )
 
 
 def _nothing_decoded(path: Path, sampling: _Sampling, length_s: float, faults: list[str]) -> InputError:

@@ -6,14 +6,19 @@ make nobody: somebody must have been seen surely at least once, before or after.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from scipy.optimize import linear_sum_assignment
 
+from unish.storage import new_array
 from unish.structures import PersonTrack
+
+LENIENCE = 0.6
+"""A second, less strict look asks for this share of every score."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,15 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.boxes_px)
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Sees the people in single frames."""
+
+    def detect(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[Detections, ...]:
+        """One `Detections` a frame."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,16 @@ class TrackingConfig:
     """Frames after which a person unseen is forgotten and would come back as somebody new."""
     min_sightings: int = 3
     """People seen in fewer frames are dropped (half the clip's frames where that is less)."""
+
+    def relaxed(self) -> "TrackingConfig":
+        """For a second look at those who were missed."""
+        return replace(
+            self,
+            sure_score=LENIENCE * self.sure_score,
+            doubtful_score=LENIENCE * self.doubtful_score,
+            mean_score=LENIENCE * self.mean_score,
+            min_sightings=1,
+        )
 
 
 @dataclass
@@ -172,16 +196,30 @@ def _person(track: _Track, detections: Sequence[Detections], config: TrackingCon
     scores = np.array([track.sightings[frame][1] for frame in seen])
     masks = None
     if all(found.masks is not None for found in detections):
-        masks = np.zeros((len(detections), *detections[seen[0]].masks.shape[1:]), bool)  # type: ignore[union-attr]
+        masks = new_array((len(detections), *detections[seen[0]].masks.shape[1:]), bool)  # type: ignore[union-attr]
         for frame in seen:
             masks[frame] = detections[frame].masks[track.sightings[frame][0]]  # type: ignore[index]
-    present, confidence = np.zeros(len(detections), bool), np.zeros(len(detections))
-    present[seen], confidence[seen] = True, scores
+    confidence = np.zeros(len(detections))
+    confidence[seen] = scores
+    present, confidence = fill_gaps(seen, confidence, config.filled_gap)
+    return PersonTrack(0, bridged_boxes(boxes, seen, len(detections)), present, confidence, masks)
+
+
+def fill_gaps(
+    seen: np.ndarray, confidence: Float[np.ndarray, "frames"], longest: int
+) -> tuple[Bool[np.ndarray, "frames"], Float[np.ndarray, "frames"]]:
+    """Presence and confidence of somebody sighted at the frames `seen`, in rising order.
+
+    Absences up to `longest` frames between two sightings count as present, with half the confidence of the less sure
+    of the two; longer ones stay.
+    """
+    present, confidence = np.zeros(len(confidence), bool), confidence.copy()
+    present[seen] = True
     for before, after in pairwise(seen):
-        if 1 < after - before <= config.filled_gap + 1:
+        if 1 < after - before <= longest + 1:
             present[before + 1 : after] = True
             confidence[before + 1 : after] = 0.5 * min(confidence[before], confidence[after])
-    return PersonTrack(0, bridged_boxes(boxes, seen, len(detections)), present, confidence, masks)
+    return present, confidence
 
 
 def bridged_boxes(

@@ -1,5 +1,6 @@
 """A reconstruction as the arrays the page draws: quantised, upright, small enough to send."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from jaxtyping import Float
 from unish.errors import InputError
 from unish.files import atomic_path
 from unish.structures import Person, Reconstruction
+from unish.upright import upright_rotation
 from unish.viewer.cloud import Points, choose_points, point_spacing
 from unish.viewer.scene_file import SceneArrays, encode_scene, quantise
 
 MAX_POINTS = 150_000
+MAX_BODY_BYTES = 36 * 2**20
+"""Bodies of long clips are shown in every second, third… frame, so that a page stays small enough to open."""
 DEFAULT_CONFIDENCE = 0.1
 PERSON_COLORS = ("#f0803c", "#3d8bfd", "#2eb67d", "#b06ef0", "#ec5f9b", "#d8a20a", "#13b3c4", "#e24a4a")
 
@@ -22,15 +26,19 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
     """Everything the viewer draws of a reconstruction.
 
     Coordinates are in the display frame: metres, the world turned so that z points up and the first camera looks
-    along +y (`meta["display_from_world"]`), which is what lets the page orbit without rolling. Points and vertices
-    are uint16 between `meta[...]["low"]` and `meta[...]["high"]`; colours are r, g, b, confidence in bytes.
+    along +y (`meta["display_from_world"]`, the identity for a world that is upright itself), which is what lets the
+    page orbit without rolling. Points and vertices are uint16 between `meta[...]["low"]` and `meta[...]["high"]`;
+    colours are r, g, b, confidence in bytes.
     Raises InputError for an empty clip or a `max_points` below one.
     """
     if len(reconstruction.images) == 0:
         raise InputError("Expected a reconstruction with at least one frame, got none; reconstruct a longer clip.")
     if max_points < 1:
         raise InputError(f"Expected max_points of at least 1, got {max_points}; the default is {MAX_POINTS}.")
-    display_from_world = upright_rotation(reconstruction.world_up)
+    step = _frame_step(reconstruction)
+    reconstruction = _every(reconstruction, step)
+    poses = reconstruction.cameras.world_from_camera
+    display_from_world = upright_rotation(reconstruction.world_up, poses[0])
     still, moving = choose_points(reconstruction, max_points)
     still_display, moving_display = (
         still.points_world @ display_from_world.T,
@@ -40,7 +48,6 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
     present = np.array([_present(person) for person in reconstruction.people], bool)
     present = present.reshape(len(bodies), len(reconstruction.images))
     seen_bodies = [body[here] for body, here in zip(bodies, present, strict=True)]
-    poses = reconstruction.cameras.world_from_camera
     centers = poses[:, :3, 3] @ display_from_world.T
 
     target = _target(reconstruction, present, still_display, display_from_world)
@@ -57,7 +64,10 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
             for index, person in enumerate(reconstruction.people)
         ],
         "display_from_world": display_from_world.tolist(),
-        "notes": list(reconstruction.provenance.warnings),
+        "notes": [
+            *reconstruction.provenance.warnings,
+            *([f"This viewer shows one frame in {step} of a long clip; the result itself has them all."] * (step > 1)),
+        ],
     }
     spacing = point_spacing(still if len(still) else moving)
     for name, points, points_display in (("still", still, still_display), ("moving", moving, moving_display)):
@@ -84,25 +94,43 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
     return SceneArrays(meta, arrays)
 
 
+def _frame_step(reconstruction: Reconstruction) -> int:
+    """Show every so many-th frame."""
+    frame_bytes = sum(6 * person.vertices_world.shape[1] for person in reconstruction.people)
+    return max(1, math.ceil(len(reconstruction) * frame_bytes / MAX_BODY_BYTES))
+
+
+def _every(reconstruction: Reconstruction, step: int) -> Reconstruction:
+    """Every so many-th frame of a reconstruction."""
+    if step == 1:
+        return reconstruction
+    count = len(reconstruction)
+
+    def thin(holder: Any) -> Any:
+        arrays = {f.name: getattr(holder, f.name) for f in dataclasses.fields(holder)}
+        once = {"betas", "faces", "world_up"}
+        thinned = {
+            name: array[::step]
+            for name, array in arrays.items()
+            if isinstance(array, np.ndarray) and name not in once and len(array) == count
+        }
+        return dataclasses.replace(holder, **thinned)
+
+    return dataclasses.replace(
+        thin(reconstruction),
+        cameras=thin(reconstruction.cameras),
+        people=tuple(thin(person) for person in reconstruction.people),
+        fps=reconstruction.fps / step,
+        windows=(),
+    )
+
+
 def write_scene(reconstruction: Reconstruction, path: str | Path, max_points: int = MAX_POINTS) -> Path:
     """Write the page's binary scene file (see `unish.viewer.scene_file`). Raises InputError when it cannot be."""
     data = encode_scene(scene_arrays(reconstruction, max_points))
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
     return Path(path)
-
-
-def upright_rotation(world_up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
-    """display_from_world: up becomes z, the first camera's forward (world z), made level, becomes y."""
-    up = np.asarray(world_up, np.float64)
-    norm = np.linalg.norm(up)
-    up = up / norm if np.isfinite(norm) and norm > 0 else np.array([0.0, -1.0, 0.0])
-    forward = np.array([0.0, 0.0, 1.0])
-    if abs(forward @ up) > 0.99:  # the first camera looks straight down or up: the top of its picture is forward
-        forward = np.array([0.0, -1.0, 0.0])
-    forward = forward - (forward @ up) * up
-    forward /= np.linalg.norm(forward)
-    return np.stack([np.cross(forward, up), forward, up])
 
 
 def camera_corners(reconstruction: Reconstruction, depth_m: float) -> Float[np.ndarray, "frames 5 3"]:

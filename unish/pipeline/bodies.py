@@ -1,0 +1,141 @@
+"""People over a whole clip: one shape, poses blended where windows overlap, absences bridged, bodies posed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unish.body import BodyModel, move_translation
+from unish.geometry.rotations import slerp
+from unish.pipeline.forward import Bodies
+from unish.storage import let_go, new_array
+from unish.structures import Person, PersonTrack
+
+CHUNK_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A person through the clip, metres: rotations of 24 joints, the root's in the frame that holds the translation."""
+
+    betas: Float[Tensor, "10"]
+    rotations: Float[Tensor, "frames 24 3 3"]
+    translation: Float[Tensor, "frames 3"]
+
+
+def clip_shape(parts: Sequence[Bodies]) -> Float[Tensor, "10"]:
+    """One shape for the clip: the windows' shapes, each counted by the frames in which the person is seen."""
+    weights = torch.tensor([float(part.seen) for part in parts])
+    return (torch.stack([part.betas for part in parts]) * weights[:, None]).sum(0) / weights.sum()
+
+
+def stature_m(body: BodyModel, betas: Float[Tensor, "10"]) -> float:
+    """How tall a shape stands, in metres."""
+    return float(np.ptp(body.shaped(betas)[:, 1].numpy()))
+
+
+def shape_of_height(body: BodyModel, betas: Float[Tensor, "10"], height_m: float) -> Float[Tensor, "10"]:
+    """The shape nearest to `betas` that stands `height_m` tall."""
+    for _ in range(5):  # stature is all but linear in the shape
+        slopes = torch.tensor([stature_m(body, betas + step) for step in 0.5 * torch.eye(10)]) - stature_m(body, betas)
+        missing = height_m - stature_m(body, betas)
+        betas = betas + 0.5 * slopes * missing / slopes.square().sum().clamp(min=1e-9)
+    return betas
+
+
+def blended_motion(
+    parts: Sequence[tuple[range, Float[np.ndarray, "_"], Bodies]],
+    metres_per_unit: Float[np.ndarray, "windows"],
+    shift_m: Float[np.ndarray, "windows"],
+    body: BodyModel,
+    betas: Float[Tensor, "10"],
+    frames: int,
+) -> Motion:
+    """A person in each frame's camera, from windows given as (frames, their shares, what they say).
+
+    The pelvis stays where a window saw it when the clip's shape is another than the window's. Frames of no window
+    hold the rest pose at the origin; they are bridged later.
+    """
+    rotations = torch.eye(3).repeat(frames, 24, 1, 1)
+    translation, total = torch.zeros(frames, 3), torch.zeros(frames)
+    for (window, shares, found), scale, shift in zip(parts, metres_per_unit, shift_m, strict=True):
+        here = slice(window.start, window.stop)
+        moved = found.translation_camera * float(scale) + torch.tensor([0.0, 0.0, float(shift)])
+        moved = moved + (body.pelvis_offset(found.betas) - body.pelvis_offset(betas)).cpu()
+        share = torch.from_numpy(shares).float()
+        total[here] += share
+        # A running mean: each window turns what is there by its part of what has come in so far.
+        part = share / total[here]
+        rotations[here] = slerp(rotations[here], found.body_rotations, part[:, None].expand(-1, 24))
+        translation[here] = torch.lerp(translation[here], moved, part[:, None])
+    return Motion(betas, rotations, translation)
+
+
+def moved_motion(motion: Motion, frame_from_frame: Float[Tensor, "#frames 4 4"], body: BodyModel) -> Motion:
+    """The same motion seen from another frame: (R, T) of each time step turns the body about its own pelvis."""
+    turn, shift = frame_from_frame[:, :3, :3].float(), frame_from_frame[:, :3, 3].float()
+    offset = body.pelvis_offset(motion.betas).cpu()
+    turn, shift = turn.expand(len(motion.rotations), -1, -1), shift.expand(len(motion.rotations), -1)
+    translation = move_translation(turn, shift, motion.translation, offset)
+    root = turn @ motion.rotations[:, 0]
+    return Motion(motion.betas, torch.cat([root[:, None], motion.rotations[:, 1:]], dim=1), translation)
+
+
+def bridged(motion: Motion, present: Tensor) -> Motion:
+    """Between sightings the body moves evenly from one to the next; before the first and after the last it waits."""
+    seen = torch.nonzero(present)[:, 0]
+    frames = torch.arange(len(present))
+    after = torch.searchsorted(seen, frames).clamp(max=len(seen) - 1)
+    before = (torch.searchsorted(seen, frames, right=True) - 1).clamp(min=0)
+    start, end = seen[before], seen[after]
+    fraction = ((frames - start) / (end - start).clamp(min=1)).clamp(0, 1).to(motion.translation.dtype)
+    rotations = slerp(motion.rotations[start], motion.rotations[end], fraction[:, None].expand(-1, 24))
+    return Motion(
+        motion.betas, rotations, torch.lerp(motion.translation[start], motion.translation[end], fraction[:, None])
+    )
+
+
+def posed_vertices(
+    motion: Motion, body: BodyModel, frames: np.ndarray | None = None
+) -> tuple[Float[np.ndarray, "frames vertices 3"], Float[np.ndarray, "frames 24 3"]]:
+    """Vertices and joints of all (or the chosen) frames, in the frame of the motion, metres."""
+    chosen = np.arange(len(motion.rotations)) if frames is None else frames
+    vertices = new_array((len(chosen), body.num_vertices, 3), np.float32)
+    joints = np.empty((len(chosen), 24, 3), np.float32)
+    for start in range(0, len(chosen), CHUNK_FRAMES):
+        part = chosen[start : start + CHUNK_FRAMES]
+        posed = body(motion.betas.expand(len(part), -1), motion.rotations[part], motion.translation[part])
+        vertices[start : start + len(part)] = posed.vertices.numpy()
+        joints[start : start + len(part)] = posed.joints.numpy()
+        let_go(vertices)
+    return vertices, joints
+
+
+def posed_person(
+    track: PersonTrack,
+    boxes_px: Float[np.ndarray, "frames 4"],
+    motion_world: Motion,
+    world_from_camera: Float[Tensor, "frames 4 4"],
+    body: BodyModel,
+) -> Person:
+    """The person of a result, absences bridged in the world; `boxes_px` in pixels of the network's frames."""
+    motion = bridged(motion_world, torch.from_numpy(track.present))
+    in_camera = moved_motion(motion, torch.linalg.inv(world_from_camera.double()), body)
+    vertices, joints = posed_vertices(motion, body)
+    return Person(
+        id=track.id,
+        name=f"Person {track.id}",
+        present=track.present,
+        confidence=track.confidence.astype(np.float32),
+        boxes_px=boxes_px.astype(np.float32),
+        betas=motion.betas.numpy(),
+        body_rotations=in_camera.rotations.numpy(),
+        translation_camera=in_camera.translation.numpy(),
+        root_rotation_world=motion.rotations[:, 0].numpy().copy(),
+        translation_world=motion.translation.numpy(),
+        joints_world=joints,
+        vertices_world=vertices,
+    )

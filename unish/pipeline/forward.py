@@ -1,0 +1,202 @@
+"""The network over a clip, window by window: dense maps go to disk as they come, little is kept in memory."""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int, UInt8
+from torch import Tensor
+
+from unish.geometry.camera import focal_px_from_half_diagonal
+from unish.geometry.metric import clip_norm
+from unish.storage import let_go, new_array
+from unish.structures import Clip, PersonTrack
+from unish.video.preprocess import FrameTransform, bbox_info, crop_people, fit_frames, frame_transform
+from unish.windows.lens import frame_focals
+from unish.windows.split import Pass, sample_pixels, sample_uv
+
+if TYPE_CHECKING:
+    from unish.models.scene import SceneFeatures
+    from unish.models.unish import UniSH
+
+PERSON_MARGIN = 0.015
+"""Samples nearer to a person than this share of the frame's long side do not count as still."""
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """One person as one window says it, in network units."""
+
+    body_rotations: Float[Tensor, "frames 24 3 3"]
+    translation_camera: Float[Tensor, "frames 3"]
+    betas: Float[Tensor, "10"]
+    seen: int
+    """In how many of the window's frames the person is seen."""
+
+
+@dataclass
+class Forward:
+    """What the network has said of a clip so far."""
+
+    model: "UniSH"
+    clip: Clip
+    tracks: tuple[PersonTrack, ...]
+    windows: tuple[range, ...]
+    frame: FrameTransform
+    images: UInt8[np.ndarray, "frames height width 3"]
+    person_mask: UInt8[np.ndarray, "frames height width"]
+    depth: Float32[np.ndarray, "rows height width"]
+    """Of the windows one after the other, network units."""
+    confidence: Float32[np.ndarray, "rows height width"]
+    passes: list[Pass] = field(default_factory=list)
+    bodies: list[dict[int, Bodies]] = field(default_factory=list)
+    """Of every window: index of the track → its body."""
+    focals: list[np.ndarray] = field(default_factory=list)
+
+    @staticmethod
+    def begin(model: "UniSH", clip: Clip, tracks: tuple[PersonTrack, ...], windows: tuple[range, ...]) -> "Forward":
+        """Room for everything that is to come. Raises `InputError` when there is none."""
+        scene = model.config.scene
+        frame = frame_transform(clip.frames.shape[2], clip.frames.shape[1], scene.image_long_side_px, scene.patch_size)
+        size, rows = (frame.height_px, frame.width_px), sum(len(window) for window in windows)
+        return Forward(
+            model, clip, tracks, windows, frame,
+            images=new_array((len(clip.frames), *size, 3), np.uint8),
+            person_mask=new_array((len(clip.frames), *size), np.uint8),
+            depth=new_array((rows, *size), np.float32),
+            confidence=new_array((rows, *size), np.float32),
+        )  # fmt: skip
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
+
+    @property
+    def fit_shift(self) -> bool:
+        """Whether the network's depth is known up to a shift."""
+        return not self.model.config.scene.ray_prior
+
+    @property
+    def uv(self) -> Float[np.ndarray, "samples 2"]:
+        """Where a pass's samples lie, in half diagonals."""
+        return sample_uv(self.frame.height_px, self.frame.width_px)
+
+    def rows(self, window: int) -> slice:
+        """Where a window's maps lie in `depth` and `confidence`."""
+        start = sum(len(w) for w in self.windows[:window])
+        return slice(start, start + len(self.windows[window]))
+
+    def finished(self) -> int:
+        """How many frames from the beginning the finished windows cover."""
+        return self.windows[len(self.passes) - 1].stop if self.passes else 0
+
+
+def run_window(work: Forward, given_focal: float | None = None) -> None:
+    """Run the next window. `given_focal`: half diagonals, before the network's gain."""
+    number = len(work.passes)
+    window = work.windows[number]
+    frames = np.arange(window.start, window.stop)
+    images = _fit(work, frames)
+    work.images[frames] = (images.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+    scene = work.model.scene(images[None].to(work.device))
+    rows = work.rows(number)
+    work.depth[rows] = scene.points_camera[0, ..., 2].float().cpu().numpy()
+    work.confidence[rows] = scene.confidence[0].float().cpu().numpy()
+
+    people = np.zeros(images.shape[:1] + images.shape[2:], bool)
+    for label, track in enumerate(work.tracks, start=1):
+        shown = track_pixels(track, frames, work.frame, work.clip.frames.shape[1:3])
+        if track.masks is not None:
+            work.person_mask[window.start : window.stop][shown] = label
+        people |= shown
+    found = _sampled(scene, frames, people)
+
+    focals = frame_focals(found, work.uv, work.fit_shift)
+    so_far = np.concatenate([*work.focals, focals])
+    focal = given_focal or (float(np.nanmedian(so_far)) if np.isfinite(so_far).any() else 1.0)
+    bodies, votes = _people(work, scene, frames, focal)
+    # The lists grow together, at the very end: a window that is broken off leaves nothing behind.
+    work.focals.append(focals)
+    work.bodies.append(bodies)
+    work.passes.append(replace(found, votes=votes))
+    let_go(work.clip.frames, work.images, work.person_mask, work.depth, work.confidence)
+
+
+def run_bridge(work: Forward, frames: Int[np.ndarray, "frames"]) -> Pass:
+    """A pass over frames of two visits to one place, for its scene alone."""
+    scene = work.model.scene(_fit(work, frames)[None].to(work.device))
+    people = np.zeros((len(frames), work.frame.height_px, work.frame.width_px), bool)
+    for track in work.tracks:
+        people |= track_pixels(track, frames, work.frame, work.clip.frames.shape[1:3])
+    return _sampled(scene, frames, people)
+
+
+def _people(
+    work: Forward, scene: "SceneFeatures", frames: np.ndarray, focal: float
+) -> tuple[dict[int, Bodies], tuple[tuple[int, float, float], ...]]:
+    """The bodies of the people in a window, by the index of their track, and what each says of the scale."""
+    here = [index for index, track in enumerate(work.tracks) if track.present[frames].any()]
+    if not here:
+        return {}, ()
+    frame, crops, boxes = work.frame, [], []
+    for track in (work.tracks[index] for index in here):
+        shown = source_frames(track)[frames]
+        crops.append(torch.cat([crop_people(work.clip.frames[i : i + 1], track.boxes_px[i : i + 1]) for i in shown]))
+        boxes.append(frame.map_boxes(torch.from_numpy(track.boxes_px[shown]).float()))
+    focal_px = focal_px_from_half_diagonal(torch.full((len(frames),), focal), frame.width_px, frame.height_px)
+    info = bbox_info(torch.stack(boxes), focal_px, frame.width_px, frame.height_px)
+    crops, info = torch.stack(crops)[None].to(work.device), info[None].to(work.device)
+    found = work.model.people(scene, crops, info, work.clip.fps)
+    norm = float(clip_norm(scene.points_camera, scene.confidence)[0])
+    bodies, votes = {}, []
+    for place, index in enumerate(here):
+        seen = work.tracks[index].present[frames]
+        parts = (found.body_rotations[0, place], found.translation_camera[0, place], found.betas[0, place])
+        bodies[index] = Bodies(*(part.float().cpu() for part in parts), seen=int(seen.sum()))
+        votes.append((work.tracks[index].id, float(found.scale[0, place]) / norm, float(seen.mean())))
+    return bodies, tuple(votes)
+
+
+def _fit(work: Forward, frames: np.ndarray) -> Float32[Tensor, "frames 3 height width"]:
+    scene = work.model.config.scene
+    return fit_frames(work.clip.frames[frames], scene.image_long_side_px, scene.patch_size)[0]
+
+
+def _sampled(scene: "SceneFeatures", frames: np.ndarray, people: Bool[np.ndarray, "frames height width"]) -> Pass:
+    rows, columns = sample_pixels(*people.shape[1:])
+    still = np.stack([_still(mask) for mask in people])[:, rows, columns]
+    points, confidence = (x[0, :, rows, columns].float().cpu().numpy() for x in (scene.points_camera, scene.confidence))
+    return Pass(frames, scene.world_from_camera[0].double().cpu().numpy(), points, confidence, still)
+
+
+def _still(person: np.ndarray) -> Bool[np.ndarray, "height width"]:
+    """Pixels that are well clear of every person."""
+    reach = max(1, round(PERSON_MARGIN * max(person.shape)))
+    near = cv2.dilate((person > 0).astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    return near == 0
+
+
+def track_pixels(
+    track: PersonTrack, frames: np.ndarray, frame: FrameTransform, clip_size: tuple[int, int]
+) -> Bool[np.ndarray, "frames height width"]:
+    """Pixels of the network's frames that show a person: by the masks, else all of the box."""
+    if track.masks is not None:
+        return frame.map_masks(track.masks[frames], clip_size)
+    shown = np.zeros((len(frames), frame.height_px, frame.width_px), bool)
+    boxes = frame.map_boxes(torch.from_numpy(track.boxes_px[frames])).numpy()
+    for mask, box, present in zip(shown, boxes, track.present[frames], strict=True):
+        x0, y0, x1, y1 = np.round(np.clip(box, 0, [frame.width_px, frame.height_px] * 2)).astype(int)
+        mask[y0:y1, x0:x1] = present
+    return shown
+
+
+def source_frames(track: PersonTrack) -> Int[np.ndarray, "frames"]:
+    """For each frame the nearest one in which the person is seen."""
+    seen = np.flatnonzero(track.present)
+    frames = np.arange(len(track.present))
+    after = np.searchsorted(seen, frames).clip(max=len(seen) - 1)
+    before = (after - 1).clip(min=0)
+    return np.where(frames - seen[before] <= seen[after] - frames, seen[before], seen[after])

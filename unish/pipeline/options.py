@@ -1,0 +1,104 @@
+"""What the user chooses and knows: the same names in Python, on the command line and in the app."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from unish.errors import InputError
+from unish.video.people import Box
+
+Progress = Callable[[float, str], None]
+"""Called with the share done in 0..1 and what is being done; an exception raised in it cancels the work."""
+
+FILM_DIAGONAL_MM = math.hypot(36, 24)
+HEIGHTS_M = (0.4, 2.6)
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What the user knows of a clip and the network need not guess."""
+
+    focal: float | None = None
+    """Focal length over half the picture's diagonal."""
+    static_camera: bool = False
+    """The camera stands on a tripod."""
+    heights_m: Mapping[int, float] = field(default_factory=dict)
+    """Person id → how tall, upright, without shoes."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose."""
+
+    fps: float | int = 6.0
+    """Frames sampled a second; the network was trained on 6."""
+    weights: str = "auto"
+    boxes: tuple[Box, ...] = ()
+    """People drawn by the user; empty: people are found."""
+    masks: str | None = None
+    """Folder of person masks, one picture a sampled frame."""
+    finder: str = "auto"
+    """Who looks for people: "auto", "mini" or "sam2"."""
+    people: int | None = None
+    """How many people there are; None: not known."""
+    person: tuple[int, ...] = ()
+    """Ids of the people to keep; empty: all."""
+    start_s: float | int | None = None
+    end_s: float | int | None = None
+    focal: float | int | str | None = None
+    """The lens: pixels of the source, or "26mm" as phones state it (35 mm film); None: read from the clip."""
+    static_camera: bool = False
+    """The camera does not move."""
+    height: float | int | Mapping[int, float | int] | None = None
+    """How tall a person is, metres: of person 1, or by id. Fixes the scale."""
+    window: int = 30
+    """Frames of one forward pass; longer clips are cut into windows that overlap and are joined."""
+    device: str | None = None
+    """"cpu", "cuda"; None: the GPU where there is one."""
+    body: str | None = None
+    """"open", an installed or a given SMPL-format file; None: an installed SMPL, else the open body."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.window < 4:
+            raise InputError(f"A window needs 4 frames or more, got {self.window}; 30 is what the network expects.")
+
+    def knowledge(self, source_size: tuple[int, int]) -> Knowledge:
+        """What is known of a clip whose source has this (width, height) in pixels.
+
+        Raises `InputError` for a focal length or height that cannot be.
+        """
+        heights = self.height if isinstance(self.height, Mapping) else {} if self.height is None else {1: self.height}
+        for person, height_m in heights.items():
+            if not HEIGHTS_M[0] <= height_m <= HEIGHTS_M[1]:
+                raise InputError(
+                    f"The height of person {person} must be in metres, from {HEIGHTS_M[0]} to {HEIGHTS_M[1]}, got "
+                    f"{height_m:g}; 1.75 is somebody of 175 cm."
+                )
+        focal = None if self.focal is None else parse_focal(self.focal, source_size)
+        return Knowledge(focal, self.static_camera, {int(k): float(v) for k, v in heights.items()})
+
+
+def parse_focal(focal: float | int | str, source_size: tuple[int, int]) -> float:
+    """Focal length over half the diagonal, from pixels of the source or from "26mm", a 35 mm film equivalent.
+
+    Raises `InputError` for anything else, and for lenses that no phone has (fields of view under 3° or over 170°).
+    """
+    found = re.fullmatch(r"\s*([0-9.]+)\s*(mm|px)?\s*", str(focal))
+    try:
+        value, unit = float(found[1]), found[2] if found else None  # type: ignore[index]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"A focal length is a number of pixels of the clip, or of millimetres as phones state it, got {focal!r}. "
+            "Examples: 1450, 26mm."
+        ) from error
+    half_diagonal = FILM_DIAGONAL_MM / 2 if unit == "mm" else math.hypot(*source_size) / 2
+    relative = value / half_diagonal
+    if not 1 / math.tan(math.radians(85)) < relative < 1 / math.tan(math.radians(1.5)):
+        angle = f"{2 * math.degrees(math.atan(1 / relative)):.0f}°" if relative > 0 else "no field of view"
+        raise InputError(
+            f"A focal length of {focal} would mean {angle} across the {source_size[0]}×{source_size[1]} picture's "
+            "diagonal; give pixels of the source, or millimetres as in 26mm."
+        )
+    return relative

@@ -1,0 +1,261 @@
+"""The way through: read, find people, run the windows, join them, assemble."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from unish.body import BodyModel, load_body
+from unish.errors import InputError, Interrupted
+from unish.models.hub import load
+from unish.pipeline.assemble import assemble, seen_tracks
+from unish.pipeline.forward import Forward, run_bridge, run_window
+from unish.pipeline.options import Knowledge, Options, Progress
+from unish.structures import Clip, PersonTrack, Reconstruction
+from unish.video.people import Box, find_people
+from unish.video.reader import read_clip
+from unish.windows.joining import Joined, join_passes
+from unish.windows.lens import Lens, solve_lens
+from unish.windows.revisits import find_revisits
+from unish.windows.split import Pass, split_frames
+
+if TYPE_CHECKING:
+    from unish.models.unish import UniSH
+
+log = logging.getLogger("unish")
+
+WINDOW_FRAMES = 30
+SMALLEST_WINDOW = 8
+OVERLAP = 1 / 3
+"""Share of a window that it has in common with the next."""
+
+
+def reconstruct(
+    source: str | PathLike[str] | Clip,
+    *,
+    progress: Progress | None = None,
+    boxes: Sequence[Box | Sequence[float]] = (),
+    **options: object,
+) -> Reconstruction:
+    """Scene, camera and people of a video, a folder of images or a `Clip`, in metres.
+
+    Takes the fields of `Options` as keywords; a box may be given as (x0, y0, x1, y1) pixels of the first frame.
+    Raises `InputError` when the clip cannot be used or nobody is in it, `MissingAssetError` or `CheckpointError` for
+    weights that are not there or not whole; `Interrupted`, with what is done so far, when it is broken off by Ctrl-C
+    between windows. Weaker paths (mini weights, CPU, fallback finder) are logged and kept in
+    `Reconstruction.provenance.warnings`.
+    """
+    unknown = set(options) - {field.name for field in dataclasses.fields(Options)}
+    if unknown:
+        raise InputError(f"reconstruct got an unknown option {sorted(unknown)[0]!r}; the options are those of Options.")
+    drawn = tuple(box if isinstance(box, Box) else Box(*box) for box in boxes)
+    chosen = Options(boxes=drawn, **options)  # type: ignore[arg-type]
+    report = progress or (lambda share, message: None)
+
+    report(0.0, "Reading the clip")
+    clip = source if isinstance(source, Clip) else _read(Path(source), chosen, report)
+    known = chosen.knowledge(clip.source_size)
+    report(0.1, "Loading the weights")
+    model = load(chosen.weights, device=chosen.device)
+    body = load_body(chosen.body)
+    report(0.15, "Finding people")
+    found = find_people(
+        clip,
+        boxes=chosen.boxes,
+        masks=chosen.masks,
+        finder=chosen.finder,
+        count=chosen.people,
+        picks=chosen.person,
+        device=chosen.device,
+        progress=lambda share: report(0.15 + 0.15 * share, "Finding people"),
+    )
+    clip = dataclasses.replace(clip, warnings=clip.warnings + found.warnings)
+    return reconstruct_tracked(
+        clip,
+        found.tracks,
+        model,
+        body,
+        finder=found.finder,
+        known=known,
+        window=chosen.window,
+        seed=chosen.seed,
+        progress=report,
+    )
+
+
+def _read(path: Path, chosen: Options, report: Progress) -> Clip:
+    return read_clip(
+        path,
+        fps=chosen.fps,
+        start_s=chosen.start_s,
+        end_s=chosen.end_s,
+        progress=lambda share: report(0.1 * share, "Reading the clip"),
+    )
+
+
+def reconstruct_tracked(
+    clip: Clip,
+    tracks: tuple[PersonTrack, ...],
+    model: "UniSH",
+    body: BodyModel,
+    *,
+    finder: str,
+    known: Knowledge = Knowledge(),  # noqa: B008 (frozen)
+    window: int = WINDOW_FRAMES,
+    seed: int = 0,
+    progress: Progress = lambda share, message: None,
+) -> Reconstruction:
+    """The part after decoding and finding people, for callers that hold the clip, the people and the weights.
+
+    Raises `InputError` when there is no track, `Interrupted` as `reconstruct` does.
+    """
+    tracks = seen_tracks(tracks)
+    require_people(tracks)
+    _require_ids(known, tracks)
+    torch.manual_seed(seed)
+    with torch.inference_mode():
+        try:
+            work = _run(clip, tracks, model, known, window, progress)
+        except _Stopped as stop:
+            partial = _result(stop.work, body, known, finder, seed)
+            raise Interrupted(partial) from None
+        progress(0.9, "Joining" if len(work.windows) > 1 else "Turning it into metres")
+        result = _result(work, body, known, finder, seed)
+    progress(1.0, "Done")
+    return result
+
+
+def require_people(tracks: Sequence[PersonTrack]) -> None:
+    """Raises `InputError` when there is no track: a reconstruction needs somebody to measure the scene by."""
+    if not tracks:
+        raise InputError(
+            "Nobody was found in this clip. Draw a box around a person: x0,y0,x1,y1 in pixels of the first frame "
+            "(--box, boxes= in Python, the People field among the app's options)."
+        )
+
+
+def _require_ids(known: Knowledge, tracks: Sequence[PersonTrack]) -> None:
+    ids = [track.id for track in tracks]
+    for person in known.heights_m:
+        if person not in ids:
+            raise InputError(
+                f"The height of person {person} is given, but the people are {', '.join(map(str, ids))}; "
+                "name one of them, as in --height 2=1.62."
+            )
+
+
+class _Stopped(Exception):
+    """Ctrl-C after at least one window: the work so far, cut to the frames that it covers."""
+
+    def __init__(self, work: Forward) -> None:
+        super().__init__()
+        self.work = work
+
+
+def _run(
+    clip: Clip,
+    tracks: tuple[PersonTrack, ...],
+    model: "UniSH",
+    known: Knowledge,
+    size: int,
+    progress: Progress,
+) -> Forward:
+    """Every window of the clip; shorter windows from the start again where the GPU's memory is too small."""
+    try:
+        return _run_windows(clip, tracks, model, known, size, progress)
+    except torch.OutOfMemoryError:
+        smaller = min(size, len(clip.frames)) // 2
+        if smaller < SMALLEST_WINDOW:
+            raise InputError(
+                f"The GPU's memory does not hold {min(size, len(clip.frames))} frames at once. Take --device cpu, or "
+                "smaller weights."
+            ) from None
+    doubt = f"The GPU's memory does not hold {size} frames at once: windows of {smaller} frames were taken."
+    log.warning(doubt)
+    torch.cuda.empty_cache()
+    clip = dataclasses.replace(clip, warnings=(*clip.warnings, doubt))
+    return _run(clip, tracks, model, known, smaller, progress)
+
+
+def _run_windows(
+    clip: Clip, tracks: tuple[PersonTrack, ...], model: "UniSH", known: Knowledge, size: int, progress: Progress
+) -> Forward:
+    windows = split_frames(len(clip.frames), size, max(1, round(size * OVERLAP)))
+    work = Forward.begin(model, clip, tracks, windows)
+    gain = model.config.scene.focal_gain
+    given = None if known.focal is None else known.focal / gain
+    try:
+        for number, window in enumerate(windows):
+            what = f"frames {window.start + 1} to {window.stop} of {len(clip.frames)}" if len(windows) > 1 else ""
+            named = f"window {number + 1} of {len(windows)}, {what}" if what else f"{len(clip.frames)} frames"
+            progress(0.3 + 0.6 * number / len(windows), f"Reconstructing {named}")
+            run_window(work, given)
+    except KeyboardInterrupt:
+        if not work.passes:
+            raise
+        raise _Stopped(_cut(work)) from None
+    return work
+
+
+def _cut(work: Forward) -> Forward:
+    """The work as if the clip ended with the last finished window."""
+    done, stop, total = len(work.passes), work.finished(), len(work.clip.frames)
+    clip = work.clip
+    doubt = f"Stopped early: this is the first {stop} of {total} frames."
+    clip = dataclasses.replace(
+        clip,
+        frames=clip.frames[:stop],
+        times_s=clip.times_s[:stop],
+        source_frames=clip.source_frames[:stop],
+        warnings=(*clip.warnings, doubt),
+    )
+    tracks = tuple(_cut_track(track, stop) for track in work.tracks)
+    seen = [index for index, track in enumerate(tracks) if track.present.any()]
+    labels = np.zeros(256, np.uint8)
+    labels[[index + 1 for index in seen]] = np.arange(1, len(seen) + 1)
+    return dataclasses.replace(
+        work,
+        clip=clip,
+        tracks=tuple(tracks[index] for index in seen),
+        windows=work.windows[:done],
+        images=work.images[:stop],
+        person_mask=labels[work.person_mask[:stop]],
+        bodies=[{seen.index(k): body for k, body in found.items() if k in seen} for found in work.bodies],
+    )
+
+
+def _cut_track(track: PersonTrack, stop: int) -> PersonTrack:
+    return dataclasses.replace(
+        track,
+        boxes_px=track.boxes_px[:stop],
+        present=track.present[:stop],
+        confidence=track.confidence[:stop],
+        masks=None if track.masks is None else track.masks[:stop],
+    )
+
+
+def _result(work: Forward, body: BodyModel, known: Knowledge, finder: str, seed: int) -> Reconstruction:
+    lens, joined = _join(work, known)
+    return assemble(work, lens, joined, body, known, finder, seed)
+
+
+def _join(work: Forward, known: Knowledge) -> tuple[Lens, Joined]:
+    """Lens and places of the windows; where the clip comes back to a place, bridges tie both visits together."""
+
+    def solved(bridges: list[Pass]) -> tuple[Lens, Joined]:
+        passes = [*work.passes, *bridges]
+        gain = work.model.config.scene.focal_gain
+        lens = solve_lens(passes, work.uv, len(work.clip.frames), work.fit_shift, gain, known.focal)
+        joined = join_passes(passes, lens, work.uv, len(bridges), known.static_camera)
+        return dataclasses.replace(lens, shift=lens.shift[: len(work.passes)]), joined
+
+    lens, joined = solved([])
+    if known.static_camera or len(work.passes) < 3:
+        return lens, joined
+    revisits = find_revisits(work.passes, joined, lens, work.uv, size=len(work.windows[0]))
+    return solved([run_bridge(work, frames) for frames in revisits]) if revisits else (lens, joined)

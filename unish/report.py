@@ -1,0 +1,332 @@
+"""How well the people of a result sit in its scene: a few measures, each with a unit and a plain word.
+
+Nothing here knows the truth: a result is held against itself (bodies against points, feet against the floor, forward
+passes against each other), so a good report does not prove a right result, but a poor one shows a wrong one. What each
+number means is in docs/report.md.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.ndimage import maximum_filter, minimum_filter
+from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
+
+from unish.files import atomic_path
+from unish.geometry.camera import project, unproject_depth
+from unish.geometry.metric import VALID_CONFIDENCE
+from unish.geometry.transforms import invert_rigid, transform_points
+from unish.geometry.visibility import visible_vertices
+from unish.structures import Person, Reconstruction, Window
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a measure is called, and up to where it is good and fair; beyond that it is poor."""
+
+    label: str
+    unit: str
+    good: float
+    fair: float
+    main: bool = True
+    """Whether it counts for the word of the whole report."""
+    at_least: bool = False
+    """Whether more is better: then good and fair are lower bounds."""
+
+
+LIMITS = {
+    "body_to_points_median": Limits("Body to its points, median", "cm", 4, 10),
+    "body_to_points_p90": Limits("Body to its points, 90 %", "cm", 12, 25, main=False),
+    "in_front": Limits("Body in front of its points", "%", 15, 35),
+    "behind": Limits("Body behind its points", "%", 15, 35),
+    "feet_gap": Limits("Feet above the floor", "cm", 3, 8),
+    "feet_penetration": Limits("Feet below the floor", "cm", 3, 8),
+    "foot_sliding": Limits("Standing foot slides", "cm/s", 8, 20),
+    "seen": Limits("Frames in which seen", "%", 80, 40, main=False, at_least=True),
+    "seam_jump": Limits("Jump at a seam, median", "cm", 2, 5),
+    "seam_jump_worst": Limits("Jump at a seam, worst", "cm", 5, 15, main=False),
+    "join_error": Limits("Still points apart at a seam", "%", 2, 5, main=False),
+    "scale_agreement": Limits("Scales apart", "%", 5, 15),
+}
+"""Every measure. The limits are chosen, not fitted: 3 to 4 cm is clothing, hair and shoes, which a body model leaves
+out; 8 to 10 cm is seen at a glance in the viewer. True labels of synthetic clips are good in all but sliding: a foot
+that turns on its spot makes 5 to 16 cm/s, so up to 20 is no more than fair."""
+
+MAX_FRAMES = 60
+"""Most frames of a person whose surfaces are looked at, evenly chosen: a long clip takes seconds too."""
+MAX_QUERIES = 1500
+"""Most vertices of a frame whose nearest points are looked for."""
+OFF_M = 0.05
+"""A vertex counts as in front of or behind the depth map from here on: more than clothing, less than a limb."""
+EDGE_RATIO = 1.1
+"""Where depths of neighbouring pixels differ by this factor one surface ends, and a pixel may hold a mix of two."""
+FEET = np.array([[7, 10], [8, 11]])
+"""SMPL's joints at the ends of each foot: ankle and ball, left then right."""
+STEP_S = 0.2
+"""A foot's speed is taken over this time (or one frame, if that is longer), so that jitter is not taken for sliding."""
+SLOW_M_PER_S = 0.3
+"""A foot slower than this stands: a swinging one makes 2 m/s or more."""
+STANDING_SHARE = 0.1
+"""The slowest tenth of a person's foot movements counts as standing however fast it is: else a body that glides
+through the scene would have no foot to measure."""
+RAISED_M = 0.1
+"""A foot so much higher than the other one is in the air, moving or not."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number about the fit."""
+
+    name: str
+    """Its key in `LIMITS`."""
+    label: str
+    value: float | None
+    """In `unit`; None where it cannot be measured."""
+    unit: str
+    word: str
+    """"good", "fair", "poor" or "unknown"."""
+    why: str = ""
+    """What kept it from being measured."""
+
+    def __str__(self) -> str:
+        return "–" if self.value is None else f"{self.value:.1f} {self.unit} {self.word}"
+
+
+@dataclass(frozen=True)
+class PersonFit:
+    """The measures of one person."""
+
+    id: int
+    name: str
+    measures: tuple[Measure, ...]
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """The measures of a result: of the whole clip, and of each person."""
+
+    clip: tuple[Measure, ...]
+    people: tuple[PersonFit, ...]
+
+    @property
+    def word(self) -> str:
+        """The worst word of the main measures of clip and people; "unknown" where none was measured."""
+        measures = [*self.clip, *(measure for person in self.people for measure in person.measures)]
+        words = {measure.word for measure in measures if LIMITS[measure.name].main}
+        return next((word for word in ("poor", "fair", "good") if word in words), "unknown")
+
+    def to_json(self) -> dict:
+        """Plain values for `json.dumps`: numbers are finite, what was not measured is None."""
+        return {"format": "unish fit report", "format_version": 1, "word": self.word, **asdict(self)}
+
+    def save(self, path: str | Path) -> Path:
+        """Write it as JSON. Raises InputError when the place cannot be written to."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
+        return Path(path)
+
+    def text(self) -> str:
+        """For the terminal: a line a measure, a column a person, four people side by side; then what is not known."""
+        lines = [f"How well the people sit in the scene: {self.word}"]
+        people = [(person.name, person.measures) for person in self.people]
+        whole = ("Whole clip", self.clip)
+        for group in [*(people[k : k + 4] for k in range(0, len(people), 4)), [whole]]:
+            rows = zip(*(measures for _, measures in group), strict=True)
+            rows = [row for row in rows if any(measure.value is not None for measure in row)]
+            if rows:
+                lines.append(f"  {'':30}" + "".join(f" {name:>17}" for name, _ in group))
+            for row in rows:
+                lines.append(f"  {row[0].label:30}" + "".join(f" {measure!s:>17}" for measure in row))
+        for name, measures in [*people, whole]:
+            reasons = dict.fromkeys(measure.why for measure in measures if measure.why)
+            lines += [f"  {name}: {'; '.join(reasons)}"] if reasons else []
+        return "\n".join(lines)
+
+
+def fit_report(
+    reconstruction: Reconstruction, progress: Callable[[float, str], None] = lambda share, message: None
+) -> FitReport:
+    """Measure how bodies, points, floor and forward passes of a result agree.
+
+    Looks at one frame at a time, at most `MAX_FRAMES` of each person, so arrays may lie on disk. `progress` is told
+    the share done, in 0..1, and what is being done.
+    """
+    people = []
+    for index, person in enumerate(reconstruction.people):
+        progress(index / len(reconstruction.people), f"Measuring how {person.name} sits in the scene")
+        surface, feet = _surface_measures(reconstruction, index), _foot_measures(reconstruction, person)
+        seen = _measure("seen", 100 * person.present.mean())
+        people.append(PersonFit(person.id, person.name, (*surface, *feet, seen)))
+    clip = (*_seam_measures(reconstruction), _join_error(reconstruction.windows), _scales(reconstruction.windows))
+    return FitReport(clip, tuple(people))
+
+
+# --- bodies and points ---------------------------------------------------------------------------------------------
+
+
+def _surface_measures(reconstruction: Reconstruction, index: int) -> list[Measure]:
+    names = ("body_to_points_median", "body_to_points_p90", "in_front", "behind")
+    person = reconstruction.people[index]
+    frames = _evenly(np.flatnonzero(person.present))
+    marked = [frame for frame in frames if (reconstruction.person_mask[frame] == index + 1).any()]
+    seen = [_body_and_points(reconstruction, index, frame) for frame in marked]
+    distance_cm = 100 * np.concatenate([np.zeros(0), *(distance for distance, _ in seen)])
+    behind_m = np.concatenate([np.zeros(0), *(behind for _, behind in seen)])
+    why = "never seen" if not len(frames) else "no pixels are marked as this person's"
+    why = "none of its vertices falls on trusted points" if marked else why
+    found = [*np.quantile(distance_cm, (0.5, 0.9))] if len(distance_cm) else [None, None]
+    found += [100 * np.mean(behind_m < -OFF_M), 100 * np.mean(behind_m > OFF_M)] if len(behind_m) else [None, None]
+    return [_measure(name, value, why) for name, value in zip(names, found, strict=True)]
+
+
+def _body_and_points(reconstruction: Reconstruction, index: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the body's visible vertices in one frame, in metres: distance to the nearest of the person's points, and how
+    far behind (> 0) the depth map they lie along the ray, where they fall on the person's own pixels."""
+    depth = np.array(reconstruction.depth_m[frame])
+    mask = reconstruction.person_mask[frame]
+    trusted = (reconstruction.confidence[frame] > VALID_CONFIDENCE) & np.isfinite(depth) & (depth > 0)
+    own = trusted & (mask == index + 1)
+    if not own.any():
+        return np.zeros(0), np.zeros(0)
+    height, width = depth.shape
+    intrinsics = torch.from_numpy(reconstruction.cameras.intrinsics[frame])
+    camera_from_world = invert_rigid(torch.from_numpy(reconstruction.cameras.world_from_camera[frame]))
+    world = torch.from_numpy(np.array(reconstruction.people[index].vertices_world[frame]))
+    vertices = transform_points(camera_from_world, world)
+    faces = torch.from_numpy(np.array(reconstruction.faces))
+    vertices = vertices[visible_vertices(vertices, faces, intrinsics, height, width) & (vertices[:, 2] > 0)]
+    pixels = project(vertices, intrinsics).floor()
+    inside = ((pixels >= 0) & (pixels < torch.tensor([width, height]))).all(-1)
+    vertices = vertices[inside].numpy()
+    column, row = pixels[inside].long().numpy().T
+    behind = (1 - depth[row, column] / vertices[:, 2]) * np.linalg.norm(vertices, axis=-1)
+    # A table or another person in front of the body hides it as well as the body itself does.
+    hidden = trusted[row, column] & (mask[row, column] != index + 1) & (behind > OFF_M)
+    shown = vertices[~hidden]
+    points = unproject_depth(torch.from_numpy(depth), intrinsics).numpy()[own]
+    distance = KDTree(points).query(shown[:: len(shown) // MAX_QUERIES + 1])[0]
+    edge = maximum_filter(depth, 3) > EDGE_RATIO * minimum_filter(depth, 3)
+    return distance, behind[(own & ~edge)[row, column]]
+
+
+# --- feet and floor ------------------------------------------------------------------------------------------------
+
+
+def _foot_measures(reconstruction: Reconstruction, person: Person) -> list[Measure]:
+    up = reconstruction.world_up
+    planted, slides_cm = _contacts(person, reconstruction.times_s, reconstruction.fps, up)
+    why = "not seen for long enough to see a foot move" if person.present.any() else "never seen"
+    sliding = _measure("foot_sliding", np.median(slides_cm) if len(slides_cm) else None, why)
+    if not planted.any() or not np.allclose(up, (0, 0, 1), atol=1e-3):
+        why = "the floor's height is not known in this world" if planted.any() else "never seen"
+        return [_measure("feet_gap", None, why), _measure("feet_penetration", None, why), sliding]
+    frames = _evenly(np.flatnonzero(planted.any(axis=1)))
+    standing = [(frame, foot) for frame in frames for foot in (0, 1) if planted[frame, foot]]
+    heights_cm = 100 * np.array([_sole_height(person, frame, foot, up) for frame, foot in standing])
+    gap = _measure("feet_gap", np.maximum(heights_cm, 0).mean())
+    return [gap, _measure("feet_penetration", np.maximum(-heights_cm, 0).mean()), sliding]
+
+
+def _contacts(person: Person, times_s: np.ndarray, fps: float, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(frames, 2) which foot stands from a frame on, and how fast standing feet move over the floor, in cm/s.
+
+    Without two sightings `STEP_S` apart (a picture) there is no motion to tell from: then what is not raised stands.
+    """
+    ends = person.joints_world[:, FEET].astype(np.float64)
+    height = (ends @ up).min(axis=-1)
+    low = (height <= height.min(axis=1, keepdims=True) + RAISED_M) & person.present[:, None]
+    step = max(1, round(STEP_S * fps))
+    usable = low[:-step] & low[step:]
+    if not usable.any():
+        return low, np.zeros(0)
+    velocity = (ends[step:] - ends[:-step]) / (times_s[step:] - times_s[:-step])[:, None, None, None]
+    # A foot that rolls over its toes, or down from its heel, stands on the end that moves less.
+    speed = np.linalg.norm(velocity, axis=-1).min(axis=-1)
+    over_floor = np.linalg.norm(velocity - (velocity @ up)[..., None] * up, axis=-1).min(axis=-1)
+    standing = usable & (speed <= max(SLOW_M_PER_S, np.quantile(speed[usable], STANDING_SHARE)))
+    return np.pad(standing, ((0, step), (0, 0))), 100 * over_floor[standing]
+
+
+def _sole_height(person: Person, frame: int, foot: int, up: np.ndarray) -> float:
+    """Height of the lowest vertex, in metres, among those that have the foot or its ankle for their nearest joint; of
+    all vertices when none has, as in a mesh that is not a body."""
+    vertices = person.vertices_world[frame]
+    nearest = cdist(vertices, person.joints_world[frame]).argmin(axis=1)
+    of_foot = np.isin(nearest, FEET[foot])
+    return float((vertices[of_foot] if of_foot.any() else vertices).dot(up).min())
+
+
+# --- forward passes ------------------------------------------------------------------------------------------------
+
+
+def _seam_measures(reconstruction: Reconstruction) -> list[Measure]:
+    """How far people jump where two forward passes were joined, beyond what their motion elsewhere explains."""
+    names = ("seam_jump", "seam_jump_worst")
+    windows = reconstruction.windows
+    if len(windows) < 2:
+        return [_measure(name, None, "one pass, no seams") for name in names]
+    # A jump between two frames shows in the second differences at both of them.
+    seams = [slice(max(0, b.start - 1), a.stop + 1) for a, b in pairwise(windows)]
+    away = np.ones(len(reconstruction), bool)
+    for seam in seams:
+        away[seam] = False
+    jumps = []
+    for kicks in map(_kicks, reconstruction.people):
+        elsewhere = kicks[away & np.isfinite(kicks)]
+        for seam in seams:
+            there = kicks[seam][np.isfinite(kicks[seam])]
+            if len(there) and len(elsewhere):
+                # The largest of n kicks is compared with what the largest of n is elsewhere, as its median has it.
+                usual = np.quantile(elsewhere, 0.5 ** (1 / len(there)))
+                jumps.append(100 * max(0.0, there.max() - usual))
+    why = "nobody is seen both at a seam and away from seams"
+    found = (np.median(jumps), np.max(jumps)) if jumps else (None, None)
+    return [_measure(name, value, why) for name, value in zip(names, found, strict=True)]
+
+
+def _kicks(person: Person) -> np.ndarray:
+    """(frames,) how far the body as a whole, the mean of its joints, leaves the straight even path through a frame's
+    neighbours, in metres a frame; NaN where it is not seen in all three."""
+    middle, present = person.joints_world.mean(axis=1, dtype=np.float64), person.present
+    kicks = np.full(len(middle), np.nan)
+    kicks[1:-1] = np.linalg.norm(np.diff(middle, n=2, axis=0), axis=-1)
+    kicks[1:-1][~(present[:-2] & present[1:-1] & present[2:])] = np.nan
+    return kicks
+
+
+def _join_error(windows: tuple[Window, ...]) -> Measure:
+    errors = [100 * window.join_error for window in windows[1:]]
+    return _measure("join_error", np.median(errors) if errors else None, "one pass, no seams")
+
+
+def _scales(windows: tuple[Window, ...]) -> Measure:
+    """Spread of what each person of each pass says a network unit is worth, about what was taken."""
+    votes = [(vote, window.metres_per_unit) for window in windows for _, vote in window.votes]
+    if len(votes) < 2:
+        return _measure("scale_agreement", None, "fewer than two votes for the scale")
+    vote, taken = np.array(votes, np.float64).T
+    # 1.4826 turns a median deviation into a standard deviation, if it is Gaussian.
+    return _measure("scale_agreement", 100 * np.expm1(1.4826 * np.median(np.abs(np.log(vote / taken)))))
+
+
+# --- helpers -------------------------------------------------------------------------------------------------------
+
+
+def _measure(name: str, value: float | np.floating | None, why: str = "") -> Measure:
+    limits, sign = LIMITS[name], -1 if LIMITS[name].at_least else 1
+    if value is None or not np.isfinite(value):
+        why = why if value is None else "the result holds numbers that are not finite"
+        return Measure(name, limits.label, None, limits.unit, "unknown", why)
+    word = "good" if sign * value <= sign * limits.good else "fair" if sign * value <= sign * limits.fair else "poor"
+    return Measure(name, limits.label, float(value) + 0.0, limits.unit, word)
+
+
+def _evenly(frames: np.ndarray) -> list[int]:
+    """At most `MAX_FRAMES` of the frames, evenly chosen, the first and the last among them."""
+    chosen = np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES)).round().astype(int)
+    return frames[chosen].tolist()

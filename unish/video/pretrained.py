@@ -1,0 +1,153 @@
+"""What the networks of transformers that look for people have in common: their weights, their device, their pictures.
+
+transformers is optional and is imported only when one of them is asked for. Its own image processors need torchvision,
+so pictures are resized and normalised here.
+"""
+
+import re
+import socket
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+from unish.errors import CheckpointError, InputError, MissingAssetError, MissingDependencyError
+
+CONFIG_FILE, WEIGHTS_FILE, PREPARATION_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
+
+
+def chosen_device(device: torch.device | str | None) -> torch.device:
+    """The device of that name; None: CUDA where there is one, else the CPU. Raises `InputError` for one not there."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"Expected a device like 'cpu' or 'cuda:0', got {device!r}; name one of those.") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"Device {device} was asked for, but PyTorch finds no CUDA device; use the CPU.")
+    return chosen
+
+
+# ---------------------------------------------------------------- weights
+
+
+def load_network(class_name: str, source: str | Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Any:
+    """A network of the transformers class, with the weights of a Hub repository or a local folder, ready to run.
+
+    Raises `MissingDependencyError` without transformers, `MissingAssetError` when the weights cannot be had, and
+    `CheckpointError` when they are damaged, foreign or not finite.
+    """
+    network_class = _transformers_class(class_name)
+    folder = weights_folder(source)
+    try:
+        network, report = network_class.from_pretrained(folder, output_loading_info=True, dtype=dtype)
+    except Exception as error:  # a damaged or foreign file can fail anywhere in there
+        raise CheckpointError(
+            f"The weights in {folder} cannot be read ({_first_line(error)}); fetch or save them again."
+        ) from error
+    parameters = dict(network.named_parameters())
+    missing = sorted(set(report["missing_keys"]) & parameters.keys())
+    if missing:  # transformers fills them with random numbers and goes on
+        raise CheckpointError(f"The weights in {folder} have no {missing[0]}; they are of another network.")
+    for name, value in parameters.items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{name} in {folder} holds values that are not finite; fetch or save it again.")
+    return network.to(device).eval().requires_grad_(False)
+
+
+def _transformers_class(name: str) -> Any:
+    try:
+        import transformers
+
+        return getattr(transformers, name)
+    except (ImportError, AttributeError) as error:
+        raise MissingDependencyError(
+            f"Finding people with {name} needs transformers 5, which is not installed; install it with: "
+            "pip install 'transformers>=5.0'"
+        ) from error
+
+
+def weights_folder(source: str | Path) -> Path:
+    """The folder with a network's configuration and weights: `source` itself, or what the Hub's cache has of it.
+
+    A repository is looked up in the local cache first and fetched only when it is not there (never when
+    HF_HUB_OFFLINE is set). Raises `MissingAssetError`.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if lacking := _lacking(folder):
+            raise MissingAssetError(f"Expected {lacking} in {folder}, found none; save the whole network there.")
+        return folder
+    if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", str(source)):
+        raise MissingAssetError(f"Expected a folder or a Hub repository, found nothing at {source}; check the path.")
+    return _from_hub(str(source))
+
+
+def _from_hub(repository: str) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    files = [CONFIG_FILE, WEIGHTS_FILE, PREPARATION_FILE]
+    reason = "it is not in the local cache, and the Hub is out of reach"
+    try:
+        folder = Path(snapshot_download(repository, allow_patterns=files, local_files_only=True))
+        if not _lacking(folder):
+            return folder
+    except LocalEntryNotFoundError:
+        pass
+    if not constants.HF_HUB_OFFLINE and _has_address(constants.ENDPOINT):
+        try:
+            folder = Path(snapshot_download(repository, allow_patterns=files))
+            if not (lacking := _lacking(folder)):
+                return folder
+            reason = f"there is no {lacking} in it"
+        except (HfHubHTTPError, OSError) as error:
+            reason = _first_line(error)
+    raise MissingAssetError(
+        f"Could not get {repository} from the Hugging Face Hub: {reason}. "
+        "Check the name and the connection, or look for people with the mini finder."
+    )
+
+
+def _lacking(folder: Path) -> str:
+    return next((name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (folder / name).is_file()), "")
+
+
+def _has_address(endpoint: str) -> bool:
+    """Whether the Hub's name resolves: offline, its client would retry for long."""
+    if "https" in urllib.request.getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urllib.parse.urlsplit(endpoint).hostname, None)
+    except OSError:
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def stretched(
+    frames: UInt8[np.ndarray, "frames height width 3"],
+    size: tuple[int, int],
+    device: torch.device,
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+    std: tuple[float, ...] = (1.0, 1.0, 1.0),
+) -> Float32[Tensor, "frames 3 model_height model_width"]:
+    """Frames stretched to `size` (width, height) whatever their aspect, as (value in 0..1 − mean) / std a channel."""
+    smaller = size[0] * size[1] < frames.shape[1] * frames.shape[2]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR  # INTER_AREA is the one that does not alias
+    resized = np.stack([cv2.resize(np.ascontiguousarray(frame), size, interpolation=how) for frame in frames])
+    pictures = torch.from_numpy(resized).to(device).permute(0, 3, 1, 2).float() / 255
+    return (pictures - pictures.new_tensor(mean).view(3, 1, 1)) / pictures.new_tensor(std).view(3, 1, 1)

@@ -1,0 +1,100 @@
+"""The clip's lens: one focal length and one depth shift a window where the evidence says one camera, else a zoom."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.ndimage import median_filter
+
+from unish.geometry.camera import fit_pinhole
+from unish.geometry.metric import VALID_CONFIDENCE
+from unish.windows.split import Pass
+
+ZOOM = 0.12
+"""Focal lengths of the windows that spread more than this (log, robust) and more than within them are a zoom."""
+SMOOTH_FRAMES = 9
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Focal length of every frame, relative to half the diagonal, and the depth shift of every pass, in its units."""
+
+    focal: Float[np.ndarray, "frames"]
+    shift: tuple[float, ...]
+    one: bool
+    """One focal length for the whole clip."""
+
+
+def frame_focals(found: Pass, uv: Float[np.ndarray, "samples 2"], fit_shift: bool) -> Float[np.ndarray, "frames"]:
+    """The focal length that each frame of a pass asks for, given the one shift of the pass; NaN where it says none."""
+    _, shift = fit_pinhole(*_valid(found, uv, slice(None)), fit_shift=fit_shift)
+    focals = np.full(len(found.frames), np.nan)
+    for index in range(len(focals)):
+        points, seen_at = _valid(found, uv, index)
+        if len(points) >= 2:
+            focals[index] = fit_pinhole(points + np.array([0, 0, shift]), seen_at, fit_shift=False)[0]
+    return focals
+
+
+def solve_lens(
+    passes: Sequence[Pass],
+    uv: Float[np.ndarray, "samples 2"],
+    frames: int,
+    fit_shift: bool,
+    gain: float = 1.0,
+    given: float | None = None,
+) -> Lens:
+    """The lens of a clip of so many frames from its passes; a `given` focal length (half diagonals) is kept.
+
+    `gain` is what the network's focal lengths have to be multiplied by. `fit_shift`: the network's depth is known up to
+    a shift; the focal length that a pass asks for is then uncertain along with it, so the shift is fitted again for the
+    clip's one.
+    """
+    if given is not None:
+        focal, one = np.full(frames, given / gain), True
+    else:
+        focal, one = _clip_focal([frame_focals(found, uv, fit_shift) for found in passes], passes, frames)
+    shifts = [_shift(found, uv, focal[found.frames]) if fit_shift else 0.0 for found in passes]
+    return Lens(focal * gain, tuple(shifts), one)
+
+
+def _clip_focal(focals: list[np.ndarray], passes: Sequence[Pass], frames: int) -> tuple[np.ndarray, bool]:
+    """The focal length of every frame, and whether it is the same for all."""
+    every = np.concatenate(focals)
+    if np.isnan(every).all():
+        return np.ones(frames), True
+    log = np.log(np.maximum(every, 1e-3))
+    whole = float(np.nanmedian(log))
+    if _spread(log) <= ZOOM or len(every) < 2 * SMOOTH_FRAMES:
+        return np.full(frames, np.exp(whole)), True
+    sums, counts = np.zeros(frames), np.zeros(frames)
+    known = ~np.isnan(every)
+    indices = np.concatenate([found.frames for found in passes])[known]
+    np.add.at(sums, indices, log[known])
+    np.add.at(counts, indices, 1)
+    seen = np.flatnonzero(counts)
+    mean = np.interp(np.arange(frames), seen, sums[seen] / counts[seen])
+    smooth = median_filter(mean, SMOOTH_FRAMES, mode="nearest")
+    # What is left after smoothing is noise; a zoom is more than that.
+    if _spread(smooth) <= max(ZOOM, 2 * _spread(mean - smooth)):
+        return np.full(frames, np.exp(whole)), True
+    return np.exp(smooth), False
+
+
+def _spread(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(1.4826 * np.median(np.abs(values - np.median(values)))) if len(values) else 0.0
+
+
+def _shift(found: Pass, uv: np.ndarray, focal: np.ndarray) -> float:
+    parts = [(*_valid(found, uv, index), focal[index]) for index in range(len(found.frames))]
+    points = np.concatenate([part[0] for part in parts])
+    # At focal length 1, uv over the frame's own focal length.
+    seen_at = np.concatenate([part[1] / part[2] for part in parts])
+    return fit_pinhole(points, seen_at, focal=1.0)[1]
+
+
+def _valid(found: Pass, uv: np.ndarray, frames: slice | int) -> tuple[np.ndarray, np.ndarray]:
+    points, valid = found.points_camera[frames], found.confidence[frames] > VALID_CONFIDENCE
+    return points[valid].astype(np.float64), np.broadcast_to(uv, (*valid.shape, 2))[valid]
