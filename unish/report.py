@@ -31,8 +31,8 @@ class Limits:
 
     label: str
     unit: str
-    good: float
-    fair: float
+    good: float | int
+    fair: float | int
     main: bool = True
     """Whether it counts for the word of the whole report."""
     at_least: bool = False

@@ -135,7 +135,7 @@ def upright_rotation(
     camera = np.asarray(world_from_camera, np.float64)[:3, :3]
     camera = camera if np.isfinite(camera).all() else np.eye(3)
     up = np.asarray(up_world, np.float64)
-    up = up if np.isfinite(up).all() and _length(up) > 0 else -camera[:, 1]
+    up = up if np.isfinite(up).all() and _length(up) > 1e-9 else -camera[:, 1]
     up = up / _length(up)
     forward = camera[:, 2]
     if abs(forward @ up) > 0.99:
