@@ -12,9 +12,7 @@ from torch import Tensor
 import unish
 from unish.body import BodyModel
 from unish.geometry.camera import focal_px_from_half_diagonal, intrinsics_from_focal
-from unish.geometry.metric import VALID_CONFIDENCE
 from unish.geometry.rotations import nearest_rotation, slerp
-from unish.geometry.transforms import transform_points
 from unish.pipeline.bodies import (
     Motion,
     blended_motion,
@@ -29,14 +27,13 @@ from unish.pipeline.forward import Forward
 from unish.pipeline.options import Knowledge
 from unish.storage import let_go, new_array
 from unish.structures import Cameras, PersonTrack, Provenance, Reconstruction, Window
-from unish.upright import Standing, Upright, find_upright
-from unish.windows.joining import Joined
+from unish.upright import Standing, find_upright
+from unish.windows.joining import NEAREST_M, Joined, still_points
 from unish.windows.lens import Lens
 from unish.windows.split import blend_shares
 
 log = logging.getLogger("unish")
 
-NEAREST_M = 1e-3
 GROUND_POINTS = 40_000
 STANDING_FRAMES = 120
 
@@ -57,11 +54,12 @@ def assemble(
     frames, frame = len(work.clip.frames), work.frame
     shares = blend_shares(work.windows)
     grown, shapes = _shapes(work, body, known)
-    scales = _Scales(joined.metres_per_unit * grown, joined.metres_per_unit * grown * np.array(lens.shift), shapes)
-    cameras = _blended_cameras([(w, s, grown_path(c, grown)) for w, s, c in zip(
-        work.windows, shares, joined.world_from_camera, strict=True)], frames)  # fmt: skip
+    joined = joined.grown(grown)
+    scales = _Scales(joined.metres_per_unit, joined.metres_per_unit * np.array(lens.shift), shapes)
+    cameras = _blended_cameras(list(zip(work.windows, shares, joined.world_from_camera, strict=True)), frames)
     motions = _motions(work, scales, shares, cameras, body)
-    upright = _upright(work, lens, joined, grown, cameras, motions, body)
+    points, confidence = still_points(work.passes, lens, joined, work.uv, GROUND_POINTS)
+    upright = find_upright(cameras.numpy(), points, confidence, _standing(work, motions, body))
     turn = torch.from_numpy(upright.upright_from_world)[None]
     cameras = turn @ cameras
     boxes = [frame.map_boxes(torch.from_numpy(track.boxes_px).float()).numpy() for track in work.tracks]
@@ -69,12 +67,12 @@ def assemble(
         posed_person(track, boxes[index], moved_motion(motions[index], turn, body), cameras, body)
         for index, track in enumerate(work.tracks)
     )
-    depth_m, confidence = _blended_maps(work, scales, shares)
+    depth_m, sure = _blended_maps(work, scales, shares)
     focal_px = focal_px_from_half_diagonal(torch.from_numpy(lens.focal), frame.width_px, frame.height_px)
     return Reconstruction(
         images=work.images,
         depth_m=depth_m,
-        confidence=confidence,
+        confidence=sure,
         person_mask=work.person_mask,
         cameras=Cameras(
             world_from_camera=cameras.float().numpy(),
@@ -86,7 +84,7 @@ def assemble(
         faces=body.faces.cpu().numpy().astype(np.int32),
         times_s=work.clip.times_s,
         fps=work.clip.fps,
-        world_up=np.float32([0, 0, 1]),
+        world_up=np.array([0, 0, 1], np.float32),
         provenance=_provenance(work, lens, body, finder, seed, float(np.median(scales.metres_per_unit))),
         windows=tuple(
             Window(
@@ -99,13 +97,6 @@ def assemble(
             for k, window in enumerate(work.windows)
         ),
     )
-
-
-def grown_path(world_from_camera: Float[np.ndarray, "frames 4 4"], factor: float) -> Float[np.ndarray, "frames 4 4"]:
-    """Cameras of a world in which everything is `factor` times as large."""
-    grown = world_from_camera.copy()
-    grown[:, :3, 3] *= factor
-    return grown
 
 
 def _shapes(work: Forward, body: BodyModel, known: Knowledge) -> tuple[float, dict[int, Tensor]]:
@@ -152,36 +143,15 @@ def _motions(
     return motions
 
 
-def _upright(
-    work: Forward, lens: Lens, joined: Joined, grown: float, cameras: Tensor, motions: list[Motion], body: BodyModel
-) -> Upright:
-    points, confidence = _still_points(work, lens, joined, grown)
+def _standing(work: Forward, motions: list[Motion], body: BodyModel) -> list[Standing]:
+    """What the bodies say of where up is, from some of the frames in which they are seen."""
     standing = []
     for track, motion in zip(work.tracks, motions, strict=True):
         seen = np.flatnonzero(track.present)
         seen = seen[np.linspace(0, len(seen) - 1, min(len(seen), STANDING_FRAMES)).round().astype(int)]
         vertices, joints = posed_vertices(motion, body, seen)
         standing.append(Standing(vertices[:, body.soles], joints, np.ones(len(seen), bool)))
-    return find_upright(cameras.numpy(), points, confidence, standing)
-
-
-def _still_points(
-    work: Forward, lens: Lens, joined: Joined, grown: float
-) -> tuple[Float32[np.ndarray, "points 3"], Float32[np.ndarray, "points"]]:
-    """Confident still points of the whole clip in the world, evenly thinned, and their confidence."""
-    points, confidence = [], []
-    uv = np.concatenate([work.uv, np.ones((len(work.uv), 1))], axis=-1)
-    for k, found in enumerate(work.passes):
-        depth = (found.points_camera[..., 2].astype(np.float64) + lens.shift[k]) * joined.metres_per_unit[k] * grown
-        rays = np.tile(uv, (len(found.frames), 1, 1))
-        rays[..., :2] /= lens.focal[found.frames, None, None]
-        places = torch.from_numpy(grown_path(joined.world_from_camera[k], grown))
-        world = transform_points(places, torch.from_numpy(rays * depth[..., None])).numpy()
-        chosen = found.still & (found.confidence > VALID_CONFIDENCE) & (depth > NEAREST_M)
-        points.append(world[chosen].astype(np.float32))
-        confidence.append(found.confidence[chosen])
-    every = max(1, sum(len(part) for part in points) // GROUND_POINTS)
-    return np.concatenate(points)[::every], np.concatenate(confidence)[::every]
+    return standing
 
 
 # --- maps ----------------------------------------------------------------------------------------------------------
@@ -202,7 +172,7 @@ def _blended_maps(
                            for k, row, _ in parts])  # fmt: skip
         # What the shift moves behind the camera is not to be trusted.
         sure = np.stack([work.confidence[row] for _, row, _ in parts]) * (depths > NEAREST_M)
-        weight = np.float32([share for *_, share in parts])[:, None, None]
+        weight = np.array([share for *_, share in parts], np.float32)[:, None, None]
         counts = weight * np.maximum(sure, 1e-6)
         depth_m[frame] = ((counts * depths).sum(0) / counts.sum(0)).clip(min=NEAREST_M)
         confidence[frame] = (weight * sure).sum(0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from scipy.optimize import least_squares
 from scipy.sparse import lil_matrix
 from scipy.spatial.transform import Rotation
@@ -22,6 +22,8 @@ from unish.windows.split import Pass
 
 CAMERA_SHARE = 0.2
 """How much the shared frames' cameras count beside their still points, all in all."""
+NEAREST_M = 1e-3
+"""Nothing is nearer than this."""
 FEWEST_POINTS = 50
 """With fewer still points than this the cameras alone say how two passes lie."""
 LEAST_RATIO_SIGMA = 0.003
@@ -39,6 +41,13 @@ class Joined:
     """Of every frame of every pass, depth shift included."""
     error: Float[np.ndarray, "passes"]
     """How far a pass's still points lie from those of the one before it: median of distance over depth."""
+
+    def grown(self, factor: float) -> "Joined":
+        """The same with everything `factor` times as large."""
+        cameras = tuple(camera.copy() for camera in self.world_from_camera)
+        for camera in cameras:
+            camera[:, :3, 3] *= factor
+        return Joined(self.metres_per_unit * factor, cameras, self.error)
 
 
 @dataclass(frozen=True)
@@ -182,18 +191,43 @@ def _shared_weight(passes: Sequence[Pass], edge: _Edge) -> np.ndarray:
 
 
 def _in_metres(found: Pass, scale: float, shift: float, lens: Lens, uv: np.ndarray) -> _Metric:
-    """Points as the result will have them: metric depth along the rays of the clip's lens.
+    """The pass with the clip's scale, lens and shift.
 
     The depth shift pushes points along the axis, so the camera steps back by as much: what stands still stays still.
     """
-    depth_m = np.maximum((found.points_camera[..., 2].astype(np.float64) + shift) * scale, 1e-3)
-    rays = np.concatenate([np.broadcast_to(uv, (*depth_m.shape, 2)), np.ones((*depth_m.shape, 1))], axis=-1)
-    rays[..., :2] /= lens.focal[found.frames, None, None]
+    points = metric_points(found, scale, shift, lens, uv)
     cameras = found.world_from_camera.copy()
     cameras[:, :3, 3] = scale * (cameras[:, :3, 3] - shift * cameras[:, :3, 2])
     cameras = np.linalg.inv(cameras[0]) @ cameras
-    points = np.einsum("fij,fsj->fsi", cameras[:, :3, :3], rays * depth_m[..., None]) + cameras[:, None, :3, 3]
-    return _Metric(cameras, points, depth_m)
+    return _Metric(cameras, _to_world(cameras, points), points[..., 2])
+
+
+def metric_points(
+    found: Pass, scale: float, shift: float, lens: Lens, uv: Float[np.ndarray, "samples 2"]
+) -> Float[np.ndarray, "frames samples 3"]:
+    """A pass's samples as the result has them, in metres in their cameras: depth along the rays of the clip's lens."""
+    depth_m = np.maximum((found.points_camera[..., 2].astype(np.float64) + shift) * scale, NEAREST_M)
+    rays = np.concatenate([np.broadcast_to(uv, (*depth_m.shape, 2)), np.ones((*depth_m.shape, 1))], axis=-1)
+    rays[..., :2] /= lens.focal[found.frames, None, None]
+    return rays * depth_m[..., None]
+
+
+def _to_world(world_from_camera: np.ndarray, points_camera: np.ndarray) -> np.ndarray:
+    return np.einsum("fij,fsj->fsi", world_from_camera[:, :3, :3], points_camera) + world_from_camera[:, None, :3, 3]
+
+
+def still_points(
+    passes: Sequence[Pass], lens: Lens, joined: "Joined", uv: Float[np.ndarray, "samples 2"], most: int
+) -> tuple[Float32[np.ndarray, "points 3"], Float32[np.ndarray, "points"]]:
+    """Confident still points of a clip in its world, metres, evenly thinned to about `most`, and how confident."""
+    points, confidence = [], []
+    for k, found in enumerate(passes):
+        local = metric_points(found, float(joined.metres_per_unit[k]), lens.shift[k], lens, uv)
+        chosen = found.still & (found.confidence > VALID_CONFIDENCE) & (local[..., 2] > NEAREST_M)
+        points.append(_to_world(joined.world_from_camera[k], local)[chosen].astype(np.float32))
+        confidence.append(found.confidence[chosen])
+    every = max(1, sum(len(part) for part in points) // most)
+    return np.concatenate(points)[::every], np.concatenate(confidence)[::every]
 
 
 def _join(passes: Sequence[Pass], metric: Sequence[_Metric], edge: _Edge) -> tuple[np.ndarray, float]:
@@ -210,8 +244,9 @@ def _join(passes: Sequence[Pass], metric: Sequence[_Metric], edge: _Edge) -> tup
     few = np.count_nonzero(counts) < FEWEST_POINTS
     points = np.concatenate([weight[counts] * (0.0 if few else 1.0), np.full(len(marks[0]), 1.0 if few else share)])
     tolerance = np.concatenate([depth[counts], np.repeat(reach, 4)])
-    tensors = (np.concatenate([source, marks[1]]), np.concatenate([target, marks[0]]), points, tolerance)
-    rotation, translation, _ = robust_rigid(*(torch.from_numpy(x) for x in tensors))
+    source_target = (np.concatenate([source, marks[1]]), np.concatenate([target, marks[0]]))
+    from_points, to_points, weights, reaches = (torch.from_numpy(x) for x in (*source_target, points, tolerance))
+    rotation, translation, _ = robust_rigid(from_points, to_points, weights, reaches)
     motion = np.eye(4)
     motion[:3, :3], motion[:3, 3] = rotation.numpy(), translation.numpy()
     if few:
