@@ -32,7 +32,7 @@ PATIENCE = 2.0
 # What a floor is.
 LOWEST_M, HIGHEST_M = 0.3, 4.0
 """How high above it a camera may be."""
-MAX_SLOPE_DEG = 40.0
+MAX_SLOPE_DEG = 50.0
 """Against the estimate so far, which may know little of the camera's pitch."""
 NEAR_FEET_M = 0.35
 """Largest distance from the footprints, which leaves out most tables."""
