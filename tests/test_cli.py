@@ -11,6 +11,8 @@ import pytest
 
 from tests.helpers.reconstructions import make_reconstruction
 from unish.cli import main
+from unish.errors import Interrupted
+from unish.structures import Reconstruction
 
 
 def write_video(path: Path, frames: int = 8, size: tuple[int, int] = (96, 64)) -> Path:
@@ -158,3 +160,52 @@ def test_doctor(capsys):
     report = capsys.readouterr().out
     for word in ("torch", "device", "mini", "open body"):
         assert word in report
+
+
+def test_ctrl_c_writes_the_windows_that_are_done(tmp_path, monkeypatch, capsys):
+    partial = make_reconstruction(3)
+
+    def stopped(*arguments, **options):
+        raise Interrupted(partial)
+
+    monkeypatch.setattr("unish.pipeline.reconstruct", stopped)
+    out = tmp_path / "out"
+    assert main(["run", str(write_video(tmp_path / "clip.mp4")), "--out", str(out)]) == 130
+    assert "stopped" in capsys.readouterr().err
+    assert len(Reconstruction.load(out)) == 3 and (out / "viewer.html").is_file() and (out / "report.json").is_file()
+
+
+def test_what_the_user_knows_reaches_the_pipeline(tmp_path, monkeypatch, capsys):
+    given = {}
+
+    def run(clip, **options):
+        given.update(options)
+        return make_reconstruction(3)
+
+    monkeypatch.setattr("unish.pipeline.reconstruct", run)
+    words = "--focal 26mm --static-camera --height 1.75 --height 2=1.62 --people 2 --person 2 --person 1 --window 20"
+    clip = str(write_video(tmp_path / "clip.mp4"))
+    assert main(["run", clip, "--out", str(tmp_path / "out"), "--finder", "mini", *words.split()]) == 0
+    assert given["focal"] == "26mm" and given["static_camera"] and given["height"] == {1: 1.75, 2: 1.62}
+    assert given["people"] == 2 and given["person"] == (2, 1) and given["window"] == 20 and given["finder"] == "mini"
+    assert "How well the people sit in the scene" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ("--height tall", "A height is a number of metres"),
+        ("--height 175", "in metres"),
+        ("--focal 26cm", "focal length"),
+        ("--people 0", "1 or more people"),
+        ("--window 1", "4 frames or more"),
+        ("--person 9", "picks among the people"),
+    ],
+)
+def test_knowledge_that_cannot_be_is_one_sentence(words, sentence, tmp_path, capsys, repository):
+    clip = str(repository / "unish" / "assets" / "sample_clip.mp4")
+    options = ["--end", "0.5", "--weights", "mini", "--finder", "mini"]
+    assert main(["run", clip, "--out", str(tmp_path / "out"), *options, *words.split()]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
+    assert not (tmp_path / "out").exists()

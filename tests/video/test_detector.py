@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import sys
@@ -77,7 +78,7 @@ def networks(tmp_path_factory) -> dict[str, Path]:
         network = _small_network(kind)
         with torch.no_grad():
             for parameter in network.parameters():
-                parameter += 0.1 * torch.randn_like(parameter)
+                parameter += 0.3 * torch.randn_like(parameter)
         folders[kind] = tmp_path_factory.mktemp(kind)
         network.save_pretrained(folders[kind])
         preparation = {"do_resize": True, "size": {"height": 128, "width": 160}, "do_normalize": False}
@@ -104,19 +105,18 @@ def test_networks_of_the_real_classes(networks, frames, kind):
     assert isinstance(detector, Detector)
     assert detector.person_class == (1 if kind == "rt_detr_v2" else 0)
     assert detector.preparation == Preparation(width_px=160, height_px=128)
+    detector = dataclasses.replace(detector, least_score=0.0)
     found = detector.detect(frames)
     assert len(found) == 3 and all(len(people) for people in found)
     for people in found:
-        assert (np.diff(people.scores) <= 0).all() and people.scores.min() >= detector.least_score
+        assert (np.diff(people.scores) <= 0).all() and (people.scores < 1).all()
         assert (people.boxes_px >= 0).all() and (people.boxes_px <= [220, 90, 220, 90]).all()
         np.testing.assert_allclose(np.linalg.norm(people.colors, axis=1), 1.0)
-    # In one batch or one by one, and again from the same weights.
-    again = TransformersDetector(
-        detector.network, detector.person_class, detector.device, detector.preparation, batch=1
-    )
-    for people, same in zip(found, again.detect(frames), strict=True):
-        np.testing.assert_allclose(people.boxes_px, same.boxes_px, atol=0.05)
-    assert abs(found[0].scores[0] - found[1].scores[0]) > 1e-4
+    assert abs(found[0].scores[0] - found[1].scores[0]) > 1e-4, "the random network must see something"
+    one_by_one = dataclasses.replace(detector, batch=1).detect(frames)
+    for people, same in zip(found, one_by_one, strict=True):
+        np.testing.assert_allclose(people.scores, same.scores, atol=1e-4)
+        np.testing.assert_allclose(people.boxes_px, same.boxes_px, atol=0.1)
 
 
 class Scripted:

@@ -1,11 +1,18 @@
+import sys
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from unish.errors import InputError
+from unish.errors import InputError, MissingAssetError, MissingDependencyError
 from unish.structures import Clip, PersonTrack
+from unish.video import people as people_module
+from unish.video import pretrained
 from unish.video.people import Box, BoxFinder, MaskFinder, MiniFinder, find_people
+from unish.video.prompting import PromptedFinder
 from unish.video.reader import read_clip
 from unish.video.tracking import Detections, box_iou
 
@@ -185,6 +192,170 @@ def test_masks_that_do_not_fit(tmp_path, kind, message):
 def test_boxes_and_masks_together_are_refused(tmp_path):
     with pytest.raises(InputError, match="only one"):
         find_people(_clip(_frames()), boxes=[Box(0, 0, 50, 50)], masks=tmp_path)
+
+
+# ---------------------------------------------------------------- how many, and who
+
+
+def _track(number: int, height: float) -> PersonTrack:
+    return PersonTrack(number, np.tile([10.0, 10, 20, 10 + height], (4, 1)), np.ones(4, bool), np.ones(4))
+
+
+class _Three:
+    """Finds the first `seen` of three people, more on a second look; counts the looks."""
+
+    name = "three"
+
+    def __init__(self, seen: int = 3, more: int = 0) -> None:
+        self.seen, self.more, self.looks = seen, more, 0
+
+    def find(self, frames: np.ndarray) -> tuple[PersonTrack, ...]:
+        self.looks += 1
+        return tuple(_track(number, 100.0 / number) for number in range(1, self.seen + 1))
+
+    def relaxed(self) -> "_Three":
+        self.looks += 1
+        return _Three(self.seen + self.more)
+
+
+def _ids(found) -> list[int]:
+    return [track.id for track in found.tracks]
+
+
+def test_a_count_keeps_the_most_prominent():
+    finder = _Three()
+    found = find_people(_clip(_frames()), finder=finder, count=2)
+    assert _ids(found) == [1, 2] and not found.warnings and finder.looks == 1
+    assert _ids(find_people(_clip(_frames()), finder=_Three())) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("more", "ids", "warned"), [(0, [1], True), (1, [1, 2], True), (2, [1, 2, 3], False)])
+def test_fewer_than_counted_are_looked_for_again(more, ids, warned):
+    found = find_people(_clip(_frames()), finder=_Three(1, more), count=3)
+    assert _ids(found) == ids
+    assert [warning.split(";")[0] for warning in found.warnings] == [f"Expected 3 people, found {len(ids)}"] * warned
+
+
+def test_a_finder_of_ones_own_needs_no_second_look():
+    finder = SimpleNamespace(name="one", find=lambda frames: (_track(1, 50.0),))
+    found = find_people(_clip(_frames()), finder=finder, count=2)
+    assert _ids(found) == [1] and "found 1" in found.warnings[0]
+
+
+def test_the_mini_looks_again_less_strictly(moving_square):
+    frames, boxes = moving_square
+
+    class Doubtful(_Scripted):
+        def detect(self, frames: np.ndarray) -> tuple[Detections, ...]:
+            return tuple(Detections(box[None], np.array([0.3])) for box in self.boxes)
+
+    finder = MiniFinder(Doubtful(boxes))
+    assert find_people(_clip(frames), finder=finder).tracks == ()
+    found = find_people(_clip(frames), finder=finder, count=1)
+    assert _ids(found) == [1] and len(found.warnings) == 1
+
+
+def test_a_count_beside_masks_limits_them(tmp_path):
+    for index in range(4):
+        Image.fromarray(_label(index)).save(tmp_path / f"{index}.png")
+    assert _ids(find_people(_clip(_frames()), masks=tmp_path, count=1)) == [7]  # the larger one, longer seen
+    found = find_people(_clip(_frames()), masks=tmp_path, count=3)
+    assert _ids(found) == [3, 7] and "Expected 3 people, found 2" in found.warnings[0]
+
+
+def test_picks_keep_their_ids_and_their_order():
+    assert _ids(find_people(_clip(_frames()), finder=_Three(), picks=(3, 1))) == [3, 1]
+    assert _ids(find_people(_clip(_frames()), finder=_Three(), picks=[2, 2])) == [2]
+    assert _ids(find_people(_clip(_frames()), finder=_Three(), picks=(2,), count=2)) == [2]
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"picks": (4,)}, "got 4, but the people found are 1, 2, 3;"),
+        ({"picks": (3,), "count": 2}, "the people found are 1, 2;"),
+        ({"picks": (1,), "finder": _Three(0)}, "nobody was found"),
+        ({"count": 0}, "count of 1 or more people, got 0"),
+        ({"finder": "eyes"}, "out of auto, mini, sam2, got 'eyes'"),
+    ],
+)
+def test_choices_that_make_no_sense(choice, message):
+    with pytest.raises(InputError, match=message):
+        find_people(_clip(_frames()), **({"finder": _Three()} | choice))
+
+
+# ---------------------------------------------------------------- which finder
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A machine with a CUDA device, as far as choosing goes."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+def _fails(error: Exception):
+    def raising(*args, **options):
+        raise error
+
+    return raising
+
+
+def test_without_a_gpu_the_mini_looks_and_says_why(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(people_module, "sam2_finder", _fails(AssertionError("not to be loaded")))
+    found = find_people(_clip(_frames()))
+    assert found.finder == "mini"
+    assert "synthetic" in found.warnings[0] and "SAM 2 is not used: it needs a CUDA device." in found.warnings[0]
+    plain = find_people(_clip(_frames()), finder="mini")
+    assert plain.finder == "mini" and "SAM 2" not in plain.warnings[0]
+    on_cpu = find_people(_clip(_frames()), device="cpu")
+    assert "CUDA" in on_cpu.warnings[0]
+
+
+def test_with_a_gpu_sam2_looks_once_a_second(gpu, monkeypatch):
+    asked = []
+    monkeypatch.setattr(people_module, "sam2_finder", lambda *given: asked.append(given) or _Three())
+    found = find_people(_clip(_frames(), fps=11.7))
+    assert found.finder == "three" and not found.warnings and asked == [(None, 12)]
+    find_people(_clip(_frames(), fps=0.4), finder="sam2", device="cuda:1")
+    assert asked[1] == ("cuda:1", 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(MissingDependencyError("no"), "transformers is not installed"), (MissingAssetError("no"), "neither cached nor")],
+)
+def test_what_sam2_lacks_is_said(gpu, monkeypatch, error, reason):
+    monkeypatch.setattr(people_module, "sam2_finder", _fails(error))
+    found = find_people(_clip(_frames()))
+    assert found.finder == "mini" and reason in found.warnings[0]
+    with pytest.raises(type(error)):
+        find_people(_clip(_frames()), finder="sam2")
+
+
+def test_sam2_asked_for_needs_its_weights_and_transformers(monkeypatch):
+    monkeypatch.setattr(pretrained, "_from_hub", _fails(MissingAssetError("Could not get it")))
+    with pytest.raises(MissingAssetError, match="Could not get it"):
+        find_people(_clip(_frames()), finder="sam2", device="cpu")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingDependencyError, match="transformers"):
+        find_people(_clip(_frames()), finder="sam2", device="cpu")
+
+
+def test_progress_reaches_sam2():
+    shares: list[float] = []
+    nobody = SimpleNamespace(
+        detect=lambda frames: tuple(Detections(np.zeros((0, 4)), np.zeros(0)) for _ in frames),
+        propagate=lambda frames, boxes_px: iter(()),
+    )
+    found = find_people(_clip(_frames()), finder=PromptedFinder(nobody, nobody), progress=shares.append)
+    assert found.finder == "sam2" and found.tracks == () and shares == [1.0]
+
+
+def test_drawn_boxes_need_no_finder(gpu, moving_square, monkeypatch):
+    monkeypatch.setattr(people_module, "sam2_finder", _fails(AssertionError("not to be loaded")))
+    frames, boxes = moving_square
+    assert find_people(_clip(frames[:2]), boxes=[Box(*boxes[0])]).finder == "box"
 
 
 def test_the_skater_is_followed(clips_dir):

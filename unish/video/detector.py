@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unish.errors import CheckpointError
 from unish.video.pretrained import PREPARATION_FILE, chosen_device, load_network, stretched, weights_folder
-from unish.video.tracking import Detections, color_histogram
+from unish.video.tracking import Detections, Progress, color_histogram
 
 DETECTOR_REPOSITORY = "ustc-community/dfine-xlarge-obj2coco"
 """D-FINE, trained on Objects365 and COCO; Apache-2.0."""
@@ -71,7 +71,9 @@ class TransformersDetector:
     batch: int = 8
     """Frames at once."""
 
-    def detect(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[Detections, ...]:
+    def detect(
+        self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress | None = None
+    ) -> tuple[Detections, ...]:
         """The people in each frame, the surest first; boxes in its pixels, none outside it."""
         wanted = self.preparation
         found: list[Detections] = []
@@ -83,6 +85,8 @@ class TransformersDetector:
                 scores = output.logits.float().sigmoid()[..., self.person_class].cpu().numpy()
                 boxes = _corners(output.pred_boxes.float()).cpu().numpy()
             found += [self._people(*guesses) for guesses in zip(part, boxes, scores, strict=True)]
+            if progress is not None:
+                progress(len(found) / len(frames))
         return tuple(found)
 
     def _people(

@@ -25,7 +25,7 @@ from torch.nn import functional
 from unish.errors import CheckpointError, InputError, MissingAssetError
 from unish.files import atomic_path
 from unish.storage import Stack, let_go
-from unish.video.tracking import Detections, box_iou, color_histogram
+from unish.video.tracking import Detections, Progress, box_iou, color_histogram
 
 FINDER_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "finder"
 STRIDE = 4
@@ -129,7 +129,9 @@ class MiniDetector:
 
     network: FinderNet
 
-    def detect(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[Detections, ...]:
+    def detect(
+        self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress | None = None
+    ) -> tuple[Detections, ...]:
         """The people in each frame, the surest first, with masks at the network's input resolution."""
         config = self.network.config
         height, width = frames.shape[1:3]
@@ -150,6 +152,8 @@ class MiniDetector:
                 colors = [color_histogram(frame, box, mask) for box, mask in zip(boxes, masks, strict=True)]
                 seen.append((boxes, scores, np.stack(colors) if colors else np.zeros((0, 216)), _next(shapes, masks)))
             let_go(frames)
+            if progress is not None:
+                progress(min(1.0, (start + _BATCH) / len(frames)))
         whole = shapes.finish() if len(shapes) else np.zeros((0, size[1], size[0]), bool)
         return tuple(Detections(boxes, scores, whole[rows], colors) for boxes, scores, colors, rows in seen)
 

@@ -75,7 +75,7 @@ def find_people(
     `count`: how many people there are. The most prominent are kept; when fewer are found, the finder looks again less
     strictly, and when there are still fewer the result says so. Beside boxes or masks nobody else is looked for.
     `picks`: ids of the only people to keep, in that order; they are those of the same call without picks.
-    `device`: of sam2; CUDA where there is one, else the CPU. `progress`: called with the share done, 0 to 1, by sam2.
+    `device`: of sam2; CUDA where there is one, else the CPU. `progress`: called with the share done, 0 to 1.
 
     Raises `InputError` for a box outside the picture or the clip, for masks that do not fit the clip, when both are
     given, for a finder, count or pick that makes no sense; `MissingAssetError` when the weights of the finder are not
@@ -97,7 +97,7 @@ def find_people(
         chosen, obstacle = _finder_of_name(finder, clip, device)
     else:
         chosen = finder
-    if progress is not None and isinstance(chosen, PromptedFinder):
+    if progress is not None and isinstance(chosen, PromptedFinder | MiniFinder):
         chosen = dataclasses.replace(chosen, progress=progress)
     tracks = chosen.find(clip.frames)
     if count is not None and len(tracks) < count and isinstance(chosen, _Relaxable):
@@ -182,6 +182,8 @@ class MiniFinder:
     detector: Detector | None = None
     """Default: the bundled network."""
     config: TrackingConfig = dataclasses.field(default_factory=TrackingConfig)
+    progress: Progress | None = None
+    """Called with the share done, 0 to 1; an exception raised in it cancels the work."""
     name: str = "mini"
 
     def find(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[PersonTrack, ...]:
@@ -191,7 +193,8 @@ class MiniFinder:
             from unish.video.finder import load_finder
 
             detector = load_finder()
-        return track_people(detector.detect(frames), self.config)
+        seen = detector.detect(frames) if self.progress is None else detector.detect(frames, self.progress)
+        return track_people(seen, self.config)
 
     def relaxed(self) -> "MiniFinder":
         """The same finder, less strict."""

@@ -4,10 +4,12 @@ transformers is optional and is imported only when one of them is asked for. Its
 so pictures are resized and normalised here.
 """
 
+import contextlib
 import re
 import socket
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,8 @@ def load_network(class_name: str, source: str | Path, device: torch.device, dtyp
     network_class = _transformers_class(class_name)
     folder = weights_folder(source)
     try:
-        network, report = network_class.from_pretrained(folder, output_loading_info=True, dtype=dtype)
+        with _without_chatter():
+            network, report = network_class.from_pretrained(folder, output_loading_info=True, dtype=dtype)
     except Exception as error:  # a damaged or foreign file can fail anywhere in there
         raise CheckpointError(
             f"The weights in {folder} cannot be read ({_first_line(error)}); fetch or save them again."
@@ -60,6 +63,22 @@ def load_network(class_name: str, source: str | Path, device: torch.device, dtyp
         if not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{name} in {folder} holds values that are not finite; fetch or save it again.")
     return network.to(device).eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """transformers without its progress bars, and without a table of what is missing: that becomes one sentence."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _transformers_class(name: str) -> Any:

@@ -5,7 +5,7 @@ over overlap, distance and colour (SORT), sure detections before doubtful ones (
 make nobody: somebody must have been seen surely at least once, before or after.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from unish.storage import new_array
 from unish.structures import PersonTrack
 
+Progress = Callable[[float], None]
 LENIENCE = 0.6
 """A second, less strict look asks for this share of every score."""
 
@@ -42,8 +43,10 @@ class Detections:
 class Detector(Protocol):
     """Sees the people in single frames."""
 
-    def detect(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[Detections, ...]:
-        """One `Detections` a frame."""
+    def detect(
+        self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress | None = None
+    ) -> tuple[Detections, ...]:
+        """One `Detections` a frame; `progress` is called with the share done."""
         ...
 
 
