@@ -11,11 +11,11 @@ except ImportError:
 
 
 import argparse
+import contextlib
 import dataclasses
 import functools
-import shutil
 import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -23,24 +23,22 @@ from gradio.themes import Base
 from gradio.utils import get_upload_folder
 
 import unish
+from space.limits import MAX_FRAMES, MAX_UPLOAD_MB, MAX_WAITING, check_upload, gpu_seconds
+from space.picking import Look, cornered, look_at, picture_of, toggled, wanted_people
+from space.results import Result, find_result, write_result
 from unish.body import load_body
-from unish.cli import parse_box
+from unish.cli import parse_box, parse_heights
 from unish.errors import InputError, UniSHError
-from unish.pipeline import reconstruct_tracked, require_people
-from unish.report import FitReport, fit_report
-from unish.summary import summarise
+from unish.pipeline import Knowledge, Options, reconstruct_tracked, require_people
+from unish.report import fit_report
+from unish.structures import Clip
 from unish.video.people import find_people
 from unish.video.reader import read_clip
-from unish.viewer import encode_scene, scene_arrays
-from unish.viewer.numbers import NUMBERS_CSS, numbers_html
-from unish.viewer.page import css_template, head, js_on_load, offline_page, plotly_js_path, template
+from unish.viewer.numbers import NUMBERS_CSS
+from unish.viewer.page import css_template, head, js_on_load, plotly_js_path, template
 
 SAMPLE_CLIP = Path(unish.__file__).parent / "assets" / "sample_clip.mp4"
 KEEP_FILES_S = 3600
-MAX_UPLOAD = "200mb"
-MAX_WAITING = 20
-MAX_FRAMES = 300
-"""A visitor's share of a GPU; the command line and Python take clips of any length."""
 # The fonts are those of the visitor: none is fetched.
 THEME = Base(
     primary_hue="blue",
@@ -53,13 +51,13 @@ INTRODUCTION = """
 <h1>UniSH</h1>
 <p>A phone video goes in; the scene, the camera and the people in it come out, in metres.</p>
 """
-BOX_HELP = "One a line: x0,y0,x1,y1 in pixels of the first frame, @seconds for a later one. Empty: they are found."
 CSS = """
 .gradio-container .fillable.app { max-width: 1560px; margin: 0 auto; padding: 16px clamp(14px, 2.5vw, 32px); }
 :is(#introduction, #viewer, #numbers) .html-container { padding: 0; }
 #introduction h1 { font-size: 26px; font-weight: 650; margin: 0; }
 #introduction p { font-size: 16px; opacity: .75; margin: 2px 0 0; }
 #clip video { max-height: 250px; }
+#picture img { cursor: crosshair; object-fit: contain; }
 #viewer .unish-viewer { height: clamp(480px, calc(100vh - 270px), 860px); }
 #viewer .unish-viewer:has(.uv-plot:empty) :is(.uv-controls, .uv-hint), #viewer .pending .uv-message,
 #viewer .uv-notes { display: none !important; }
@@ -68,9 +66,19 @@ CSS = """
 #viewer .progress-level-inner { font: 15px/1.6 var(--font); text-align: center; padding: 0 12px; }
 #viewer .progress-text { inset: auto 16px 12px auto; transform: none; font: 13px/1.6 var(--font); }
 :is(#page, #archive) { font-weight: 500; }
+#overlay video { max-height: 420px; }
 @media (max-width: 640px) { #viewer .unish-viewer { height: max(560px, 86vh); } }
 """
 SHOW_VIEWER = "() => document.getElementById('viewer').scrollIntoView({behavior: 'smooth', block: 'nearest'})"
+KEEP_LINK = """(name) => {
+  const here = new URL(window.location);
+  if (name) here.searchParams.set('result', name); else here.searchParams.delete('result');
+  window.history.replaceState(null, '', here);
+}"""
+PICK, DRAW = "Pick or remove", "Draw a box"
+
+
+# ---------------------------------------------------------------- networks and the GPU
 
 
 @functools.lru_cache(maxsize=2)
@@ -79,81 +87,234 @@ def networks(weights: str):
     return unish.load(weights), load_body(None)
 
 
-def report(share: float, message: str) -> None:
-    gr.Progress()(share, desc=message)
+STOPPED: set[str] = set()
+"""Visitors who have pressed Cancel while their clip was worked on."""
+
+
+def stop(request: gr.Request):
+    """The cancel button: the work ends with the window that it is at."""
+    STOPPED.add(request.session_hash or "")
+    return gr.Button(visible=False)
+
+
+def report_to(visitor: str):
+    """Shows a visitor how far the work is, and breaks it off for one who has cancelled."""
+
+    def report(share: float, message: str) -> None:
+        if visitor in STOPPED:
+            raise InputError("Cancelled. Nothing was changed.")
+        gr.Progress()(share, desc=message)
+
+    return report
+
+
+def seconds_needed(clip: Clip, tracks: tuple, *rest: object) -> int:
+    """How long ZeroGPU is asked for."""
+    return gpu_seconds(len(clip.frames), len(tracks))
 
 
 def on_gpu(function):
-    """On ZeroGPU the function gets a GPU for up to a minute."""
-    return function if spaces is None else spaces.GPU(duration=60)(function)
+    """On ZeroGPU the function gets a GPU for as long as its clip needs; elsewhere nothing changes."""
+    return function if spaces is None else spaces.GPU(duration=seconds_needed)(function)
 
 
 @on_gpu
-def reconstruct_on_gpu(clip, tracks, finder: str, weights: str) -> unish.Reconstruction:
+def reconstruct_on_gpu(
+    clip: Clip, tracks: tuple, finder: str, weights: str, known: Knowledge, visitor: str
+) -> unish.Reconstruction:
     """All that needs a GPU. NumPy goes in and comes out: on ZeroGPU it runs in another process."""
     model, body = networks(weights)
-    return reconstruct_tracked(clip, tracks, model, body, finder=finder, progress=report)
+    told_of = report_to(visitor)
+    return reconstruct_tracked(clip, tracks, model, body, finder=finder, known=known, progress=told_of)
 
 
-def run(video, fps, start_s, end_s, weights, boxes, progress=gr.Progress()):  # noqa: B008
-    """The button: from the form to viewer, numbers and files. What the user can mend is said in one sentence."""
+# ---------------------------------------------------------------- what the buttons do
+
+
+@contextlib.contextmanager
+def told(video: str | None) -> Iterator[None]:
+    """What the visitor can mend is said in one sentence, without the server's paths."""
     try:
-        if not video:
-            raise InputError("There is no clip yet. Drop a video, record one, or click the example.")
-        people = [parse_box(line) for line in (boxes or "").splitlines() if line.strip()]
-        progress(0.0, desc="Reading the clip")
-        clip = read_clip(video, fps=fps, start_s=start_s, end_s=end_s, max_frames=MAX_FRAMES)
-        progress(0.15, desc="Finding people")
-        found = find_people(clip, boxes=people)
-        require_people(found.tracks)  # before a GPU is asked for
-        clip = dataclasses.replace(clip, warnings=clip.warnings + found.warnings)
-        scene = reconstruct_on_gpu(clip, found.tracks, found.finder, weights)
-        progress(0.95, desc="Writing the files")
-        fit = fit_report(scene)
-        shown, page, archive = write_files(scene, fit)
+        yield
     except UniSHError as error:
-        raise gr.Error(str(error).replace(str(video), "the clip"), duration=None, print_exception=False) from error
-    return (
-        gr.FileData(path=str(shown), orig_name=shown.name).model_dump(),
-        gr.HTML(numbers_html(summarise(scene), fit), visible=True),
-        gr.DownloadButton(value=str(page), visible=True),
-        gr.DownloadButton(value=str(archive), visible=True),
-    )
+        said = str(error).replace(str(video), "the clip") if video else str(error)
+        raise gr.Error(said, duration=None, print_exception=False) from error
 
 
-def write_files(scene: unish.Reconstruction, fit: FitReport) -> tuple[Path, Path, Path]:
-    """The viewer's scene file, the offline page and the zipped result, in Gradio's cache: it removes them in time."""
-    cache = Path(get_upload_folder())
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="unish-", dir=cache))
-    drawn = encode_scene(scene_arrays(scene))
-    shown, page = folder / "scene.bin", folder / "viewer.html"
-    shown.write_bytes(drawn)
-    page.write_text(offline_page(drawn, scene.provenance.source_name), encoding="utf-8")
-    scene.save(folder / "reconstruction")
-    fit.save(folder / "reconstruction" / "report.json")
-    archive = shutil.make_archive(str(folder / "reconstruction"), "zip", folder, "reconstruction")
-    shutil.rmtree(folder / "reconstruction")
-    return shown, page, Path(archive)
+def read(video: str | None, fps: float, start_s: float | None, end_s: float | None) -> Clip:
+    """The clip of the form, if it may be taken."""
+    if not video:
+        raise InputError("There is no clip yet. Drop a video, record one, or click the example.")
+    check_upload(Path(video))
+    return read_clip(video, fps=fps, start_s=start_s, end_s=end_s, max_frames=MAX_FRAMES)
+
+
+def look(video, fps, start_s, end_s, progress=gr.Progress()):  # noqa: B008
+    """A clip has come, or another part of it is wanted: show some of its frames and who is in them."""
+    if not video:
+        return None, gr.Group(visible=False), None, gr.Slider(), gr.CheckboxGroup()
+    with told(video):
+        progress(0.1, desc="Reading the clip")
+        clip = read(video, fps, start_s, end_s)
+        progress(0.5, desc="Finding people")
+        seen = look_at(clip, (video, fps, start_s, end_s))
+    busiest = max(range(len(seen.frames)), key=lambda k: sum(t.present[seen.frames[k]] for t in seen.tracks))
+    slider = gr.Slider(maximum=max(1, len(seen.frames) - 1), value=busiest, interactive=len(seen.frames) > 1)
+    return seen, gr.Group(visible=True), picture_of(seen, busiest), slider, people_of(seen)
+
+
+def people_of(seen: Look):
+    """The list beside the picture."""
+    found = "Nobody was found: draw a box around a person." if not seen.choices() else None
+    return gr.CheckboxGroup(choices=seen.choices(), value=list(seen.chosen), info=found)
+
+
+def turn_to(seen: Look | None, preview: int):
+    return None if seen is None else picture_of(seen, int(preview))
+
+
+def click(seen: Look | None, preview: int, mode: str, event: gr.SelectData):
+    """A click on the picture picks, removes or draws."""
+    if seen is None:
+        return seen, None, gr.CheckboxGroup()
+    with told(None):
+        x, y = (float(value) for value in event.index)
+        seen = cornered(seen, int(preview), x, y) if mode == DRAW else toggled(seen, int(preview), x, y)
+    return seen, picture_of(seen, int(preview)), people_of(seen)
+
+
+def choose(seen: Look | None, preview: int, chosen: list[int]):
+    """The list has changed."""
+    if seen is None:
+        return seen, None
+    seen = dataclasses.replace(seen, chosen=tuple(sorted(int(person) for person in chosen)))
+    return seen, picture_of(seen, int(preview))
+
+
+def run(video, fps, start_s, end_s, weights, focal, static, height, seen, request: gr.Request, progress=gr.Progress()):  # noqa: B008
+    """The button: from the form and the people picked to viewer, overlay, numbers and files."""
+    visitor = request.session_hash or ""
+    STOPPED.discard(visitor)
+    with told(video):
+        progress(0.0, desc="Reading the clip")
+        clip = read(video, fps, start_s, end_s)
+        known = knowledge(clip, focal, static, height)
+        progress(0.15, desc="Finding people")
+        if seen is None or seen.source != (video, fps, start_s, end_s):
+            seen = look_at(clip, (video, fps, start_s, end_s))
+            require_people(seen.tracks)
+        tracks, finder, warnings = wanted_people(seen, clip)
+        clip = dataclasses.replace(clip, warnings=clip.warnings + warnings)
+        scene = reconstruct_on_gpu(clip, tracks, finder, weights, known, visitor)
+        progress(0.93, desc="Measuring and writing the files")
+        return shown(write_result(files_folder(), scene, fit_report(scene), clip))
+
+
+def knowledge(clip: Clip, focal: str | None, static: bool, height: str | None) -> Knowledge:
+    """What the visitor knows of the clip. Raises `InputError` for what cannot be."""
+    words = (height or "").replace(",", " ").split()
+    chosen = Options(focal=(focal or "").strip() or None, static_camera=bool(static), height=parse_heights(words))
+    return chosen.knowledge(clip.source_size)
+
+
+def shown(result: Result | None):
+    """What the page shows of a result: viewer, overlay, numbers, both downloads, and the name for the link."""
+    if result is None:
+        return [gr.skip()] * 6
+    return [
+        gr.FileData(path=str(result.scene), orig_name=result.scene.name).model_dump(),
+        gr.Video(value=str(result.overlay), visible=True),
+        gr.HTML(result.numbers, visible=True),
+        gr.DownloadButton(value=str(result.page), visible=True),
+        gr.DownloadButton(value=str(result.archive), visible=True),
+        result.name,
+    ]
+
+
+def reopen(request: gr.Request):
+    """A reload, or somebody's link: the result is shown again while its files live."""
+    name = request.query_params.get("result")
+    result = find_result(files_folder(), name)
+    if name and result is None:
+        gr.Info("That result is not kept any longer. Make it again: it takes a moment.")
+    return shown(result)
+
+
+def files_folder() -> Path:
+    """Where results live: Gradio's cache, which is emptied in time."""
+    folder = Path(get_upload_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def reconstruct(
+    clip: gr.FileData,
+    fps: float = 6.0,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    weights: str = "auto",
+    boxes: str = "",
+    focal: str = "",
+    static_camera: bool = False,
+    height: str = "",
+) -> tuple[gr.FileData, gr.FileData, gr.FileData, str]:
+    """For programs: a clip goes in; zipped data, the viewer's page, the overlay video and numbers (HTML) come out.
+
+    boxes: one a line, x0,y0,x1,y1 in pixels of the first frame, @seconds for a later one; empty: people are found.
+    """
+    path = clip["path"] if isinstance(clip, dict) else clip.path
+    with told(path):
+        footage = read(path, fps, start_s, end_s)
+        drawn = [parse_box(line) for line in boxes.splitlines() if line.strip()]
+        found = find_people(footage, boxes=drawn)
+        require_people(found.tracks)
+        footage = dataclasses.replace(footage, warnings=footage.warnings + found.warnings)
+        known = knowledge(footage, focal, static_camera, height)
+        scene = reconstruct_on_gpu(footage, found.tracks, found.finder, weights, known, "")
+        result = write_result(files_folder(), scene, fit_report(scene), footage)
+    files = (gr.FileData(path=str(file)) for file in (result.archive, result.page, result.overlay))
+    return (*files, result.numbers)  # type: ignore[return-value]
+
+
+# ---------------------------------------------------------------- the page
 
 
 def build(weights: str) -> gr.Blocks:
     """The page."""
     with gr.Blocks(title="UniSH", fill_width=True, delete_cache=(KEEP_FILES_S, KEEP_FILES_S)) as demo:
         gr.HTML(INTRODUCTION, elem_id="introduction")
+        seen, name = gr.State(None), gr.Textbox(visible=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=320):
                 video = gr.Video(label="Clip", sources=["upload", "webcam"], height=300, elem_id="clip")
                 gr.Examples([[str(SAMPLE_CLIP)]], video, label="Or take this one", elem_id="example")
+                with gr.Group(visible=False, elem_id="people") as people:
+                    picture = gr.Image(label="People", interactive=False, buttons=[], elem_id="picture", height=260)
+                    preview = gr.Slider(0, 1, 0, step=1, label="Picture", elem_id="preview")
+                    mode = gr.Radio([PICK, DRAW], value=PICK, show_label=False, container=False, elem_id="mode")
+                    chosen = gr.CheckboxGroup(label="Reconstruct", elem_id="chosen")
                 with gr.Accordion("Options", open=False, elem_id="options"):
                     fps = gr.Slider(1, 15, value=6, step=0.5, label="Frames a second")
                     with gr.Row():
                         start = gr.Number(None, label="Start (s)", minimum=0, min_width=100)
                         end = gr.Number(None, label="End (s)", minimum=0, min_width=100)
+                    focal = gr.Textbox(
+                        label="Focal length",
+                        info="26mm as phones state it, or pixels of the clip",
+                        placeholder="not known",
+                        elem_id="focal",
+                    )
+                    height = gr.Textbox(
+                        label="Height of a person",
+                        info="Metres: 1.75 for person 1, 2=1.62 for person 2. Fixes the scale.",
+                        placeholder="not known",
+                        elem_id="height",
+                    )
+                    static = gr.Checkbox(label="The camera does not move", elem_id="static")
                     choices = list(dict.fromkeys([weights, "auto", "mini", "release"]))
                     which = gr.Dropdown(choices, value=weights, label="Weights")
-                    boxes = gr.Textbox(label="People", info=BOX_HELP, placeholder="120,40,260,400", lines=2)
                 button = gr.Button("Reconstruct", variant="primary", size="lg", elem_id="run")
+                cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
             with gr.Column(scale=2, min_width=340):
                 viewer = gr.HTML(
                     elem_id="viewer",
@@ -164,19 +325,41 @@ def build(weights: str) -> gr.Blocks:
                     apply_default_css=False,
                 )
                 numbers = gr.HTML(visible=False, elem_id="numbers")
+                overlay = gr.Video(label="Bodies over the clip", visible=False, interactive=False, elem_id="overlay")
                 with gr.Row():
                     page = gr.DownloadButton("Download the viewer (HTML)", size="md", visible=False, elem_id="page")
                     archive = gr.DownloadButton("Download the data (zip)", size="md", visible=False, elem_id="archive")
+        part, results = [video, fps, start, end], [viewer, overlay, numbers, page, archive, name]
+        asked = {"api_visibility": "private"}
+        gr.on(
+            [video.change, fps.release, start.blur, end.blur],
+            look,
+            part,
+            [seen, people, picture, preview, chosen],
+            show_progress_on=picture,
+            concurrency_limit=2,
+            trigger_mode="always_last",
+            **asked,
+        )
+        preview.input(turn_to, [seen, preview], picture, show_progress="hidden", trigger_mode="always_last", **asked)
+        picture.select(click, [seen, preview, mode], [seen, picture, chosen], show_progress="hidden", **asked)
+        chosen.input(choose, [seen, preview, chosen], [seen, picture], show_progress="hidden", **asked)
         button.click(None, js=SHOW_VIEWER)
-        button.click(
+        button.click(lambda: gr.Button(visible=True), None, cancel, queue=False, show_progress="hidden", **asked)
+        running = button.click(
             run,
-            [video, fps, start, end, which, boxes],
-            [viewer, numbers, page, archive],
-            api_name="reconstruct",
+            [*part, which, focal, static, height, seen],
+            results,
             concurrency_limit=1,
             concurrency_id="gpu",
             show_progress_on=viewer,
+            **asked,
         )
+        running.then(lambda: gr.Button(visible=False), None, cancel, queue=False, show_progress="hidden", **asked)
+        running.success(None, name, js=KEEP_LINK)
+        cancel.click(stop, None, cancel, cancels=[running], queue=False, **asked)
+        demo.load(reopen, None, results, show_progress="hidden", **asked)
+        gr.api(reconstruct, api_name="reconstruct", concurrency_limit=1, concurrency_id="gpu")
     return demo.queue(max_size=MAX_WAITING)
 
 
@@ -199,7 +382,7 @@ def main() -> int:
         share=options.share,
         theme=THEME,
         head=f"<style>{CSS}{NUMBERS_CSS}</style>",
-        max_file_size=MAX_UPLOAD,
+        max_file_size=f"{MAX_UPLOAD_MB}mb",
         allowed_paths=[str(SAMPLE_CLIP)],
         footer_links=["api", "settings"],
         ssr_mode=False,

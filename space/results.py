@@ -1,0 +1,80 @@
+"""Results that live for a while under a name that nobody can guess: a reload or a shared link finds them again."""
+
+import json
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from unish.export import write_mp4
+from unish.files import atomic_path
+from unish.report import FitReport
+from unish.structures import Clip, Reconstruction
+from unish.summary import summarise
+from unish.viewer import encode_scene, scene_arrays
+from unish.viewer.numbers import numbers_html
+from unish.viewer.page import offline_page
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{22}")
+_PREFIX = "unish-"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The files of one reconstruction."""
+
+    name: str
+    """22 letters of chance: who knows it may see the result."""
+    folder: Path
+
+    @property
+    def scene(self) -> Path:
+        """What the viewer draws."""
+        return self.folder / "scene.bin"
+
+    @property
+    def page(self) -> Path:
+        """The viewer as one file that opens offline."""
+        return self.folder / "viewer.html"
+
+    @property
+    def overlay(self) -> Path:
+        """The clip with the bodies drawn over it."""
+        return self.folder / "overlay.mp4"
+
+    @property
+    def archive(self) -> Path:
+        """Everything, zipped."""
+        return self.folder / "reconstruction.zip"
+
+    @property
+    def numbers(self) -> str:
+        """Numbers and report as HTML, every text escaped."""
+        return json.loads((self.folder / "numbers.json").read_text())["html"]
+
+
+def write_result(root: Path, scene: Reconstruction, fit: FitReport, clip: Clip) -> Result:
+    """Write all files of a result under `root`. Raises `InputError` when there is no room."""
+    name = secrets.token_urlsafe(16)
+    with atomic_path(root / (_PREFIX + name)) as folder:
+        folder.mkdir(parents=True)
+        drawn = encode_scene(scene_arrays(scene))
+        (folder / "scene.bin").write_bytes(drawn)
+        (folder / "viewer.html").write_text(offline_page(drawn, scene.provenance.source_name), encoding="utf-8")
+        (folder / "numbers.json").write_text(json.dumps({"html": numbers_html(summarise(scene), fit)}))
+        write_mp4(scene, folder / "overlay.mp4", clip.frames)
+        scene.save_into(folder / "reconstruction")
+        fit.save(folder / "reconstruction" / "report.json")
+        shutil.make_archive(str(folder / "reconstruction"), "zip", folder, "reconstruction")
+        shutil.rmtree(folder / "reconstruction")
+    return Result(name, root / (_PREFIX + name))
+
+
+def find_result(root: Path, name: str | None) -> Result | None:
+    """The result of that name, if it is one and its files still live."""
+    if not name or not _NAME.fullmatch(name):
+        return None
+    result = Result(name, root / (_PREFIX + name))
+    needed = (result.scene, result.page, result.overlay, result.archive, result.folder / "numbers.json")
+    return result if all(path.is_file() for path in needed) else None
