@@ -3,7 +3,10 @@
 import io
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 import zipfile
+from pathlib import Path
 from urllib.parse import urlparse
 
 import av
@@ -132,7 +135,7 @@ def run_upload(visitor, path, expected: str) -> str:
     visitor.tab.locator("#clip input[type=file]").set_input_files(path)
     visitor.tab.locator("#clip video").wait_for(state="attached")
     visitor.tab.locator("#run").click()
-    said = visitor.tab.locator("[data-testid=toast-body]").filter(has_text=expected)
+    said = visitor.tab.locator("[data-testid=toast-body]").filter(has_text=expected).first
     said.wait_for(timeout=90_000)
     return said.inner_text()
 
@@ -149,8 +152,135 @@ def test_a_text_file_named_mp4_is_one_sentence(visit, app, tmp_path):
 def test_nobody_found_explains_the_box(visit, app, tmp_path):
     path = tmp_path / "empty.mp4"
     write_video(path, np.full((240, 320, 3), 128, np.uint8))
-    assert "x0,y0,x1,y1" in run_upload(visit(), path, "Nobody was found")
+    assert "draw a box around" in run_upload(visit(), path, "Nobody is picked")
     assert "Traceback" not in app.log.read_text()
+
+
+def test_a_clip_that_is_too_long_is_one_sentence(visit, app, tmp_path):
+    path = tmp_path / "long.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(400):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    assert "this page takes" in run_upload(visit(), path, "The clip lasts 400 s")
+
+
+# --- picking people ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def picking(visit):
+    """A visitor who has clicked the example and sees who is in it."""
+    visitor = visit()
+    visitor.tab.locator("#example button").first.click()
+    visitor.tab.locator("#picture img").wait_for()
+    visitor.tab.locator("#chosen input").first.wait_for()
+    return visitor
+
+
+def click_picture(visitor, x: float, y: float) -> None:
+    """Click at shares of the picture's width and height, which is shown whole inside its element."""
+    box = visitor.tab.locator("#picture img").bounding_box()
+    size = visitor.tab.evaluate("(i => [i.naturalWidth, i.naturalHeight])(document.querySelector('#picture img'))")
+    scale = min(box["width"] / size[0], box["height"] / size[1])
+    left, top = ((box[side] - scale * length) / 2 for side, length in zip(("width", "height"), size, strict=True))
+    visitor.tab.mouse.click(box["x"] + left + x * scale * size[0], box["y"] + top + y * scale * size[1])
+
+
+def boxes(visitor) -> list[bool]:
+    return [box.is_checked() for box in visitor.tab.locator("#chosen input").all()]
+
+
+def until(visitor, condition, seconds: float = 30) -> None:
+    for _ in range(int(10 * seconds)):
+        if condition():
+            return
+        visitor.tab.wait_for_timeout(100)
+    raise AssertionError(f"not within {seconds} s; {boxes(visitor)}")
+
+
+def test_a_click_removes_and_picks_a_person(picking):
+    picking.tab.locator("#picture").scroll_into_view_if_needed()
+    assert boxes(picking)[0] is True
+    person = 0.27, 0.45  # where the walker of the bundled clip is in its first frame
+    picking.tab.locator("#preview input[type=number]").fill("0")
+    picking.tab.keyboard.press("Enter")
+    picking.tab.wait_for_timeout(1500)
+    click_picture(picking, *person)
+    until(picking, lambda: boxes(picking)[0] is False)
+    click_picture(picking, *person)
+    until(picking, lambda: boxes(picking)[0] is True)
+
+
+def test_a_box_is_drawn_by_two_clicks_and_nobody_picked_is_said(picking):
+    before = len(boxes(picking))
+    picking.tab.locator("#mode label").filter(has_text="Draw a box").click()
+    click_picture(picking, 0.15, 0.1)
+    picking.tab.wait_for_timeout(1500)
+    click_picture(picking, 0.4, 0.9)
+    until(picking, lambda: len(boxes(picking)) == before + 1 and boxes(picking)[-1])
+    picking.tab.locator("#mode label").filter(has_text="Pick").click()
+    for box in picking.tab.locator("#chosen input").all():
+        box.uncheck()
+        picking.tab.wait_for_timeout(500)
+    picking.tab.locator("#run").click()
+    picking.tab.locator("[data-testid=toast-body]").filter(has_text="Nobody is picked").first.wait_for()
+
+
+# --- links, visitors, cancelling -----------------------------------------------------------------------------------
+
+
+def test_a_reload_and_a_shared_link_keep_the_result(shown, visit, app):
+    link = shown.tab.url
+    assert "?result=" in link
+    frames = shown.state()["frames"]
+    other = visit()
+    other.tab.goto(link)
+    other.tab.locator("#viewer [data-ready=true]").wait_for()
+    assert other.state()["frames"] == frames
+    assert "Camera path" in other.tab.locator("#numbers").inner_text()
+    other.tab.goto(f"{app.url}/?result={'x' * 22}")
+    other.tab.locator("[data-testid=toast-body]").filter(has_text="not kept").first.wait_for()
+
+
+def test_the_overlay_plays(shown):
+    video = shown.tab.locator("#overlay video")
+    video.wait_for()
+    length = "document.querySelector('#overlay video').duration"
+    until(shown, lambda: (shown.tab.evaluate(length) or 0) > 4)
+
+
+def test_other_visitors_files_are_out_of_reach(shown, app):
+    """Nothing lists the results, and a path is served only to those who were given it by name."""
+    folders = [path for path in app.files.glob("unish-*") if path.is_dir()]
+    assert folders
+    for path in ("", "?", folders[0].name[:10]):
+        for route in ("/gradio_api/file=", "/file="):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"{app.url}{route}{app.files}/{path}", timeout=30)
+            assert refused.value.code in (403, 404)
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"{app.url}/gradio_api/file=/etc/passwd", timeout=30)
+
+
+def test_cancel_ends_the_work(visit, app):
+    visitor = visit()
+    visitor.tab.locator("#example button").first.click()
+    visitor.tab.locator("#chosen input").first.wait_for()
+    visitor.tab.locator("#run").click()
+    visitor.tab.locator("#cancel").click()
+    visitor.tab.locator("#cancel").wait_for(state="hidden")
+    visitor.tab.wait_for_timeout(4000)
+    assert visitor.tab.locator("#viewer [data-ready=true]").count() == 0
+    assert "?result=" not in visitor.tab.url
+    visitor.tab.locator("#run").click()
+    visitor.tab.locator("#viewer [data-ready=true]").wait_for()
+    assert "Traceback" not in app.log.read_text()
+
+
+# --- programs ------------------------------------------------------------------------------------------------------
 
 
 def test_the_api_takes_a_box_and_a_part_of_the_clip(app, repository, tmp_path):
@@ -159,16 +289,20 @@ def test_the_api_takes_a_box_and_a_part_of_the_clip(app, repository, tmp_path):
 
     client = Client(app.url, verbose=False, download_files=str(tmp_path))
     clip = handle_file(str(repository / "unish" / "assets" / "sample_clip.mp4"))
-    box = "100,100,400,460"
-    _scene, numbers, _page, archive = client.predict(clip, 3, 0, 1.5, "mini", box, api_name="/reconstruct")
-    assert "<dd>1</dd>" in str(numbers), "one box, one person"
-    with zipfile.ZipFile(archive if isinstance(archive, str) else archive["value"]) as files:
-        assert {name.rsplit("/")[-1] for name in files.namelist()} >= {
-            "reconstruction.safetensors",
-            "reconstruction.json",
-        }
-    with pytest.raises(Exception, match="banana"):
-        client.predict(clip, 3, 0, 1.5, "mini", "banana", api_name="/reconstruct")
+    part = {"fps": 3, "start_s": 0, "end_s": 1.5, "weights": "mini"}
+    archive, page, overlay, numbers = client.predict(
+        clip=clip, boxes="100,100,400,460", focal="26mm", height="1.8", api_name="/reconstruct", **part
+    )
+    assert "<dd>1</dd>" in numbers, "one box, one person"
+    with zipfile.ZipFile(archive) as files:
+        names = {name.rsplit("/")[-1] for name in files.namelist()}
+    assert names >= {"reconstruction.safetensors", "reconstruction.json", "report.json"}
+    assert Path(page).read_text(encoding="utf-8").startswith("<!doctype html>")
+    with av.open(overlay) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 5
+    for wrong, sentence in (({"boxes": "banana"}, "banana"), ({"focal": "wide"}, "focal length")):
+        with pytest.raises(Exception, match=sentence):
+            client.predict(clip=clip, api_name="/reconstruct", **(part | wrong))
 
 
 def test_weights_that_are_not_there_end_the_start(repository):
