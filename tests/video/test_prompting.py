@@ -9,6 +9,7 @@ import pytest
 from unish import storage
 from unish.errors import InputError
 from unish.structures import PersonTrack
+from unish.video.followed import Followed, share_pixels
 from unish.video.people import PersonFinder
 from unish.video.prompting import PromptConfig, PromptedFinder, Segmenter, Segments
 from unish.video.tracking import Detections, Detector
@@ -208,6 +209,22 @@ def test_the_unsure_and_the_hardly_seen_are_dropped():
     assert track.boxes_px[0, 0] == 20
 
 
+def test_a_flicker_takes_nobodys_place():
+    places = {RED: _standing(20), GREEN: _standing(80, range(12, 14), height=90)}
+    (track,) = _found(_world(places), RED, GREEN, most_people=1)
+    assert track.boxes_px[0, 0] == 20
+
+
+def test_a_detection_of_someone_half_hidden_is_explained():
+    """The detector guesses the whole person, the mask is what a wall leaves to see of them."""
+    wall = {(60, 60, 60): _standing(10, y=44, width=50, height=18), (70, 70, 70): _standing(10, y=62, width=50)}
+    frames = _world({RED: _standing(20, height=24)} | wall)
+    segmenter = ColorSegmenter()
+    (track,) = PromptedFinder(_FirstBox(), segmenter).find(frames)
+    np.testing.assert_allclose(track.boxes_px[4], [20, 20, 44, 44])
+    assert len(segmenter.rows) == 1
+
+
 def test_a_doubtful_detection_starts_nobody_unless_the_look_is_less_strict():
     frames = _world({RED: _standing(20), GREEN: _standing(120)})
     finder = PromptedFinder(ColorDetector({RED: 0.9, GREEN: 0.4}), ColorSegmenter())
@@ -254,6 +271,41 @@ def test_everybody_is_followed_from_where_they_are_seen_best():
     segmenter = ColorSegmenter()
     _found(_world({RED: red}), RED, segmenter=segmenter)
     assert segmenter.rows == [(18, COUNT - 1, 1), (18, 0, 1)]
+
+
+def test_of_sightings_alike_in_size_the_surest_is_best():
+    detector = ColorDetector({RED: 0.8}, lambda color, index: 0.9 if index == 18 else None)
+    segmenter = ColorSegmenter()
+    PromptedFinder(detector, segmenter).find(_world({RED: _standing(20)}))
+    assert segmenter.rows[0][0] == 18
+
+
+def test_those_seen_well_go_together_others_wait_for_a_better_frame():
+    """All are in frame 12, where red is seen best; green is cut by the border there, blue is whole."""
+    places = {
+        RED: lambda index: (20, 20, 44, 110 if index == 12 else 80),
+        GREEN: lambda index: (180 if index == 12 else 130, 20, 200 if index == 12 else 154, 80),
+        BLUE: _standing(80, height=50),
+    }
+    segmenter = ColorSegmenter()
+    _found(_world(places), RED, GREEN, BLUE, segmenter=segmenter)
+    assert segmenter.rows == [(12, COUNT - 1, 2), (12, 0, 2), (0, COUNT - 1, 1)]
+
+
+def test_who_is_left_with_little_of_a_mask_is_not_seen():
+    def person(score: float, *columns: int) -> Followed:
+        followed = Followed.nobody((2, 20, 40, 3), (20, 40))
+        for frame, end in enumerate(columns):
+            mask = np.zeros((20, 40), bool)
+            mask[5:15, 10:end] = True
+            followed.see(frame, mask, score)
+        return followed
+
+    front, behind = person(0.9, 20, 20), person(0.7, 22, 24)
+    share_pixels([behind, front], PromptConfig())
+    np.testing.assert_array_equal(behind.seen, [False, True])  # a sixth is left, and then two sevenths
+    np.testing.assert_allclose(behind.boxes_px[1], [20, 5, 24, 15])
+    assert front.seen.all() and front.masks.sum() == 200 and behind.masks.sum() == 40
 
 
 def test_overlap_belongs_to_the_surer():
@@ -313,7 +365,7 @@ def test_progress_rises_to_one_and_can_cancel():
     shares: list[float] = []
     detector = ColorDetector(dict.fromkeys((RED, GREEN, BLUE), 0.9))
     PromptedFinder(detector, ColorSegmenter(), progress=shares.append).find(frames)
-    assert shares == sorted(shares) and shares[0] < 0.1 and shares[-1] == 1.0 and len(shares) > COUNT
+    assert shares == sorted(shares) and shares[0] < 0.1 and shares[-1] == 1.0 and len(set(shares)) > COUNT
 
     def cancel(share: float) -> None:
         raise KeyboardInterrupt
