@@ -17,12 +17,15 @@ import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio.events import api
 from gradio.themes import Base
 from gradio.utils import get_upload_folder
 
 import unish
+from space.example import SAMPLE_CLIP, Example
 from space.limits import MAX_FRAMES, MAX_UPLOAD_MB, MAX_WAITING, check_upload, gpu_seconds
 from space.picking import Look, cornered, look_at, picture_of, toggled, wanted_people
 from space.results import Result, find_result, write_result
@@ -37,7 +40,7 @@ from unish.video.reader import read_clip
 from unish.viewer.numbers import NUMBERS_CSS
 from unish.viewer.page import css_template, head, js_on_load, plotly_js_path, template
 
-SAMPLE_CLIP = Path(unish.__file__).parent / "assets" / "sample_clip.mp4"
+EXAMPLE = Example()
 KEEP_FILES_S = 3600
 # The fonts are those of the visitor: none is fetched.
 THEME = Base(
@@ -76,6 +79,8 @@ KEEP_LINK = """(name) => {
   window.history.replaceState(null, '', here);
 }"""
 PICK, DRAW = "Pick or remove", "Draw a box"
+FOCAL_HELP = "26mm as phones state it, or pixels of the clip."
+HEIGHT_HELP = "Metres: 1.75 for person 1, 2=1.62 for person 2. Fixes the scale."
 
 
 # ---------------------------------------------------------------- networks and the GPU
@@ -279,87 +284,121 @@ def reconstruct(
 # ---------------------------------------------------------------- the page
 
 
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What the visitor fills in."""
+
+    video: Any
+    finished: Any
+    people: Any
+    picture: Any
+    preview: Any
+    mode: Any
+    chosen: Any
+    fps: Any
+    start: Any
+    end: Any
+    focal: Any
+    height: Any
+    static: Any
+    weights: Any
+    button: Any
+    cancel: Any
+
+    @property
+    def part(self) -> list:
+        """Which part of which clip."""
+        return [self.video, self.fps, self.start, self.end]
+
+
+def form(weights: str) -> Form:
+    """The column on the left."""
+    video = gr.Video(label="Clip", sources=["upload", "webcam"], height=300, elem_id="clip")
+    gr.Examples([[str(SAMPLE_CLIP)]], video, label="Or take this one", elem_id="example")
+    finished = gr.Button("Open its finished result", size="sm", elem_id="finished")
+    with gr.Group(visible=False, elem_id="people") as people:
+        picture = gr.Image(label="People", interactive=False, buttons=[], elem_id="picture", height=260)
+        preview = gr.Slider(0, 1, 0, step=1, label="Picture", elem_id="preview")
+        mode = gr.Radio([PICK, DRAW], value=PICK, show_label=False, container=False, elem_id="mode")
+        chosen = gr.CheckboxGroup(label="Reconstruct", elem_id="chosen")
+    button = gr.Button("Reconstruct", variant="primary", size="lg", elem_id="run")
+    cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
+    with gr.Accordion("Options", open=False, elem_id="options"):
+        fps = gr.Slider(1, 15, value=6, step=0.5, label="Frames a second")
+        with gr.Row():
+            start = gr.Number(None, label="Start (s)", minimum=0, min_width=100)
+            end = gr.Number(None, label="End (s)", minimum=0, min_width=100)
+        focal = gr.Textbox(label="Focal length", info=FOCAL_HELP, placeholder="not known", elem_id="focal")
+        height = gr.Textbox(label="Height of a person", info=HEIGHT_HELP, placeholder="not known", elem_id="height")
+        static = gr.Checkbox(label="The camera does not move", elem_id="static")
+        choices = list(dict.fromkeys([weights, "auto", "mini", "release"]))
+        which = gr.Dropdown(choices, value=weights, label="Weights")
+    return Form(
+        video, finished, people, picture, preview, mode, chosen, fps, start, end, focal, height, static, which, button,
+        cancel,
+    )  # fmt: skip
+
+
+def results() -> list:
+    """The column on the right, in the order of `shown`."""
+    viewer = gr.HTML(
+        elem_id="viewer",
+        html_template=template(),
+        css_template=css_template(),
+        js_on_load=js_on_load(),
+        head=head(),
+        apply_default_css=False,
+    )
+    numbers = gr.HTML(visible=False, elem_id="numbers")
+    overlay = gr.Video(label="Bodies over the clip", visible=False, interactive=False, elem_id="overlay")
+    with gr.Row():
+        page = gr.DownloadButton("Download the viewer (HTML)", size="md", visible=False, elem_id="page")
+        archive = gr.DownloadButton("Download the data (zip)", size="md", visible=False, elem_id="archive")
+    return [viewer, overlay, numbers, page, archive]
+
+
 def build(weights: str) -> gr.Blocks:
-    """The page."""
+    """The page, and what calls what."""
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     with gr.Blocks(title="UniSH", fill_width=True, delete_cache=(KEEP_FILES_S, KEEP_FILES_S)) as demo:
         gr.HTML(INTRODUCTION, elem_id="introduction")
         seen, name = gr.State(None), gr.Textbox(visible=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=320):
-                video = gr.Video(label="Clip", sources=["upload", "webcam"], height=300, elem_id="clip")
-                gr.Examples([[str(SAMPLE_CLIP)]], video, label="Or take this one", elem_id="example")
-                with gr.Group(visible=False, elem_id="people") as people:
-                    picture = gr.Image(label="People", interactive=False, buttons=[], elem_id="picture", height=260)
-                    preview = gr.Slider(0, 1, 0, step=1, label="Picture", elem_id="preview")
-                    mode = gr.Radio([PICK, DRAW], value=PICK, show_label=False, container=False, elem_id="mode")
-                    chosen = gr.CheckboxGroup(label="Reconstruct", elem_id="chosen")
-                with gr.Accordion("Options", open=False, elem_id="options"):
-                    fps = gr.Slider(1, 15, value=6, step=0.5, label="Frames a second")
-                    with gr.Row():
-                        start = gr.Number(None, label="Start (s)", minimum=0, min_width=100)
-                        end = gr.Number(None, label="End (s)", minimum=0, min_width=100)
-                    focal = gr.Textbox(
-                        label="Focal length",
-                        info="26mm as phones state it, or pixels of the clip",
-                        placeholder="not known",
-                        elem_id="focal",
-                    )
-                    height = gr.Textbox(
-                        label="Height of a person",
-                        info="Metres: 1.75 for person 1, 2=1.62 for person 2. Fixes the scale.",
-                        placeholder="not known",
-                        elem_id="height",
-                    )
-                    static = gr.Checkbox(label="The camera does not move", elem_id="static")
-                    choices = list(dict.fromkeys([weights, "auto", "mini", "release"]))
-                    which = gr.Dropdown(choices, value=weights, label="Weights")
-                button = gr.Button("Reconstruct", variant="primary", size="lg", elem_id="run")
-                cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
+                f = form(weights)
             with gr.Column(scale=2, min_width=340):
-                viewer = gr.HTML(
-                    elem_id="viewer",
-                    html_template=template(),
-                    css_template=css_template(),
-                    js_on_load=js_on_load(),
-                    head=head(),
-                    apply_default_css=False,
-                )
-                numbers = gr.HTML(visible=False, elem_id="numbers")
-                overlay = gr.Video(label="Bodies over the clip", visible=False, interactive=False, elem_id="overlay")
-                with gr.Row():
-                    page = gr.DownloadButton("Download the viewer (HTML)", size="md", visible=False, elem_id="page")
-                    archive = gr.DownloadButton("Download the data (zip)", size="md", visible=False, elem_id="archive")
-        part, results = [video, fps, start, end], [viewer, overlay, numbers, page, archive, name]
-        asked = {"api_visibility": "private"}
+                outputs = [*results(), name]
         gr.on(
-            [video.change, fps.release, start.blur, end.blur],
+            [f.video.change, f.fps.release, f.start.blur, f.end.blur],
             look,
-            part,
-            [seen, people, picture, preview, chosen],
-            show_progress_on=picture,
+            f.part,
+            [seen, f.people, f.picture, f.preview, f.chosen],
+            show_progress_on=f.picture,
             concurrency_limit=2,
             trigger_mode="always_last",
-            **asked,
+            api_visibility="private",
         )
-        preview.input(turn_to, [seen, preview], picture, show_progress="hidden", trigger_mode="always_last", **asked)
-        picture.select(click, [seen, preview, mode], [seen, picture, chosen], show_progress="hidden", **asked)
-        chosen.input(choose, [seen, preview, chosen], [seen, picture], show_progress="hidden", **asked)
-        button.click(None, js=SHOW_VIEWER)
-        button.click(lambda: gr.Button(visible=True), None, cancel, queue=False, show_progress="hidden", **asked)
-        running = button.click(
+        f.preview.input(turn_to, [seen, f.preview], f.picture, trigger_mode="always_last", **quiet)
+        f.picture.select(click, [seen, f.preview, f.mode], [seen, f.picture, f.chosen], **quiet)
+        f.chosen.input(choose, [seen, f.preview, f.chosen], [seen, f.picture], **quiet)
+        f.button.click(None, js=SHOW_VIEWER)
+        f.button.click(lambda: gr.Button(visible=True), None, f.cancel, queue=False, **quiet)
+        running = f.button.click(
             run,
-            [*part, which, focal, static, height, seen],
-            results,
+            [*f.part, f.weights, f.focal, f.static, f.height, seen],
+            outputs,
             concurrency_limit=1,
             concurrency_id="gpu",
-            show_progress_on=viewer,
-            **asked,
+            show_progress_on=outputs[0],
+            api_visibility="private",
         )
-        running.then(lambda: gr.Button(visible=False), None, cancel, queue=False, show_progress="hidden", **asked)
+        running.then(lambda: gr.Button(visible=False), None, f.cancel, queue=False, **quiet)
         running.success(None, name, js=KEEP_LINK)
-        cancel.click(stop, None, cancel, cancels=[running], queue=False, **asked)
-        demo.load(reopen, None, results, show_progress="hidden", **asked)
-        gr.api(reconstruct, api_name="reconstruct", concurrency_limit=1, concurrency_id="gpu")
+        f.cancel.click(stop, None, f.cancel, cancels=[running], queue=False, **quiet)
+        f.finished.click(None, js=SHOW_VIEWER)
+        f.finished.click(lambda: [*shown(EXAMPLE.result())[:-1], ""], None, outputs, **quiet)
+        demo.load(reopen, None, outputs, **quiet)
+        api(reconstruct, api_name="reconstruct", concurrency_limit=1, concurrency_id="gpu")
     return demo.queue(max_size=MAX_WAITING)
 
 
@@ -375,6 +414,7 @@ def main() -> int:
     except UniSHError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
+    EXAMPLE.start()
     gr.set_static_paths([plotly_js_path()])
     build(options.weights).launch(
         server_name=options.host,

@@ -31,6 +31,12 @@ class RunningApp:
     """What the process prints."""
     files: Path
     """Where Gradio keeps uploads and results."""
+    process: int
+
+    def peak_memory_mb(self) -> float:
+        """The most that it has held at any moment."""
+        lines = Path(f"/proc/{self.process}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +59,7 @@ def app(repository, tmp_path_factory) -> Iterator[RunningApp]:
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_until_open(url, process, log)
-        yield RunningApp(url, log, files)
+        yield RunningApp(url, log, files, process.pid)
     finally:
         process.terminate()
         process.wait(timeout=30)

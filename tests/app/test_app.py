@@ -317,3 +317,72 @@ def test_it_runs_without_the_spaces_package(repository):
     code = "import sys; sys.modules['spaces'] = None; import app; print(app.reconstruct_on_gpu.__name__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=600)
     assert done.stdout.strip() == "reconstruct_on_gpu", done.stderr
+
+
+def test_the_finished_example_opens_without_a_run(visit):
+    visitor = visit()
+    visitor.tab.locator("#finished").click()
+    visitor.tab.locator("#viewer [data-ready=true]").wait_for()
+    assert visitor.state()["people"] and "Camera path" in visitor.tab.locator("#numbers").inner_text()
+    assert not visitor.tab.locator("#cancel").is_visible() and "?result=" not in visitor.tab.url
+    assert visitor.errors == []
+
+
+def test_cuda_is_touched_inside_the_decorated_function_only(repository):
+    """As on ZeroGPU: outside of what `spaces.GPU` wraps there is no device, and whoever asks for one is found out."""
+    code = """
+import os, sys, types
+inside = []
+def gpu(duration):
+    def decorate(function):
+        def run(*arguments):
+            assert 10 <= duration(*arguments) <= 60
+            inside.append(True)
+            try:
+                return function(*arguments)
+            finally:
+                inside.pop()
+        run.__name__ = function.__name__
+        return run
+    return decorate
+sys.modules['spaces'] = types.SimpleNamespace(GPU=gpu)
+import torch
+touched = []
+def refuse(*arguments, **options):
+    if not inside:
+        touched.append(True)
+    raise RuntimeError('no CUDA here')
+torch.cuda._lazy_init = refuse
+import app
+clip = app.read(str(app.SAMPLE_CLIP), 3, None, 1.0)
+seen = app.look_at(clip, (str(app.SAMPLE_CLIP), 3, None, 1.0))
+tracks, finder, _ = app.wanted_people(seen, clip)
+app.networks('mini')
+scene = app.reconstruct_on_gpu(clip, tracks, finder, 'mini', app.knowledge(clip, '', False, ''), '')
+app.build('mini')
+print(len(scene), touched)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=600)
+    assert done.stdout.strip() == "3 []", done.stderr
+
+
+def test_twenty_visitors_at_once_all_get_a_result_or_are_told_to_wait(app, repository, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gradio_client import Client, handle_file
+
+    clip = handle_file(str(repository / "unish" / "assets" / "sample_clip.mp4"))
+
+    def ask(number: int) -> str:
+        client = Client(app.url, verbose=False, download_files=str(tmp_path / str(number)))
+        try:
+            archive, *_ = client.predict(clip=clip, fps=2, end_s=0.8, weights="mini", api_name="/reconstruct")
+            return "done" if zipfile.is_zipfile(archive) else "broken"
+        except Exception as error:
+            return "told to wait" if "queue" in str(error).lower() else f"failed: {error}"
+
+    with ThreadPoolExecutor(20) as visitors:
+        answers = list(visitors.map(ask, range(20)))
+    assert set(answers) <= {"done", "told to wait"}, answers
+    assert answers.count("done") >= 10
+    assert app.peak_memory_mb() < 4000

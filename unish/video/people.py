@@ -111,13 +111,13 @@ def _warnings(finder: PersonFinder, obstacle: str, count: int | None, found: int
     if isinstance(finder, MiniFinder):
         warnings += (
             "People were looked for with the mini finder, which has seen synthetic scenes only: somebody may be "
-            "missed, or something else taken for a person. Draw a box (--box) to say whom to follow."
+            "missed, or something else taken for a person. Draw a box to say whom to follow."
             + (f" SAM 2 is not used: {obstacle}." if obstacle else ""),
         )
     if count is not None and found < count:
         warnings += (
             f"Expected {count} {'person' if count == 1 else 'people'}, found {found}; "
-            "draw a box (--box) around everybody to be followed.",
+            "draw a box around everybody to be followed.",
         )
     return warnings
 
