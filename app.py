@@ -61,7 +61,7 @@ CSS = """
 #introduction p { font-size: 16px; opacity: .75; margin: 2px 0 0; }
 #clip video { max-height: 250px; }
 #picture img { cursor: crosshair; object-fit: contain; }
-#viewer .unish-viewer { height: clamp(480px, calc(100vh - 270px), 860px); }
+#viewer .unish-viewer { height: clamp(620px, calc(100vh - 150px), 920px); }
 #viewer .unish-viewer:has(.uv-plot:empty) :is(.uv-controls, .uv-hint), #viewer .pending .uv-message,
 #viewer .uv-notes { display: none !important; }
 #viewer > .wrap:has(.error) { display: none; }

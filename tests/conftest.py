@@ -31,3 +31,11 @@ def clips_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real clips are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def screenshots(repository) -> Path:
+    """Where tests leave pictures of pages to be looked at."""
+    folder = repository / "artifacts" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

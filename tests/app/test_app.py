@@ -386,3 +386,20 @@ def test_twenty_visitors_at_once_all_get_a_result_or_are_told_to_wait(app, repos
     assert set(answers) <= {"done", "told to wait"}, answers
     assert answers.count("done") >= 10
     assert app.peak_memory_mb() < 4000
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["desktop", "phone"])
+def test_the_page_fits_and_is_kept_as_a_picture(shown, app, size, scheme, screenshots):
+    context = shown.tab.context.browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    tab = context.new_page()
+    tab.set_default_timeout(120_000)
+    tab.goto(shown.tab.url)
+    tab.locator("#viewer [data-ready=true]").wait_for()
+    tab.wait_for_timeout(1500)
+    picture = np.asarray(Image.open(io.BytesIO(tab.screenshot(full_page=True))).convert("L"), float)
+    tab.screenshot(path=screenshots / f"app-{size[0]}-{scheme}.png", full_page=True)
+    assert tab.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth"), "nothing sticks out sideways"
+    assert (np.median(picture) > 128) == (scheme == "light")
+    assert picture.std() > 10
+    context.close()
