@@ -19,7 +19,21 @@ from unish.viewer.scene import MAX_POINTS, scene_arrays
 from unish.viewer.scene_file import encode_scene
 
 _STATIC = Path(__file__).parent / "static"
-_SCRIPTS = ("scene_file.js", "layers.js", "viewer.js")
+_SCRIPTS = (
+    "scene_file.js",
+    "geometry.js",
+    "traces.js",
+    "colors.js",
+    "pictures.js",
+    "drawables.js",
+    "layers.js",
+    "camera.js",
+    "gestures.js",
+    "measure.js",
+    "screenshot.js",
+    "controls.js",
+    "viewer.js",
+)
 
 
 @cache

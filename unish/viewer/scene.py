@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from unish.body.data import PARENTS
 from unish.errors import InputError
 from unish.files import atomic_path
 from unish.structures import Person, Reconstruction
 from unish.upright import upright_rotation
 from unish.viewer.cloud import Points, choose_points, point_spacing
+from unish.viewer.people import DISTANCE_RANGE_M, distance_bytes, heading
+from unish.viewer.pictures import picture_arrays
 from unish.viewer.scene_file import SceneArrays, encode_scene, quantise
 
 MAX_POINTS = 150_000
@@ -39,11 +42,8 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
     reconstruction = _every(reconstruction, step)
     poses = reconstruction.cameras.world_from_camera
     display_from_world = upright_rotation(reconstruction.world_up, poses[0])
-    still, moving = choose_points(reconstruction, max_points)
-    still_display, moving_display = (
-        still.points_world @ display_from_world.T,
-        moving.points_world @ display_from_world.T,
-    )
+    clouds = choose_points(reconstruction, max_points)
+    still_display = clouds.still.points_world @ display_from_world.T
     bodies = [_body_display(person, display_from_world) for person in reconstruction.people]
     present = np.array([_present(person) for person in reconstruction.people], bool)
     present = present.reshape(len(bodies), len(reconstruction.images))
@@ -56,6 +56,7 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
 
     arrays: dict[str, np.ndarray] = {}
     meta: dict[str, Any] = {
+        "name": Path(reconstruction.provenance.source_name).stem,
         "frames": len(reconstruction.images),
         "times_s": (reconstruction.times_s - reconstruction.times_s[0]).tolist(),
         "fps": float(reconstruction.fps),
@@ -63,33 +64,50 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
             {"id": person.id, "name": person.name, "color": PERSON_COLORS[index % len(PERSON_COLORS)]}
             for index, person in enumerate(reconstruction.people)
         ],
+        "bones": [[parent, joint] for joint, parent in enumerate(PARENTS) if parent >= 0],
+        "distance_range_m": DISTANCE_RANGE_M,
         "display_from_world": display_from_world.tolist(),
         "notes": [
             *reconstruction.provenance.warnings,
             *([f"This viewer shows one frame in {step} of a long clip; the result itself has them all."] * (step > 1)),
         ],
     }
-    spacing = point_spacing(still if len(still) else moving)
-    for name, points, points_display in (("still", still, still_display), ("moving", moving, moving_display)):
+    spacing = point_spacing(clouds.still if len(clouds.still) else clouds.moving)
+    shown = []
+    for name, points in (("still", clouds.still), ("moving", clouds.moving), ("seen", clouds.seen)):
+        points_display = points.points_world @ display_from_world.T
+        shown.append(points_display)
         low, high = _bounds([points_display])
         meta[name] = {"low": low.tolist(), "high": high.tolist(), "spacing_m": spacing}
         arrays[f"{name}_xyz"] = quantise(points_display, low, high)
         arrays[f"{name}_color"] = _color_bytes(points)
-    arrays["moving_start"] = np.searchsorted(moving.frame, np.arange(meta["frames"] + 1)).astype(np.uint32)
+        if name != "still":
+            arrays[f"{name}_start"] = np.searchsorted(points.frame, np.arange(meta["frames"] + 1)).astype(np.uint32)
+    meta["seen"]["spread_rad"] = clouds.seen_spacing_rad
+    arrays["moving_person"] = clouds.moving.person
+    arrays["moving_distance"] = distance_bytes(clouds.moving, reconstruction, present)
 
     low, high = _bounds(seen_bodies)
     meta["bodies"] = {"low": low.tolist(), "high": high.tolist()}
     for index, body in enumerate(bodies):
         arrays[f"body_{index}"] = quantise(np.nan_to_num(body), low, high)
+    joints = [person.joints_world @ display_from_world.T for person in reconstruction.people]
+    low, high = _bounds([joint[here] for joint, here in zip(joints, present, strict=True)])
+    meta["joints"] = {"low": low.tolist(), "high": high.tolist()}
+    for index, (person, joint) in enumerate(zip(reconstruction.people, joints, strict=True)):
+        arrays[f"joints_{index}"] = quantise(np.nan_to_num(joint), low, high)
+        arrays[f"heading_{index}"] = heading(person, display_from_world, meta["fps"]).astype(np.float32)
     arrays["present"] = present.astype(np.uint8)
     arrays["faces"] = np.asarray(reconstruction.faces, np.uint32)
     arrays["camera_corners"] = corners.astype(np.float32)
+    arrays |= picture_arrays(reconstruction.images)
 
-    low, high = _bounds([still_display, moving_display, corners, *seen_bodies])
+    low, high = _bounds([*shown, corners, *seen_bodies])
     meta["low"], meta["high"] = (low - 0.05).tolist(), (high + 0.05).tolist()
     meta["ground_z"] = _ground_height(seen_bodies, still_display)
     meta["view"] = {"target": target.tolist(), "eye": _first_eye(np.nan_to_num(centers[0]), target).tolist()}
-    confident = np.mean(still.confidence >= DEFAULT_CONFIDENCE) if len(still) else 0.0
+    confidence = clouds.still.confidence
+    confident = np.mean(confidence >= DEFAULT_CONFIDENCE) if len(confidence) else 0.0
     meta["default_confidence"] = DEFAULT_CONFIDENCE if confident >= 0.5 else 0.0
     return SceneArrays(meta, arrays)
 

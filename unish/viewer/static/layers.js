@@ -16,83 +16,25 @@ function keepCamera(gd) {
   if (scene && scene.getCamera) gd.layout.scene.camera = gd._fullLayout.scene.camera = scene.getCamera();
 }
 
-// A gl-plot3d drawable: uint16 positions and rgb bytes, drawn as round points with a size in metres (bounded in pixels).
-function pointCloud(scene, xyz, color, {low, high, spacing_m}) {
-  const {gl} = scene.glplot;
-  const compile = (type, source) => {
-    const shader = gl.createShader(type);
-    gl.shaderSource(shader, source);
-    gl.compileShader(shader);
-    if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS)) throw new Error(gl.getShaderInfoLog(shader));
-    return shader;
-  };
-  const program = gl.createProgram();
-  gl.attachShader(program, compile(gl.VERTEX_SHADER, `
-    attribute vec3 position; attribute vec4 color;
-    uniform mat4 model, view, projection; uniform vec3 low, extent, scale; uniform float size, smallest;
-    varying vec3 rgb;
-    void main() {
-      gl_Position = projection * (view * (model * vec4((low + position * extent) * scale, 1.0)));
-      gl_PointSize = clamp(size / gl_Position.w, smallest, 48.0);
-      rgb = color.rgb;
-    }`));
-  gl.attachShader(program, compile(gl.FRAGMENT_SHADER, `
-    precision mediump float; varying vec3 rgb;
-    void main() {
-      vec2 p = 2.0 * gl_PointCoord - 1.0;
-      if (dot(p, p) > 1.2) discard;
-      gl_FragColor = vec4(rgb, 1.0);
-    }`));
-  gl.linkProgram(program);
-  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
-  const upload = data => {
-    const buffer = gl.createBuffer();
-    gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
-    gl.bufferData(gl.ARRAY_BUFFER, data, gl.STATIC_DRAW);
-    return buffer;
-  };
-  const buffers = [upload(xyz), upload(color)];
-  const position = gl.getAttribLocation(program, 'position'), rgb = gl.getAttribLocation(program, 'color');
-  const at = {};
-  for (const name of ['model', 'view', 'projection', 'low', 'extent', 'scale', 'size', 'smallest']) {
-    at[name] = gl.getUniformLocation(program, name);
+// How many of a cloud's points first..first+count lie inside a crop box (metres), or all of them without one.
+function countInside({xyz, place}, first, count, crop) {
+  if (!crop) return count;
+  const bounds = cropSteps(place, crop);
+  let inside = 0;
+  for (let i = first; i < first + count; i++) if (insideSteps(xyz, 3 * i, bounds)) inside++;
+  return inside;
+}
+
+// A crop box in the steps of a quantised cloud, so that points need no conversion: [least, most] an axis.
+function cropSteps({low, high}, crop) {
+  return [0, 1, 2].map(axis => [crop.low, crop.high].map(end => (end[axis] - low[axis]) / ((high[axis] - low[axis]) || 1) * 65535));
+}
+
+function insideSteps(xyz, at, bounds) {
+  for (let axis = 0; axis < 3; axis++) {
+    if (xyz[at + axis] < bounds[axis][0] || xyz[at + axis] > bounds[axis][1]) return false;
   }
-  const extent = high.map((value, axis) => (value > low[axis] ? value - low[axis] : 1));
-  const attributes = gl.getParameter(gl.MAX_VERTEX_ATTRIBS);
-  return {
-    first: 0, count: 0, visible: true, size: 1,
-    // What gl-plot3d and Plotly expect of every drawable.
-    bounds: null, pickSlots: 0, dirty: false, _trace: {data: {index: -1}},
-    isOpaque() { return this.visible && this.count > 0; },
-    isTransparent: () => false,
-    dispose() { buffers.forEach(buffer => gl.deleteBuffer(buffer)); gl.deleteProgram(program); },
-    draw({model, view, projection}) {
-      gl.useProgram(program);
-      gl.disable(gl.BLEND);
-      gl.enable(gl.DEPTH_TEST);
-      gl.depthMask(true);
-      for (let i = 0; i < attributes; i++) gl.disableVertexAttribArray(i);
-      gl.uniformMatrix4fv(at.model, false, model);
-      gl.uniformMatrix4fv(at.view, false, view);
-      gl.uniformMatrix4fv(at.projection, false, projection);
-      gl.uniform3fv(at.low, low);
-      gl.uniform3fv(at.extent, extent);
-      gl.uniform3fv(at.scale, scene.dataScale);
-      // model[0] * dataScale is plot units a metre; half the canvas height times the focal entry is pixels a unit.
-      const pixels = 0.5 * gl.drawingBufferHeight * projection[5] * model[0] * scene.dataScale[0];
-      gl.uniform1f(at.size, 1.3 * this.size * spacing_m * pixels);
-      gl.uniform1f(at.smallest, Math.min(1.5, this.size) * scene.glplot.pixelRatio);
-      gl.bindBuffer(gl.ARRAY_BUFFER, buffers[0]);
-      gl.enableVertexAttribArray(position);
-      gl.vertexAttribPointer(position, 3, gl.UNSIGNED_SHORT, true, 0, 0);
-      gl.bindBuffer(gl.ARRAY_BUFFER, buffers[1]);
-      gl.enableVertexAttribArray(rgb);
-      gl.vertexAttribPointer(rgb, 4, gl.UNSIGNED_BYTE, true, 0, 0);
-      gl.drawArrays(gl.POINTS, this.first, this.count);
-      gl.disableVertexAttribArray(position);
-      gl.disableVertexAttribArray(rgb);
-    },
-  };
+  return true;
 }
 
 class DirectLayers {
@@ -102,15 +44,32 @@ class DirectLayers {
     this.gd = gd;
     this.scene = directScene(gd);
     if (!this.scene) throw new Error('this plotly.js hides its 3D scene');
+    this.source = clouds;
     this.clouds = {};
     for (const [name, {xyz, color, place}] of Object.entries(clouds)) {
       this.clouds[name] = pointCloud(this.scene, xyz, color, place);
       this.scene.glplot.add(this.clouds[name]);
     }
+    this.quad = pictureQuad(this.scene);
+    this.scene.glplot.add(this.quad);
   }
 
   setCloud(name, change) { Object.assign(this.clouds[name], change, {dirty: true}); }
-  drawn(name) { return this.clouds[name].visible ? this.clouds[name].count : 0; }
+  recolor(name, color) { this.clouds[name].recolor(color); }
+
+  // What is drawn of a cloud: points first..first+count, inside the crop box.
+  extent(name) {
+    const {first, count, visible, crop} = this.clouds[name];
+    return {first, count: visible ? count : 0, crop};
+  }
+
+  drawn(name) {
+    const {first, count, crop} = this.extent(name);
+    return countInside(this.source[name], first, count, crop);
+  }
+
+  showPicture(visible) { Object.assign(this.quad, {visible, dirty: true}); }
+  setPicture(corners, bitmap) { this.quad.fill(corners, bitmap); }
 
   moveTrace(index, [x, y, z]) {
     const trace = this.scene.traces[this.gd._fullData[index].uid];
@@ -140,6 +99,38 @@ class DirectLayers {
     }
   }
 
+  // Lines of this trace show through what stands before them (bones in a body, paths under a rough floor): drawn last,
+  // whatever the depth.
+  showThrough(index) {
+    const {gl, objects} = this.scene.glplot, {linePlot} = this.scene.traces[this.gd._fullData[index].uid];
+    if (!linePlot) return;
+    const {draw} = linePlot;
+    objects.push(...objects.splice(objects.indexOf(linePlot), 1));
+    linePlot.draw = parameters => {
+      gl.depthFunc(gl.ALWAYS);
+      draw.call(linePlot, parameters);
+      gl.depthFunc(gl.LEQUAL);
+    };
+  }
+
+  // Take the view from a camera, with a field of view and, `tilted`, with an up of its own instead of the world's.
+  look({eye, center, up}, fov, tilted) {
+    const {camera, glplot} = this.scene;
+    const mode = tilted ? 'orbit' : 'turntable';
+    if (camera.mode !== mode) camera.mode = mode;   // even the same mode set again stops a drag
+    camera.lookAt(...[eye, center, up].map(({x, y, z}) => [x, y, z]));
+    glplot.fovy = fov;
+    this.quad.dirty = true;
+  }
+
+  get fov() { return this.scene.glplot.fovy; }
+
+  // The 3D view as something a canvas can draw, at once: its pixels are gone when the browser has shown them.
+  async snapshot(draw) {
+    this.redraw();
+    draw(this.scene.glplot.canvas);
+  }
+
   // Plotly's own wheel zoom grows with the time since the last frame, and jumps on a slow machine.
   zoom(factor) { this.scene.glplot.camera.distance *= factor; }
   keepCamera() { keepCamera(this.gd); }
@@ -149,31 +140,60 @@ class DirectLayers {
 
 class PublicLayers {
   static kind = 'public';
+  fov = PLOTLY_FOV;   // Plotly has no say over it
 
-  // Expects the traces 'still' and 'moving' (scatter3d) at the indices in `cloudTraces`.
+  // Expects a scatter3d trace for every cloud, at the indices in `cloudTraces`.
   constructor(gd, clouds, cloudTraces) {
-    Object.assign(this, {gd, clouds, cloudTraces, stale: false, drawing: null, state: {}});
-    for (const name of Object.keys(clouds)) this.state[name] = {first: 0, count: 0, stride: 1, visible: true, size: 1};
+    Object.assign(this, {gd, clouds, cloudTraces, stale: false, drawing: null, next: null, state: {}});
+    for (const name of Object.keys(clouds)) {
+      this.state[name] = {first: 0, count: 0, visible: true, size: 1, crop: null, color: clouds[name].color, shown: 0};
+    }
   }
 
   setCloud(name, change) {
     const state = this.state[name], before = {...state};
     Object.assign(state, change);
-    const index = this.cloudTraces[name], {xyz, color, place} = this.clouds[name];
+    const index = this.cloudTraces[name], {xyz, place} = this.clouds[name], {first, count, crop, color} = state;
     const marker = {...this.gd.data[index].marker, size: 3 * state.size};
-    if (state.first !== before.first || state.count !== before.count) {
-      const stride = state.stride = Math.max(1, Math.ceil(state.count / FALLBACK_POINTS));
-      const [x, y, z] = dequantise(xyz, place, state.first, state.count).map(axis => axis.filter((_, i) => i % stride === 0));
-      marker.color = Array.from(x, (_, i) => {
-        const at = 4 * (state.first + i * stride);
-        return `rgb(${color[at]},${color[at + 1]},${color[at + 2]})`;
-      });
+    if (['first', 'count', 'crop', 'color'].some(key => state[key] !== before[key])) {
+      let chosen = Array.from({length: count}, (_, i) => first + i);
+      const bounds = crop && cropSteps(place, crop);
+      if (crop) chosen = chosen.filter(point => insideSteps(xyz, 3 * point, bounds));
+      const stride = Math.max(1, Math.ceil(chosen.length / FALLBACK_POINTS));
+      chosen = chosen.filter((_, i) => i % stride === 0);
+      const metres = dequantise(xyz, place, first, count);
+      const [x, y, z] = metres.map(axis => Float32Array.from(chosen, point => axis[point - first]));
+      marker.color = chosen.map(point => `rgb(${color[4 * point]},${color[4 * point + 1]},${color[4 * point + 2]})`);
+      state.shown = chosen.length;
       this.change(index, {x, y, z, marker});
     }
     this.change(index, {visible: state.visible, marker});
   }
 
-  drawn(name) { return this.state[name].visible ? Math.ceil(this.state[name].count / this.state[name].stride) : 0; }
+  recolor(name, color) { this.setCloud(name, {color}); }
+
+  extent(name) {
+    const {first, count, visible, crop} = this.state[name];
+    return {first, count: visible ? count : 0, crop};
+  }
+
+  drawn(name) { return this.state[name].visible ? this.state[name].shown : 0; }
+  showPicture() {}
+  showThrough() {}
+
+  look(camera, fov, tilted) {
+    this.next = {camera, dragmode: tilted ? 'orbit' : 'turntable'};
+    this.stale = true;
+  }
+
+  async snapshot(draw) {
+    const {offsetWidth: width, offsetHeight: height} = this.gd, image = new Image();
+    await this.flush();
+    image.src = await Plotly.toImage(this.gd, {format: 'png', width, height, scale: 2});
+    await image.decode();
+    draw(image);
+  }
+
   moveTrace(index, [x, y, z]) { this.change(index, {x, y, z}); }
   showTrace(index, visible) { this.change(index, {visible}); }
 
@@ -193,7 +213,8 @@ class PublicLayers {
   async draw() {
     while (this.stale) {
       this.stale = false;
-      this.keepCamera();
+      if (this.next) Object.assign(this.gd.layout.scene, this.next); else this.keepCamera();
+      this.next = null;
       await Plotly.redraw(this.gd);
     }
   }

@@ -2,8 +2,7 @@
 // the browser. Text that comes with a scene (names, notes) is only ever set as textContent.
 const UnishViewer = (() => {
   const PLOTLY_WAIT_MS = 20000;
-  const CAMERA_COLOR = '#8a97ab', FRUSTUM_COLOR = '#f5b301', GRID_COLOR = '#8894a6';
-  const FRUSTUM_PATH = [0, 1, 2, 3, 4, 1, 0, 2, 0, 3, 0, 4];   // centre and four corners, every edge, one line
+  const CLOUDS = ['still', 'moving', 'seen'];
   const all = window.unishViewers = window.unishViewers || [];
   const nextPaint = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -36,30 +35,6 @@ const UnishViewer = (() => {
     return answer.arrayBuffer();
   }
 
-  // The wheel and two fingers call zoom(factor), which says whether it did: Plotly alone follows one finger and the
-  // wheel only. Below 1 is closer.
-  function zoomWith(stage, zoom) {
-    let apart = 0;
-    const distance = ({touches: [a, b]}) => Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
-    const take = (event, factor) => {
-      if (!zoom(factor)) return;
-      event.preventDefault();
-      event.stopPropagation();
-    };
-    const listen = (name, handle) => stage.addEventListener(name, handle, {capture: true, passive: false});
-    listen('wheel', event => {
-      const lines = event.deltaY * (event.deltaMode ? 30 : 1);
-      take(event, Math.exp(clamp(lines, -200, 200) * 0.0015));
-    });
-    listen('touchstart', event => { if (event.touches.length === 2) { apart = distance(event); take(event, 1); } });
-    listen('touchmove', event => {
-      if (event.touches.length !== 2) return;
-      const now = distance(event);
-      take(event, apart / now);
-      apart = now;
-    });
-  }
-
   class Viewer {
     constructor(element, {fallback = false, keys = element} = {}) {
       this.element = element;
@@ -72,23 +47,26 @@ const UnishViewer = (() => {
       this.shown = {};            // layer name → on or off; person index → on or off in shownPeople
       this.shownPeople = [];
       this.loads = 0;
-      this.bindControls(keys);
+      this.follow = new Follow(this);
+      this.measure = new Measure(this);
+      bindControls(this, keys);
       followTheme(element);
-      zoomWith(this.find('.uv-stage'), factor => this.zoom(factor));
+      zoomWith(this.plot, factor => this.zoom(factor));
+      dragOrClick(this.plot, () => this.layers && this.follow.release(), (x, y) => this.layers && this.measure.click(x, y));
       new ResizeObserver(() => this.resize()).observe(this.find('.uv-stage'));
-      this.setEnabled(false);
+      setEnabled(this, false);
       all.push(this);
     }
 
     // What a test or another script may read.
     get state() {
-      const camera = this.layers && this.plot._fullLayout.scene._scene.getCamera();
       return {
         ready: this.element.dataset.ready === 'true', path: this.layers ? this.layers.constructor.kind : null,
         frame: this.frame, frames: this.scene ? this.scene.meta.frames : 0, playing: this.playing,
         drawnPoints: this.drawnPoints, layers: {...this.shown}, people: [...this.shownPeople],
         bodies: this.scene ? this.scene.meta.people.map((_, i) => this.bodyVisible(i)) : [],
-        camera, milliseconds: {...this.milliseconds},
+        camera: this.layers && this.camera(), fov: this.layers && this.layers.fov, follow: this.follow.mode,
+        measured: this.measure.length, crop: this.crop, milliseconds: {...this.milliseconds},
       };
     }
 
@@ -97,7 +75,7 @@ const UnishViewer = (() => {
     async load(source) {
       const load = ++this.loads;
       this.pause();
-      this.setEnabled(false);
+      setEnabled(this, false);
       delete this.element.dataset.ready;
       this.say('Loading the scene…');
       const started = performance.now();
@@ -106,7 +84,7 @@ const UnishViewer = (() => {
         if (load !== this.loads) return;
         this.buffer = buffer;
         this.milliseconds = {fetched: performance.now() - started};
-        await this.show(parseScene(buffer));
+        await this.show(new Scene(parseScene(buffer)));
       } catch (error) {
         if (load !== this.loads) return;
         console.error(error);
@@ -122,28 +100,35 @@ const UnishViewer = (() => {
       Plotly.purge(this.plot);
       this.layers = null;
       this.scene = scene;
-      this.bodies = scene.meta.people.map(() => []);
-      this.clouds = {
-        still: {xyz: scene.arrays.still_xyz, color: scene.arrays.still_color, place: scene.meta.still},
-        moving: {xyz: scene.arrays.moving_xyz, color: scene.arrays.moving_color, place: scene.meta.moving},
-      };
+      this.pictures = new Pictures(scene.arrays);
+      this.clouds = Object.fromEntries(CLOUDS.map(name => [
+        name, {xyz: scene.arrays[`${name}_xyz`], color: scene.arrays[`${name}_color`], place: scene.meta[name]},
+      ]));
       this.frame = 0;
+      this.follow.mode = 'free';
+      this.measure.points = [];
       this.layers = await this.draw();
       this.element.dataset.path = this.layers.constructor.kind;
       this.plot.on('plotly_webglcontextlost', () => this.lost());
-      this.describe();
+      describe(this);
       for (const button of this.find('.uv-layers').children) this.shown[button.dataset.layer] = button.ariaPressed === 'true';
       this.shownPeople = scene.meta.people.map(() => true);
       this.say('');
-      this.setEnabled(true);
-      this.refresh();
+      setEnabled(this, true);
+      for (const index of [...this.at.paths, ...this.at.walked, ...this.at.skeletons]) this.layers.showThrough(index);
+      this.recolor();
       this.layers.redraw();
       await nextPaint();
     }
 
     async draw() {
+      const plot = async cloudNames => {
+        const {traces, at} = plotlyTraces(this.scene, cloudNames);
+        await Plotly.newPlot(this.plot, traces, plotlyLayout(this.scene, this.firstView()), plotlyConfig());
+        this.at = at;
+      };
       if (!this.forceFallback) {
-        await Plotly.newPlot(this.plot, this.traces(false), this.layout(), this.config());
+        await plot([]);
         try {
           return new DirectLayers(this.plot, this.clouds);
         } catch (error) {
@@ -151,9 +136,8 @@ const UnishViewer = (() => {
           Plotly.purge(this.plot);
         }
       }
-      const traces = this.traces(true);
-      await Plotly.newPlot(this.plot, traces, this.layout(), this.config());
-      return new PublicLayers(this.plot, this.clouds, {still: traces.length - 2, moving: traces.length - 1});
+      await plot(CLOUDS);
+      return new PublicLayers(this.plot, this.clouds, this.at.clouds);
     }
 
     lost() {
@@ -162,100 +146,11 @@ const UnishViewer = (() => {
       this.say('The graphics card took its memory back.', 'Show again', () => this.load({buffer: this.buffer}));
     }
 
-    // ---- what Plotly is given ------------------------------------------------------------------------------------
-
-    traces(withClouds) {
-      const {meta, arrays} = this.scene, count = arrays.faces.length / 3;
-      const [i, j, k] = [0, 1, 2].map(corner => Uint32Array.from({length: count}, (_, f) => arrays.faces[3 * f + corner]));
-      const bodies = meta.people.map((person, index) => {
-        const [x, y, z] = this.body(index, 0);
-        return {
-          type: 'mesh3d', x, y, z, i, j, k, color: person.color, hoverinfo: 'skip', flatshading: false,
-          lighting: {ambient: 0.68, diffuse: 0.52, specular: 0.1, roughness: 0.6, fresnel: 0.1},
-          lightposition: {x: 4000, y: -20000, z: 12000},
-        };
-      });
-      const line = ([x, y, z], color, width) => ({
-        type: 'scatter3d', mode: 'lines', x, y, z, line: {color, width}, hoverinfo: 'skip', connectgaps: false,
-      });
-      this.pathTrace = bodies.length;
-      this.frustumTrace = bodies.length + 1;
-      this.gridTrace = bodies.length + 2;
-      const lines = [line(this.cameraPath(), CAMERA_COLOR, 4), line(this.frustum(0), FRUSTUM_COLOR, 4), line(this.grid(), GRID_COLOR, 1)];
-      const cloud = {type: 'scatter3d', mode: 'markers', x: [null], y: [null], z: [null], hoverinfo: 'skip', marker: {symbol: 'square', size: 2, line: {width: 0}}};
-      return [...bodies, ...lines, ...(withClouds ? [cloud, {...cloud, marker: {...cloud.marker}}] : [])];
-    }
-
-    // Plot units a metre: with fixed ranges and a manual aspect ratio the scene keeps its shape whatever is shown.
-    get unit() {
-      const {low, high} = this.scene.meta;
-      return 1 / Math.cbrt(low.reduce((volume, value, axis) => volume * (high[axis] - value), 1));
-    }
-
-    layout() {
-      const {low, high} = this.scene.meta, unit = this.unit;
-      const axis = index => ({range: [low[index], high[index]], autorange: false, visible: false, showspikes: false});
-      const size = index => unit * (high[index] - low[index]);
-      return {
-        margin: {l: 0, r: 0, t: 0, b: 0}, autosize: true, uirevision: 'keep', hovermode: false, showlegend: false,
-        paper_bgcolor: 'rgba(0,0,0,0)',
-        scene: {
-          xaxis: axis(0), yaxis: axis(1), zaxis: axis(2), bgcolor: 'rgba(0,0,0,0)', dragmode: 'turntable',
-          aspectmode: 'manual', aspectratio: {x: size(0), y: size(1), z: size(2)}, camera: this.firstView(),
-        },
-      };
-    }
-
-    config() {
-      const sharpness = clamp(window.devicePixelRatio || 1, 1.5, 2);
-      return {displayModeBar: false, showSendToCloud: false, displaylogo: false, responsive: false, plotGlPixelRatio: sharpness};
-    }
-
-    firstView() {
-      const {low, high, view} = this.scene.meta, unit = this.unit;
-      const place = point => {
-        const [x, y, z] = point.map((value, axis) => unit * (value - 0.5 * (low[axis] + high[axis])));
-        return {x, y, z};
-      };
-      return {up: {x: 0, y: 0, z: 1}, center: place(view.target), eye: place(view.eye)};
-    }
-
-    body(person, frame) {
-      const steps = this.scene.arrays[`body_${person}`], vertices = steps.shape[1];
-      const kept = this.bodies[person];
-      return kept[frame] = kept[frame] || dequantise(steps, this.scene.meta.bodies, frame * vertices, vertices);
-    }
-
-    cameraPath() {
-      const corners = this.scene.arrays.camera_corners;
-      return [0, 1, 2].map(axis => Array.from({length: this.scene.meta.frames}, (_, f) => corners[15 * f + axis]));
-    }
-
-    frustum(frame) {
-      const corners = this.scene.arrays.camera_corners;
-      return [0, 1, 2].map(axis => FRUSTUM_PATH.map(corner => corners[15 * frame + 3 * corner + axis]));
-    }
-
-    // Lines a metre apart (or more, at most 40 a side) on the ground.
-    grid() {
-      const {low, high, ground_z} = this.scene.meta, lines = [[], [], []];
-      const step = Math.max(1, Math.ceil(Math.max(high[0] - low[0], high[1] - low[1]) / 40));
-      for (const [along, across] of [[0, 1], [1, 0]]) {
-        for (let at = Math.ceil(low[along] / step) * step; at <= high[along]; at += step) {
-          lines[along].push(at, at, null);
-          lines[across].push(low[across], high[across], null);
-          lines[2].push(ground_z, ground_z, null);
-        }
-      }
-      return lines;
-    }
-
     // ---- what is shown -------------------------------------------------------------------------------------------
 
-    bodyVisible(person) {
-      const {arrays, meta} = this.scene;
-      return Boolean(this.shown.people && this.shownPeople[person] && arrays.present[person * meta.frames + this.frame]);
-    }
+    personVisible(person) { return this.shownPeople[person] && this.scene.present(person, this.frame); }
+    bodyVisible(person) { return Boolean(this.shown.people && this.personVisible(person)); }
+    get cameraVisible() { return this.shown.camera && this.follow.mode !== 'clip'; }
 
     setFrame(frame) {
       this.frame = clamp(Math.round(frame), 0, this.scene.meta.frames - 1);
@@ -265,39 +160,73 @@ const UnishViewer = (() => {
     }
 
     drawFrame() {
-      const {meta, arrays} = this.scene, start = arrays.moving_start;
-      meta.people.forEach((_, person) => {
-        const visible = this.bodyVisible(person);
-        if (visible) this.layers.moveTrace(person, this.body(person, this.frame));
-        this.layers.showTrace(person, visible);
+      const {scene, layers, at, frame, shown} = this;
+      const draw = (index, visible, place) => {
+        if (visible) layers.moveTrace(index, place());
+        layers.showTrace(index, visible);
+      };
+      scene.meta.people.forEach((_, person) => {
+        draw(at.bodies[person], this.bodyVisible(person), () => scene.body(person, frame));
+        draw(at.skeletons[person], Boolean(shown.skeleton && this.personVisible(person)), () => scene.skeleton(person, frame));
+        draw(at.walked[person], Boolean(shown.paths && this.shownPeople[person] && frame), () => scene.walked(person, frame));
       });
-      if (this.shown.camera) this.layers.moveTrace(this.frustumTrace, this.frustum(this.frame));
-      const first = start[this.frame];
-      const count = countConfident(arrays.moving_color, first, start[this.frame + 1], this.threshold);
-      this.layers.setCloud('moving', {first, count, visible: this.shown.points});
-      this.drawnPoints = this.layers.drawn('still') + this.layers.drawn('moving');
-      this.layers.flush();
-      this.find('.uv-frame').value = this.frame;
-      const seconds = meta.times_s[this.frame].toFixed(2);
-      this.find('.uv-frame').setAttribute('aria-valuetext', `${seconds} seconds, frame ${this.frame + 1} of ${meta.frames}`);
-      this.find('.uv-clock').textContent = `${seconds} s · ${this.frame + 1}/${meta.frames}`;
+      draw(at.frustum, this.cameraVisible, () => scene.frustum(frame));
+      for (const name of ['moving', 'seen']) {
+        const start = scene.arrays[`${name}_start`], color = scene.arrays[`${name}_color`], first = start[frame];
+        layers.setCloud(name, {
+          first, count: countConfident(color, first, start[frame + 1], this.threshold), origin: scene.corners(frame)[0],
+        });
+      }
+      this.drawPicture();
+      this.follow.apply();
+      layers.flush();
+      this.showFrame();
+    }
+
+    // The frame's own picture, once it is decoded; by then another frame may be shown.
+    async drawPicture() {
+      const {frame, layers} = this, visible = Boolean(this.shown.picture && this.cameraVisible && this.pictures.any);
+      layers.showPicture(visible);
+      if (!visible || layers.constructor.kind === 'public') return;
+      const bitmap = await this.pictures.get(frame);
+      if (bitmap && this.frame === frame && this.layers === layers) layers.setPicture(this.scene.corners(frame).slice(1), bitmap);
+    }
+
+    // What the controls say of the frame.
+    showFrame() {
+      const {scene: {meta}, frame} = this, seconds = meta.times_s[frame].toFixed(2);
+      this.drawnPoints = CLOUDS.reduce((sum, name) => sum + this.layers.drawn(name), 0);
+      this.find('.uv-frame').value = frame;
+      this.find('.uv-frame').setAttribute('aria-valuetext', `${seconds} seconds, frame ${frame + 1} of ${meta.frames}`);
+      this.find('.uv-clock').textContent = `${seconds} s · ${frame + 1}/${meta.frames}`;
       const reduced = this.layers.constructor.kind === 'public' ? ' (reduced)' : '';
       this.find('.uv-count').textContent = `${this.drawnPoints.toLocaleString('en')} points${reduced}`;
     }
 
-    // Everything but the frame: layers, point size, threshold.
+    // Everything but the frame: layers, point size, threshold, crop box.
     refresh() {
-      const {meta, arrays} = this.scene;
+      const {meta, arrays} = this.scene, {layers, at, shown} = this, mode = this.find('.uv-scene-mode').value;
       this.threshold = Number(this.find('.uv-confidence').value);
       this.find('.uv-least').textContent = `${Math.round(100 * this.threshold)} %`;
-      const size = Number(this.find('.uv-size').value);
+      this.crop = cropBox(this);
+      const every = {size: Number(this.find('.uv-size').value), crop: this.crop};
       const count = countConfident(arrays.still_color, 0, arrays.still_color.length / 4, this.threshold);
-      this.layers.setCloud('still', {count, visible: this.shown.scene, size});
-      this.layers.setCloud('moving', {size});
-      this.layers.showTrace(this.pathTrace, this.shown.camera && meta.frames > 1);
-      this.layers.showTrace(this.frustumTrace, this.shown.camera);
-      this.layers.showTrace(this.gridTrace, this.shown.grid);
+      layers.setCloud('still', {...every, count, visible: shown.scene && mode !== 'frame'});
+      layers.setCloud('seen', {...every, visible: shown.scene && mode !== 'whole'});
+      layers.setCloud('moving', {...every, visible: shown.points});
+      layers.showTrace(at.cameraPath, this.cameraVisible && meta.frames > 1);
+      layers.showTrace(at.grid, shown.grid);
+      at.paths.forEach((index, person) => layers.showTrace(index, Boolean(shown.paths && this.shownPeople[person])));
       this.setFrame(this.frame);
+    }
+
+    // What the points' colours say, and the scale beside the choice.
+    recolor() {
+      const by = this.find('.uv-color').value, scale = colorScale(this.scene, by);
+      for (const name of CLOUDS) this.layers.recolor(name, cloudColors(this.scene, name, by));
+      this.find('.uv-scale').hidden = !scale;
+      [this.find('.uv-from').textContent, this.find('.uv-to').textContent] = scale || ['', ''];
+      this.refresh();
     }
 
     // ---- time ----------------------------------------------------------------------------------------------------
@@ -345,47 +274,58 @@ const UnishViewer = (() => {
       button.setAttribute('aria-label', this.playing ? 'Pause' : 'Play');
     }
 
-    // ---- controls ------------------------------------------------------------------------------------------------
+    // ---- the view ------------------------------------------------------------------------------------------------
 
-    bindControls(keys) {
-      const on = (selector, event, handle) => this.find(selector).addEventListener(event, handle);
-      on('.uv-play', 'click', () => this.toggle());
-      on('.uv-frame', 'input', event => { this.pause(); this.setFrame(Number(event.target.value)); });
-      on('.uv-size', 'input', () => this.refresh());
-      on('.uv-confidence', 'input', () => this.refresh());
-      on('.uv-home', 'click', () => this.resetView());
-      for (const button of this.find('.uv-layers').children) {
-        button.addEventListener('click', () => {
-          const shown = this.shown[button.dataset.layer] = !this.shown[button.dataset.layer];
-          button.setAttribute('aria-pressed', String(shown));
-          this.refresh();
-        });
-      }
-      on('.uv-stage', 'pointerdown', () => {
-        this.find('.uv-hint').classList.add('uv-read');
-        this.element.focus({preventScroll: true});
+    firstView() {
+      const {scene} = this, {view} = scene.meta;
+      return {up: {x: 0, y: 0, z: 1}, center: scene.place(view.target), eye: scene.place(view.eye)};
+    }
+
+    resetView() {
+      const camera = this.firstView();
+      this.follow.release();
+      this.layers.look(camera, PLOTLY_FOV, false);
+      return Plotly.relayout(this.plot, {'scene.camera': camera});
+    }
+
+    // Says which view is taken, after it changed.
+    followed() {
+      const select = this.find('.uv-follow');
+      select.value = this.follow.mode;
+      this.announce(`View: ${select.selectedOptions[0].textContent}.`);
+    }
+
+    camera() { return this.plot._fullLayout.scene._scene.getCamera(); }
+
+    // How metres become pixels of the stage, as it is seen now.
+    view() {
+      return viewOf(this.scene, this.camera(), this.layers.fov, this.plot.offsetWidth, this.plot.offsetHeight);
+    }
+
+    // What is drawn, for finding what was clicked: coordinate(i, axis) in metres.
+    drawnSets() {
+      const sets = CLOUDS.map(name => {
+        const {first, count, crop} = this.layers.extent(name), {xyz, place: {low, high}} = this.clouds[name];
+        const bounds = crop && cropSteps({low, high}, crop), scale = [0, 1, 2].map(axis => ((high[axis] - low[axis]) || 1) / 65535);
+        return {
+          length: count,
+          coordinate: (i, axis) => {
+            const at = 3 * (first + i);
+            return bounds && !insideSteps(xyz, at, bounds) ? NaN : low[axis] + scale[axis] * xyz[at + axis];
+          },
+        };
       });
-      keys.addEventListener('keydown', event => this.key(event));
+      this.scene.meta.people.forEach((_, person) => {
+        if (!this.bodyVisible(person) || !this.shown.people) return;
+        const body = this.scene.body(person, this.frame);
+        sets.push({length: body[0].length, coordinate: (i, axis) => body[axis][i]});
+      });
+      return sets;
     }
-
-    key(event) {
-      if (!this.scene || event.ctrlKey || event.metaKey || event.altKey) return;
-      const control = event.target.closest ? event.target.closest('button, input, select, textarea') : null;
-      const onTime = control === this.find('.uv-frame');
-      const actions = {
-        ' ': () => (!control || onTime) && this.toggle(),
-        ArrowRight: () => !control && this.step(1),
-        ArrowLeft: () => !control && this.step(-1),
-        Home: () => !control && this.resetView(),
-      };
-      const action = actions[event.key];
-      if (action && action() !== false && (!control || (onTime && event.key === ' '))) event.preventDefault();
-    }
-
-    resetView() { return Plotly.relayout(this.plot, {'scene.camera': this.firstView()}); }
 
     zoom(factor) {
       if (!this.layers || !this.layers.zoom) return false;
+      this.follow.release();
       this.layers.zoom(factor);
       return true;
     }
@@ -393,44 +333,12 @@ const UnishViewer = (() => {
     resize() {
       if (!this.layers || !this.plot.offsetWidth) return;
       this.layers.keepCamera();
-      Plotly.Plots.resize(this.plot);
+      Promise.resolve(Plotly.Plots.resize(this.plot)).then(() => {
+        if (this.layers && this.follow.mode !== 'free') this.refresh();
+      });
     }
 
-    setEnabled(enabled) {
-      for (const control of this.find('.uv-controls').querySelectorAll('button, input, select')) control.disabled = !enabled;
-      const still = this.scene && this.scene.meta.frames < 2;
-      if (still) for (const name of ['.uv-play', '.uv-frame', '.uv-speed']) this.find(name).disabled = true;
-      this.find('.uv-controls').classList.toggle('uv-still', Boolean(still));
-    }
-
-    // The controls that depend on the scene: time range, starting threshold, one button for each person, notes.
-    describe() {
-      const {meta} = this.scene;
-      this.find('.uv-frame').max = meta.frames - 1;
-      this.find('.uv-confidence').value = meta.default_confidence;
-      this.find('.uv-people').replaceChildren(...meta.people.map((person, index) => {
-        const button = document.createElement('button'), dot = document.createElement('span'), name = document.createElement('span');
-        button.type = 'button';
-        button.setAttribute('aria-pressed', 'true');
-        dot.className = 'uv-dot';
-        dot.style.background = person.color;
-        name.textContent = person.name;
-        button.append(dot, name);
-        button.addEventListener('click', () => {
-          this.shownPeople[index] = !this.shownPeople[index];
-          button.setAttribute('aria-pressed', String(this.shownPeople[index]));
-          this.refresh();
-        });
-        return button;
-      }));
-      this.find('.uv-notes').hidden = meta.notes.length === 0;
-      this.find('.uv-notes ul').replaceChildren(...meta.notes.map(note => {
-        const item = document.createElement('li');
-        item.textContent = note;
-        return item;
-      }));
-      for (const name of ['people', 'points']) this.find(`[data-layer=${name}]`).hidden = meta.people.length === 0;
-    }
+    announce(text) { this.find('.uv-announce').textContent = text; }
 
     say(text, action, handle) {
       const message = this.find('.uv-message');

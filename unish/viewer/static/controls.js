@@ -1,0 +1,167 @@
+// Buttons, sliders and keys of a viewer. What they show follows the viewer; what they do is in the viewer.
+const NARROW_PX = 640;
+
+function bindControls(viewer, keys) {
+  const {element, find} = viewer, on = (selector, event, handle) => find(selector).addEventListener(event, handle);
+  on('.uv-play', 'click', () => viewer.toggle());
+  on('.uv-frame', 'input', event => { viewer.pause(); viewer.setFrame(Number(event.target.value)); });
+  for (const selector of ['.uv-size', '.uv-confidence']) on(selector, 'input', () => viewer.refresh());
+  on('.uv-scene-mode', 'change', () => viewer.refresh());
+  on('.uv-follow', 'change', event => viewer.follow.set(event.target.value));
+  on('.uv-color', 'change', () => viewer.recolor());
+  on('.uv-home', 'click', () => viewer.resetView());
+  on('.uv-measure', 'click', () => viewer.measure.toggle());
+  on('.uv-shot', 'click', () => saveScreenshot(viewer));
+  on('.uv-help-button', 'click', () => showHelp(viewer));
+  on('.uv-box', 'input', event => { keepApart(event.target, find('.uv-box')); viewer.refresh(); });
+  on('.uv-crop', 'click', () => showCrop(viewer));
+  for (const button of find('.uv-layers').children) {
+    button.addEventListener('click', () => {
+      const shown = viewer.shown[button.dataset.layer] = !viewer.shown[button.dataset.layer];
+      button.setAttribute('aria-pressed', String(shown));
+      viewer.refresh();
+    });
+  }
+  on('.uv-plot', 'pointerdown', () => {
+    find('.uv-hint').classList.add('uv-read');
+    element.focus({preventScroll: true});
+  });
+  keys.addEventListener('keydown', event => key(viewer, event));
+  foldWhenNarrow(viewer);
+}
+
+// On a narrow page the options fold away, so that the view keeps its room.
+function foldWhenNarrow({element, find}) {
+  let narrow = null;
+  new ResizeObserver(([{contentRect: {width}}]) => {
+    if (!width || narrow === width <= NARROW_PX) return;
+    narrow = width <= NARROW_PX;
+    element.toggleAttribute('data-narrow', narrow);
+    find('.uv-more').open = !narrow;
+  }).observe(element);
+}
+
+function key(viewer, event) {
+  if (!viewer.scene || event.ctrlKey || event.metaKey || event.altKey) return;
+  const control = event.target.closest ? event.target.closest('button, input, select, textarea, summary') : null;
+  if (control && !viewer.element.contains(control)) return;
+  const on = names => Boolean(control && names.includes(control.localName)), frames = event.shiftKey ? 10 : 1;
+  const onTime = control === viewer.find('.uv-frame');
+  // Keys that the control under the focus needs itself stay with it.
+  const free = {
+    ' ': !control || onTime, ArrowRight: !on(['input', 'select', 'textarea']), ArrowLeft: !on(['input', 'select', 'textarea']),
+    Home: !on(['input', 'select', 'textarea']),
+  };
+  const actions = {
+    ' ': () => viewer.toggle(),
+    ArrowRight: () => viewer.step(frames),
+    ArrowLeft: () => viewer.step(-frames),
+    Home: () => viewer.resetView(),
+    f: () => viewer.follow.next(),
+    m: () => viewer.measure.toggle(),
+    s: () => saveScreenshot(viewer),
+    '?': () => showHelp(viewer),
+    Escape: () => escape(viewer),
+  };
+  const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const person = /^[1-9]$/.test(name) && viewer.find('.uv-people').children[Number(name) - 1];
+  const action = person ? () => person.click() : actions[name];
+  if (!action || !(name in free ? free[name] : !on(['select', 'textarea']))) return;
+  event.preventDefault();
+  action();
+}
+
+function showHelp(viewer, shown = viewer.find('.uv-help').hidden) {
+  viewer.find('.uv-help').hidden = !shown;
+  viewer.find('.uv-help-button').setAttribute('aria-expanded', String(shown));
+}
+
+function showCrop(viewer, shown = viewer.find('.uv-box').hidden) {
+  viewer.find('.uv-box').hidden = !shown;
+  viewer.find('.uv-crop').setAttribute('aria-expanded', String(shown));
+}
+
+// One thing at a time: the list of keys, the measured points, measuring itself.
+function escape(viewer) {
+  const {measure} = viewer;
+  if (!viewer.find('.uv-help').hidden) showHelp(viewer, false);
+  else if (measure.points.length) measure.clear();
+  else if (measure.on) measure.toggle(false);
+}
+
+// The two ends of an edge never pass each other.
+function keepApart(moved, box) {
+  const other = box.querySelector(`[data-axis="${moved.dataset.axis}"][data-end=${moved.dataset.end === 'low' ? 'high' : 'low'}]`);
+  const beyond = moved.dataset.end === 'low' ? Number(moved.value) > Number(other.value) : Number(moved.value) < Number(other.value);
+  if (beyond) moved.value = other.value;
+}
+
+// The crop box in metres, {low, high}, or null while nothing is cut. Says the edges beside the sliders.
+function cropBox(viewer) {
+  const box = {low: [], high: []}, {low, high} = viewer.scene.meta;
+  let cuts = false;
+  viewer.find('.uv-box').querySelectorAll('input').forEach(input => {
+    const {axis, end} = input.dataset, share = Number(input.value);
+    box[end][axis] = low[axis] + share * (high[axis] - low[axis]);
+    if (share !== (end === 'low' ? 0 : 1)) cuts = true;
+  });
+  viewer.find('.uv-box').querySelectorAll('output').forEach((output, axis) => {
+    output.textContent = `${box.low[axis].toFixed(1)} – ${box.high[axis].toFixed(1)} m`;
+  });
+  return cuts ? box : null;
+}
+
+function setEnabled(viewer, enabled) {
+  const {find, scene} = viewer, still = Boolean(scene && scene.meta.frames < 2);
+  for (const part of ['.uv-controls', '.uv-tools']) {
+    for (const control of find(part).querySelectorAll('button, input, select')) control.disabled = !enabled;
+  }
+  if (still) for (const name of ['.uv-play', '.uv-frame', '.uv-speed']) find(name).disabled = true;
+  find('.uv-controls').classList.toggle('uv-still', still);
+}
+
+// An element with text in it, which stays text whatever it says.
+function labelled(tag, text, attributes = {}) {
+  const made = Object.assign(document.createElement(tag), attributes);
+  made.textContent = text;
+  return made;
+}
+
+// The controls that depend on the scene: time range, starting threshold, people, views, crop box, notes.
+function describe(viewer) {
+  const {find, scene: {meta}} = viewer;
+  find('.uv-frame').max = meta.frames - 1;
+  find('.uv-confidence').value = meta.default_confidence;
+  find('.uv-people').replaceChildren(...meta.people.map((person, index) => personButton(viewer, person, index)));
+  find('.uv-follow').replaceChildren(...viewer.follow.modes.map((value, index) => labelled(
+    'option', ['Free', 'The clip’s camera'][index] || `Behind ${meta.people[index - 2].name}`, {value},
+  )));
+  for (const input of find('.uv-box').querySelectorAll('input')) {
+    Object.assign(input, {min: 0, max: 1, step: 0.01, value: input.dataset.end === 'low' ? 0 : 1});
+  }
+  showCrop(viewer, false);
+  find('.uv-notes').hidden = meta.notes.length === 0;
+  find('.uv-notes ul').replaceChildren(...meta.notes.map(note => labelled('li', note)));
+  const hidden = {
+    people: !meta.people.length, points: !meta.people.length, skeleton: !meta.people.length,
+    paths: !meta.people.length || meta.frames < 2,
+    picture: viewer.layers.constructor.kind === 'public' || !viewer.pictures.any,
+  };
+  for (const [layer, hide] of Object.entries(hidden)) find(`[data-layer=${layer}]`).hidden = hide;
+  for (const by of ['person', 'distance']) find(`.uv-color [value=${by}]`).hidden = !meta.people.length;
+}
+
+function personButton(viewer, person, index) {
+  const button = labelled('button', '', {type: 'button', title: index < 9 ? `Show or hide (${index + 1})` : 'Show or hide'});
+  const dot = labelled('span', '', {className: 'uv-dot'});
+  dot.style.background = person.color;
+  button.setAttribute('aria-pressed', 'true');
+  button.append(dot, labelled('span', person.name));
+  button.addEventListener('click', () => {
+    const shown = viewer.shownPeople[index] = !viewer.shownPeople[index];
+    button.setAttribute('aria-pressed', String(shown));
+    viewer.announce(`${person.name} ${shown ? 'shown' : 'hidden'}.`);
+    viewer.refresh();
+  });
+  return button;
+}

@@ -1,0 +1,85 @@
+// What a scene file says, as coordinates: metres in the display frame (z up), three arrays as Plotly takes them, with
+// null where a line breaks.
+const FRUSTUM_PATH = [0, 1, 2, 3, 4, 1, 0, 2, 0, 3, 0, 4];   // centre and four corners, every edge, one line
+
+class Scene {
+  constructor({meta, arrays}) {
+    Object.assign(this, {meta, arrays});
+    this.keptBodies = meta.people.map(() => []);
+  }
+
+  // Plot units a metre: with fixed ranges and a manual aspect ratio the scene keeps its shape whatever is shown.
+  get unit() {
+    const {low, high} = this.meta;
+    return 1 / Math.cbrt(low.reduce((volume, value, axis) => volume * (high[axis] - value), 1));
+  }
+
+  get middle() { return this.meta.low.map((value, axis) => 0.5 * (value + this.meta.high[axis])); }
+
+  // A point in metres as Plotly's cameras count: from the middle of the axes, in plot units; and back.
+  place(point) {
+    const [x, y, z] = point.map((value, axis) => this.unit * (value - this.middle[axis]));
+    return {x, y, z};
+  }
+
+  unplace({x, y, z}) { return [x, y, z].map((value, axis) => value / this.unit + this.middle[axis]); }
+
+  present(person, frame) { return Boolean(this.arrays.present[person * this.meta.frames + frame]); }
+
+  body(person, frame) {
+    const steps = this.arrays[`body_${person}`], vertices = steps.shape[1], kept = this.keptBodies[person];
+    return kept[frame] = kept[frame] || dequantise(steps, this.meta.bodies, frame * vertices, vertices);
+  }
+
+  joints(person, frame) {
+    const steps = this.arrays[`joints_${person}`], count = steps.shape[1];
+    return dequantise(steps, this.meta.joints, frame * count, count);
+  }
+
+  pelvis(person, frame) { return this.joints(person, frame).map(axis => axis[0]); }
+
+  skeleton(person, frame) {
+    return this.joints(person, frame).map(axis => this.meta.bones.flatMap(([from, to]) => [axis[from], axis[to], null]));
+  }
+
+  // Where a person walked, on the floor, up to a frame.
+  walked(person, last) {
+    const line = [[], [], []];
+    for (let frame = 0; frame <= last; frame++) {
+      const seen = this.present(person, frame), point = seen ? this.pelvis(person, frame) : [null, null, null];
+      if (seen) point[2] = this.meta.ground_z + 0.01;
+      point.forEach((value, axis) => line[axis].push(value));
+    }
+    return line.map(axis => (axis.length > 1 ? axis : [axis[0], axis[0]]));
+  }
+
+  // Centre of the clip's camera and its picture's corners, clockwise from top left.
+  corners(frame) {
+    const {camera_corners} = this.arrays;
+    return [0, 1, 2, 3, 4].map(corner => Array.from(camera_corners.subarray(15 * frame + 3 * corner, 15 * frame + 3 * corner + 3)));
+  }
+
+  cameraPath() {
+    const {camera_corners} = this.arrays;
+    return [0, 1, 2].map(axis => Array.from({length: this.meta.frames}, (_, frame) => camera_corners[15 * frame + axis]));
+  }
+
+  frustum(frame) {
+    const corners = this.corners(frame);
+    return [0, 1, 2].map(axis => FRUSTUM_PATH.map(corner => corners[corner][axis]));
+  }
+
+  // Lines a metre apart (or more, at most 40 a side) on the ground.
+  grid() {
+    const {low, high, ground_z} = this.meta, lines = [[], [], []];
+    const step = Math.max(1, Math.ceil(Math.max(high[0] - low[0], high[1] - low[1]) / 40));
+    for (const [along, across] of [[0, 1], [1, 0]]) {
+      for (let at = Math.ceil(low[along] / step) * step; at <= high[along]; at += step) {
+        lines[along].push(at, at, null);
+        lines[across].push(low[across], high[across], null);
+        lines[2].push(ground_z, ground_z, null);
+      }
+    }
+    return lines;
+  }
+}

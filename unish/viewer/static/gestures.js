@@ -1,0 +1,40 @@
+// The wheel and two fingers call zoom(factor), which says whether it did: Plotly alone follows one finger and the
+// wheel only. Below 1 is closer.
+function zoomWith(stage, zoom) {
+  let apart = 0;
+  const distance = ({touches: [a, b]}) => Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
+  const take = (event, factor) => {
+    if (!zoom(factor)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  const listen = (name, handle) => stage.addEventListener(name, handle, {capture: true, passive: false});
+  listen('wheel', event => {
+    const lines = event.deltaY * (event.deltaMode ? 30 : 1);
+    take(event, Math.exp(Math.min(200, Math.max(-200, lines)) * 0.0015));
+  });
+  listen('touchstart', event => { if (event.touches.length === 2) { apart = distance(event); take(event, 1); } });
+  listen('touchmove', event => {
+    if (event.touches.length !== 2) return;
+    const now = distance(event);
+    take(event, apart / now);
+    apart = now;
+  });
+}
+
+// Tells a drag from a click: drag() once the pointer has moved a little with a button held, else click(x, y).
+function dragOrClick(plot, drag, click) {
+  let from = null;
+  const moved = event => Math.hypot(event.clientX - from.x, event.clientY - from.y) > 4;
+  plot.addEventListener('pointerdown', event => { from = {x: event.clientX, y: event.clientY}; }, true);
+  window.addEventListener('pointermove', event => {
+    if (from && moved(event)) { from = null; drag(); }
+  }, true);
+  window.addEventListener('pointerup', event => {
+    if (!from) return;
+    from = null;
+    const box = plot.getBoundingClientRect();
+    if (event.button === 0) click(event.clientX - box.left, event.clientY - box.top);
+  }, true);
+  window.addEventListener('pointercancel', () => { from = null; }, true);
+}

@@ -1,0 +1,96 @@
+// Two clicked points, the line between them and its length. Points are found by projecting what is drawn, since
+// Plotly's pick buffer is off; the line lies over the picture, where nothing hides it.
+const PICK_RADIUS_PX = 14;
+
+class Measure {
+  constructor(viewer) {
+    Object.assign(this, {viewer, on: false, points: []});
+    this.svg = viewer.find('.uv-lines');
+    this.label = viewer.find('.uv-length');
+  }
+
+  get length() { return this.points.length === 2 ? norm(add(this.points[0], this.points[1], -1)) : null; }
+  get text() { return this.length === null ? '' : `${this.length.toFixed(2)} m`; }
+
+  toggle(on = !this.on) {
+    this.on = on;
+    this.viewer.find('.uv-measure').setAttribute('aria-pressed', String(on));
+    this.viewer.find('.uv-stage').classList.toggle('uv-measuring', on);
+    if (!on) this.points = [];
+    this.viewer.announce(on ? 'Measuring: click two points.' : 'Measuring ended.');
+    this.follow();
+  }
+
+  clear() {
+    this.points = [];
+    this.viewer.announce('Measurement cleared.');
+  }
+
+  click(x, y) {
+    if (!this.on) return;
+    const point = this.pick(x, y);
+    if (!point) { this.viewer.announce('Nothing is drawn there.'); return; }
+    this.points = this.points.length === 1 ? [...this.points, point] : [point];
+    this.viewer.announce(this.length === null ? 'First point set; click the second.' : `${this.text} between the two points.`);
+    this.follow();
+  }
+
+  // Redraw the line in every picture while there is one, because the view moves.
+  follow() {
+    if (this.frame) return;
+    const draw = () => {
+      this.frame = this.on && this.viewer.layers ? requestAnimationFrame(draw) : null;
+      this.draw();
+    };
+    draw();
+  }
+
+  // [x, y] of the points in pixels of the stage, null behind the view.
+  get places() {
+    if (!this.viewer.layers) return [];
+    const view = this.viewer.view();
+    return this.points.map(point => view.screen(point)).map(([x, y, depth]) => (depth > 0 ? [x, y] : null));
+  }
+
+  draw() {
+    const places = this.on ? this.places : [], known = places.filter(place => place);
+    const element = (name, attributes) => {
+      const made = document.createElementNS(this.svg.namespaceURI, name);
+      for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+      return made;
+    };
+    const parts = known.map(([cx, cy]) => element('circle', {cx, cy, r: 5}));
+    if (known.length === 2) {
+      const [[x1, y1], [x2, y2]] = known;
+      parts.unshift(...['uv-halo', 'uv-line'].map(name => element('line', {x1, y1, x2, y2, class: name})));
+      this.label.style.transform = `translate(${0.5 * (x1 + x2)}px, ${0.5 * (y1 + y2)}px) translate(-50%, -150%)`;
+    }
+    this.svg.replaceChildren(...parts);
+    this.label.hidden = known.length !== 2;
+    if (this.label.textContent !== this.text) this.label.textContent = this.text;
+  }
+
+  // The drawn point or body vertex under the pointer, in metres: of those in reach, the nearest in the picture among
+  // the ones that lie in front.
+  pick(x, y) {
+    const view = this.viewer.view(), near = [];
+    let front = Infinity;
+    const consider = (right, down, depth, point) => {
+      if (depth < 0.02) return;
+      const apart = Math.hypot(0.5 * view.width + view.focal * right / depth - x, 0.5 * view.height + view.focal * down / depth - y);
+      if (apart > PICK_RADIUS_PX) return;
+      front = Math.min(front, depth);
+      near.push({apart, depth, point});
+    };
+    for (const {length, coordinate} of this.viewer.drawnSets()) {
+      const [[rx, ry, rz], [dx, dy, dz], [fx, fy, fz]] = view.rows.map(({row}) => row), offsets = view.rows.map(({offset}) => offset);
+      for (let i = 0; i < length; i++) {
+        const a = coordinate(i, 0), b = coordinate(i, 1), c = coordinate(i, 2);
+        if (Number.isNaN(a)) continue;
+        consider(rx * a + ry * b + rz * c + offsets[0], dx * a + dy * b + dz * c + offsets[1], fx * a + fy * b + fz * c + offsets[2], [a, b, c]);
+      }
+    }
+    const visible = near.filter(({depth}) => depth <= 1.04 * front + 0.03);
+    return visible.length ? visible.reduce((best, other) => (other.apart < best.apart ? other : best)).point : null;
+  }
+}
