@@ -53,6 +53,7 @@ def main() -> None:
 def shot(tab: Page, frame: int) -> Image.Image:
     """The page at a frame, once it is drawn."""
     tab.locator(".uv-frame").fill(str(frame))
+    tab.evaluate("document.activeElement.blur()")
     tab.evaluate("unishViewers[0].layers.redraw()")
     tab.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
