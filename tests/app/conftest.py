@@ -94,6 +94,7 @@ class Visit:
         return self.tab.evaluate(f"Array.from(unishViewers[0].plot.data[{person}].x)")
 
     def set(self, control: str, value: float) -> None:
+        self.tab.evaluate("document.querySelector('.uv-more').open = true")  # folded where the page is narrow
         self.tab.locator(control).fill(str(value))
 
 
@@ -110,7 +111,7 @@ def visit(app) -> Iterator[Callable[[], Visit]]:
 
         def open_visit() -> Visit:
             visit = Visit(browser.new_context(viewport={"width": 1000, "height": 700}).new_page())
-            visit.tab.set_default_timeout(240_000)
+            visit.tab.set_default_timeout(120_000)
             visit.tab.on("request", lambda request: visit.requests.append(request.url))
             visit.tab.on("pageerror", lambda error: visit.errors.append(str(error)))
             visit.tab.on("console", lambda line: visit.errors.append(line.text) if line.type == "error" else None)

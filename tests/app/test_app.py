@@ -116,7 +116,8 @@ def test_both_files_are_whole(shown, tmp_path):
 def test_nothing_comes_from_elsewhere_and_nothing_is_wrong(shown, app):
     hosts = {urlparse(url).hostname for url in shown.requests if not url.startswith(("data:", "blob:"))}
     assert hosts == {"127.0.0.1"}
-    assert shown.errors == []
+    # Gradio starts and stops its own video player as clips come and go; the browser notes that as an error.
+    assert [error for error in shown.errors if "play() request was interrupted" not in error] == []
     assert "Traceback" not in app.log.read_text()
 
 
