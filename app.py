@@ -30,7 +30,7 @@ from space.limits import MAX_FRAMES, MAX_UPLOAD_MB, MAX_WAITING, check_upload, g
 from space.picking import Look, cornered, look_at, picture_of, toggled, wanted_people
 from space.results import Result, find_result, write_result
 from unish.body import load_body
-from unish.cli import parse_box, parse_heights
+from unish.cli.parsing import parse_box, parse_heights
 from unish.errors import InputError, UniSHError
 from unish.pipeline import Knowledge, Options, reconstruct_tracked, require_people
 from unish.report import fit_report

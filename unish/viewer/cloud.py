@@ -1,5 +1,6 @@
 """Which points of a clip the viewer draws: one a voxel for what stands still, a few of each frame for what it saw."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,13 +125,14 @@ def candidate_points(
                     reconstruction.person_mask[frame].reshape(-1)[index].astype(np.uint8),
                 )
             )
-    spacing_rad = _sample_spacing(reconstruction, seen_per_frame)
+    # Rows of the grid are whole pixels apart: now less, now more than the step. Points must close the widest gap.
+    spacing_rad = math.ceil(_grid_step(height, width, seen_per_frame)) / _focal_px(reconstruction)
     return Clouds(_concatenate(still), _concatenate(moving), _concatenate(seen), spacing_rad)
 
 
 def _pixel_grid(height: int, width: int, count: int) -> Bool[np.ndarray, "height width"]:
     """About `count` pixels, evenly spread over a picture: true at every so many-th row and column."""
-    step = max(1.0, np.sqrt(height * width / max(1, count)))
+    step = _grid_step(height, width, count)
     grid = np.zeros((height, width), bool)
     rows, columns = (np.arange(0.5 * step, size, step).astype(int) for size in (height, width))
     grid[np.ix_(rows, columns)] = True
@@ -214,11 +216,19 @@ def choose_points(reconstruction: Reconstruction, max_points: int) -> Clouds:
     return Clouds(still, found.moving.frame_by_frame(), found.seen.frame_by_frame(), found.seen_spacing_rad)
 
 
+def _grid_step(height: int, width: int, count: int) -> float:
+    """Pixels from one sample of a picture to the next, when `count` of them are taken."""
+    return math.sqrt(max(1.0, height * width / max(1, count)))
+
+
+def _focal_px(reconstruction: Reconstruction) -> float:
+    return float(np.median(reconstruction.cameras.intrinsics[:, 0, 0]))
+
+
 def _sample_spacing(reconstruction: Reconstruction, per_frame: int) -> float:
-    """Angle between neighbouring samples of one frame, radians, when `per_frame` of its pixels are taken."""
+    """Mean angle between neighbouring samples of one frame, radians, when `per_frame` of its pixels are taken."""
     height, width = reconstruction.depth_m.shape[1:3]
-    focal_px = float(np.median(reconstruction.cameras.intrinsics[:, 0, 0]))
-    return float(np.sqrt(max(1.0, height * width / max(1, per_frame)))) / focal_px
+    return _grid_step(height, width, per_frame) / _focal_px(reconstruction)
 
 
 def point_spacing(points: Points) -> float:

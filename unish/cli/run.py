@@ -1,64 +1,23 @@
-"""The `unish` command: run, view, body, doctor. Bad input ends with one sentence on stderr and exit code 2."""
+"""`unish run`: a clip becomes a folder with the result, its report and its viewer."""
 
 import argparse
-import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from unish.errors import InputError, Interrupted, UniSHError
+from unish.cli.parsing import parse_box, parse_heights
+from unish.cli.places import RESULT_PAGE, RESULT_REPORT
+from unish.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
     from unish.report import FitReport
     from unish.structures import Reconstruction
 
-RESULT_PAGE = "viewer.html"
-RESULT_REPORT = "report.json"
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (0 done, 2 bad input, 130 interrupted)."""
-    parser = _parser()
-    try:
-        options = parser.parse_args(arguments)
-        logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
-        return options.command(options)
-    except UniSHError as error:
-        print(f"unish: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("unish: stopped; nothing was written.", file=sys.stderr)
-        return 130
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}. See {self.prog} --help.")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="unish", description="A clip goes in; scene, camera and people come out, in metres.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
-    _add_run(commands.add_parser("run", help="reconstruct a clip", description="Reconstruct a clip in metres."))
-
-    view = commands.add_parser("view", help="open a result in the browser")
-    view.add_argument("folder", type=Path, help="what was given to unish run --out")
-    view.add_argument("--no-browser", action="store_true", help="only write the page and print where it is")
-    view.set_defaults(command=_view)
-
-    body = commands.add_parser("body", help="install or list body models")
-    body_commands = body.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
-    install = body_commands.add_parser("install", help="check a licensed SMPL file and keep it for later runs")
-    install.add_argument("file", type=Path, help="SMPL_NEUTRAL.pkl, basicModel_*.pkl or an .npz in that format")
-    install.set_defaults(command=_install_body)
-
-    doctor = commands.add_parser("doctor", help="say what is installed and what a run would use")
-    doctor.set_defaults(command=_doctor)
-    return parser
-
-
-def _add_run(run: argparse.ArgumentParser) -> None:
+def add(commands) -> None:
+    """Describe `unish run`."""
+    run = commands.add_parser("run", help="reconstruct a clip", description="Reconstruct a clip in metres.")
     run.add_argument("clip", type=Path, help="a video, a picture, or a folder of pictures")
     run.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the result goes")
     run.add_argument("--overwrite", action="store_true", help="replace an existing result")
@@ -168,39 +127,6 @@ def _show(bar) -> Callable[[float, str], None]:
     return report
 
 
-def parse_box(text: str):
-    """A `Box` from "x0,y0,x1,y1" in pixels of the first frame, with "@seconds" for a later one.
-
-    Raises `InputError` for anything else.
-    """
-    from unish.video.people import Box
-
-    corners, _, moment = text.partition("@")
-    try:
-        x0, y0, x1, y1 = (float(part) for part in corners.split(","))
-        time_s = float(moment.strip().removesuffix("s")) if moment else None
-    except ValueError as error:
-        raise InputError(
-            f"A box is x0,y0,x1,y1 in pixels, with @seconds for a later frame; got {text!r}. "
-            "Example: 120,40,260,400@1.5"
-        ) from error
-    return Box(x0, y0, x1, y1, time_s=time_s)
-
-
-def parse_heights(texts: Sequence[str]) -> dict[int, float] | None:
-    """Person id → metres from "1.75" (person 1) or "2=1.62". Raises `InputError` for anything else."""
-    heights = {}
-    for text in texts:
-        person, _, height = text.rpartition("=")
-        try:
-            heights[int(person) if person else 1] = float(height.strip().removesuffix("m"))
-        except ValueError as error:
-            raise InputError(
-                f"A height is a number of metres, or person=metres, got {text!r}. Examples: 1.75, 2=1.62."
-            ) from error
-    return heights or None
-
-
 def _print_summary(scene: "Reconstruction", report: "FitReport", out: Path) -> None:
     from unish.summary import summarise
 
@@ -216,33 +142,3 @@ def _print_summary(scene: "Reconstruction", report: "FitReport", out: Path) -> N
         )
     print(report.text())
     print(f"Result: {out}\nView:   {out / RESULT_PAGE}")
-
-
-def _view(options: argparse.Namespace) -> int:
-    page = options.folder / RESULT_PAGE
-    if not page.is_file():
-        from unish.structures import Reconstruction
-        from unish.viewer import write_html
-
-        write_html(Reconstruction.load(options.folder), page)
-    print(page)
-    if not options.no_browser:
-        import webbrowser
-
-        webbrowser.open(page.resolve().as_uri())
-    return 0
-
-
-def _install_body(options: argparse.Namespace) -> int:
-    from unish.body import install
-
-    print(f"Installed: {install(options.file)}")
-    return 0
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    from unish.doctor import report
-
-    for name, finding in report():
-        print(f"{name:14} {finding}")
-    return 0

@@ -1,0 +1,75 @@
+"""Which points are drawn: floaters go, thin things stay, and a frame's own points close its surfaces."""
+
+import numpy as np
+import pytest
+
+from unish.viewer.cloud import SUPPORT, Points, _pixel_grid, choose_points, drop_floaters
+
+SPACING_RAD = 0.01
+
+
+def points_at(*groups: np.ndarray) -> Points:
+    """Points of one frame whose camera stands at the origin."""
+    places = np.concatenate(groups).astype(np.float32)
+    count = len(places)
+    return Points(
+        places,
+        np.zeros((count, 3), np.uint8),
+        np.ones(count, np.float32),
+        np.zeros(count, np.int32),
+        np.zeros(count, np.uint8),
+    )
+
+
+def wall(distance_m: float, side: int = 40) -> np.ndarray:
+    """What one frame samples of a wall, so many rays up and across."""
+    slopes = SPACING_RAD * (np.arange(side) - side / 2)
+    x, y = np.meshgrid(slopes, slopes)
+    return distance_m * np.stack([x, y, np.ones_like(x)], -1).reshape(-1, 3)
+
+
+def pole(distance_m: float, aside: float, length: int = 40) -> np.ndarray:
+    """One sample thick."""
+    slopes = SPACING_RAD * (np.arange(length) - length / 2)
+    return distance_m * np.stack([np.full(length, aside), slopes, np.ones(length)], -1)
+
+
+def kept_of(groups: list[np.ndarray]) -> list[float]:
+    """The share that is left of each group."""
+    everything = points_at(*groups)
+    left = {tuple(point) for point in drop_floaters(everything, np.zeros((1, 3)), SPACING_RAD).points_world.tolist()}
+    return [float(np.mean([tuple(point) in left for point in group.astype(np.float32).tolist()])) for group in groups]
+
+
+@pytest.mark.parametrize("distance_m", [1.0, 4.0, 25.0])
+def test_walls_and_thin_poles_stay_and_floaters_go_at_any_distance(distance_m):
+    random = np.random.default_rng(0)
+    floaters = distance_m * np.stack([*random.uniform(-0.15, 0.15, (2, 12)), random.uniform(0.4, 0.8, 12)], -1)
+    of_wall, of_pole, of_floaters = kept_of([wall(distance_m), pole(0.6 * distance_m, 0.4), floaters])
+    assert of_wall > 0.99 and of_pole > 0.9 and of_floaters < 0.1
+
+
+def test_support_is_counted_in_other_points():
+    near = np.array([[0.0, 0, 4]]) + 1e-4 * np.arange(SUPPORT + 1)[:, None]
+    assert kept_of([near]) == [1.0]
+    assert kept_of([near[:-1]]) == [0.0]
+
+
+@pytest.mark.parametrize("count", [300, 1000, 3000, 10**6])
+def test_a_frames_points_span_the_widest_gap_between_them(room, count):
+    """So that no hole is left in a surface that is seen from the frame's own camera."""
+    reconstruction = room(2)
+    height, width = reconstruction.depth_m.shape[1:3]
+    clouds = choose_points(reconstruction, max_points=4 * count)
+    seen_per_frame = min(5000, count)
+    grid = _pixel_grid(height, width, seen_per_frame)
+    gaps = np.concatenate([np.diff(np.flatnonzero(grid.any(axis=k))) for k in (0, 1)])
+    focal_px = reconstruction.cameras.intrinsics[0, 0, 0]
+    assert gaps.max() <= clouds.seen_spacing_rad * focal_px + 1e-4
+    assert clouds.seen_spacing_rad * focal_px < gaps.max() + 1
+
+
+def test_the_same_result_gives_the_same_points(room):
+    first, second = (choose_points(room(3), 5000) for _ in range(2))
+    for name in ("still", "moving", "seen"):
+        np.testing.assert_array_equal(getattr(first, name).points_world, getattr(second, name).points_world)

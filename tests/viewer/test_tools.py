@@ -1,0 +1,265 @@
+"""Following, measuring, cropping, colouring, pictures and keys, read from the page's state and from its pixels."""
+
+import io
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.viewer.test_page import MAX_POINTS, RESET, Opened, changed
+from tests.viewer.test_page import open_page as open_page
+from unish.viewer import write_html
+
+
+@pytest.fixture(scope="module")
+def tools_file(room, tmp_path_factory):
+    return write_html(
+        room(12, names=("Ada", "Bob")), tmp_path_factory.mktemp("tools") / "a.html", max_points=MAX_POINTS
+    )
+
+
+@pytest.fixture(scope="module")
+def both(open_page, tools_file):
+    return {"direct": open_page(tools_file), "public": open_page(tools_file, "?fallback=1")}
+
+
+@pytest.fixture(params=["direct", "public"])
+def viewer(request, both) -> Opened:
+    """Both ways of drawing in turn, every control where it starts."""
+    opened = both[request.param]
+    opened.tab.evaluate(RESET)
+    opened.tab.evaluate("""() => {
+      const v = unishViewers[0], first = {'.uv-scene-mode': 'whole', '.uv-color': 'photo', '.uv-follow': 'free'};
+      v.measure.toggle(false);
+      for (const [name, value] of Object.entries(first)) {
+        v.find(name).value = value;
+        v.find(name).dispatchEvent(new Event('change', {bubbles: true}));
+      }
+    }""")
+    opened.settle()
+    return opened
+
+
+def choose(viewer: Opened, control: str, value: str) -> None:
+    viewer.tab.locator(control).select_option(value)
+
+
+def test_the_clips_own_camera_is_followed_until_the_view_is_turned(viewer):
+    free = viewer.state()["camera"]
+    choose(viewer, ".uv-follow", "clip")
+    assert viewer.state()["follow"] == "clip"
+    viewer.set(".uv-frame", 0)
+    first = viewer.state()["camera"]["eye"]
+    viewer.set(".uv-frame", 9)
+    last = viewer.state()["camera"]["eye"]
+    corners = viewer.tab.evaluate("[0, 9].map(f => unishViewers[0].scene.place(unishViewers[0].scene.corners(f)[0]))")
+    for eye, center in ((first, corners[0]), (last, corners[1])):
+        assert eye == pytest.approx(center, abs=0.03)
+    assert first != last and first != free["eye"]
+    viewer.drag()
+    assert viewer.state()["follow"] == "free"
+
+
+def test_a_person_is_followed_from_behind(viewer):
+    choose(viewer, ".uv-follow", "person 0")
+    eyes = []
+    for frame in (0, 8):
+        viewer.set(".uv-frame", frame)
+        eyes.append(viewer.state()["camera"]["eye"])
+    assert eyes[0] != eyes[1]
+
+
+def test_what_is_drawn_of_the_scene_and_of_a_frame(viewer):
+    whole = viewer.state()["drawnPoints"]
+    choose(viewer, ".uv-scene-mode", "frame")
+    one = viewer.state()["drawnPoints"]
+    choose(viewer, ".uv-scene-mode", "both")
+    assert viewer.state()["drawnPoints"] == whole + one and 0 < one < whole
+
+
+def test_a_crop_box_leaves_fewer_points_and_takes_them_from_the_picture(viewer):
+    viewer.tab.locator(".uv-crop").click()
+    before, picture = viewer.state()["drawnPoints"], viewer.pixels()
+    viewer.tab.evaluate("""() => {
+      const edge = unishViewers[0].find('[data-axis="0"][data-end="high"]');
+      edge.value = (Number(edge.min) + Number(edge.max)) / 2;
+      edge.dispatchEvent(new Event('input', {bubbles: true}));
+    }""")
+    assert 0 < viewer.state()["drawnPoints"] < 0.9 * before
+    assert changed(picture, viewer.pixels()) > 0.02
+    viewer.tab.evaluate("""() => {
+      const edge = unishViewers[0].find('[data-axis="0"][data-end="high"]');
+      edge.value = edge.max;
+      edge.dispatchEvent(new Event('input', {bubbles: true}));
+    }""")
+    viewer.tab.locator(".uv-crop").click()
+    assert viewer.state()["drawnPoints"] == before
+
+
+@pytest.mark.parametrize("color", ["confidence", "person", "distance"])
+def test_colours_say_what_is_asked(viewer, color):
+    viewer.press("points")
+    picture = viewer.pixels()
+    choose(viewer, ".uv-color", color)
+    assert changed(picture, viewer.pixels()) > 0.002
+    choose(viewer, ".uv-color", "photo")
+    assert changed(picture, viewer.pixels()) < 0.002
+
+
+@pytest.mark.parametrize("layer", ["skeleton", "paths"])
+def test_bones_and_ways_can_be_switched(viewer, layer):
+    viewer.set(".uv-frame", 8)
+    picture = viewer.pixels()
+    viewer.press(layer)
+    assert viewer.state()["layers"][layer] is False
+    if layer == "paths":  # all joints of the room's ellipsoids lie in one point
+        assert changed(picture, viewer.pixels()) > 0.0002
+
+
+def test_a_measured_length_is_the_known_one(viewer):
+    """Two vertices of a body are clicked where they are drawn."""
+    for layer in ("scene", "camera"):
+        viewer.press(layer)
+    viewer.tab.locator(".uv-measure").click()
+    ends = viewer.tab.evaluate("""() => {
+      const v = unishViewers[0], body = v.scene.body(0, v.frame), view = v.view(), box = v.plot.getBoundingClientRect();
+      const points = Array.from(body[0], (_, i) => body.map(axis => axis[i]));
+      const high = points.reduce((a, b) => (b[2] > a[2] ? b : a)), low = points.reduce((a, b) => (b[2] < a[2] ? b : a));
+      return [high, low].map(p => { const [x, y] = view.screen(p); return [...p, x + box.x, y + box.y]; });
+    }""")
+    true = float(np.linalg.norm(np.subtract(ends[0][:3], ends[1][:3])))
+    for end in ends:
+        viewer.tab.mouse.click(end[3], end[4])
+    assert viewer.state()["measured"] == pytest.approx(true, rel=0.06)
+    viewer.until("!unishViewers[0].find('.uv-length').hidden")  # drawn with the next picture
+    assert viewer.tab.locator(".uv-length").inner_text() == f"{viewer.state()['measured']:.2f} m"
+    assert "between the two points" in viewer.tab.locator(".uv-announce").inner_text()
+    viewer.tab.keyboard.press("Escape")
+    assert viewer.state()["measured"] is None
+    viewer.tab.locator(".uv-measure").click()
+
+
+def test_a_saved_picture_has_the_cloud_in_it(viewer, tmp_path):
+    def saved() -> np.ndarray:
+        with viewer.tab.expect_download() as waiting:
+            viewer.tab.locator(".uv-shot").click()
+        assert waiting.value.suggested_filename.endswith("s.png")
+        waiting.value.save_as(tmp_path / "picture.png")
+        return np.asarray(Image.open(io.BytesIO((tmp_path / "picture.png").read_bytes())).convert("RGB"), np.int16)
+
+    full = saved()
+    viewer.press("scene")
+    assert changed(full, saved()) > 0.05
+    assert full.std() > 10
+
+
+def test_keys(viewer):
+    viewer.tab.locator(".unish-viewer").focus()
+    press = viewer.tab.keyboard.press
+    press("ArrowRight")
+    assert viewer.state()["frame"] == 1
+    press("Shift+ArrowRight")
+    assert viewer.state()["frame"] == 11
+    press("2")
+    assert viewer.state()["people"] == [True, False]
+    press("2")
+    press("f")
+    assert viewer.state()["follow"] == "clip"
+    press("Home")
+    assert viewer.state()["follow"] == "free"
+    press("m")
+    assert viewer.tab.locator(".uv-measure").get_attribute("aria-pressed") == "true"
+    press("m")
+    press("?")
+    assert viewer.tab.locator(".uv-help").is_visible()
+    press("?")
+    press("Space")
+    assert viewer.state()["playing"]
+    press("Space")
+
+
+def test_every_control_has_a_name_and_nothing_is_wrong(viewer):
+    nameless = viewer.tab.evaluate("""() => [...document.querySelectorAll('.unish-viewer :is(button, input, select)')]
+      .filter(e => !(e.ariaLabel || e.textContent.trim() || e.labels?.length || e.title)).map(e => e.className)""")
+    assert nameless == []
+    assert viewer.errors == []
+    assert [url for url in viewer.requests if not url.startswith(("file:", "blob:", "data:"))] == []
+
+
+def test_a_phone_keeps_most_of_its_height_for_the_scene(open_page, tools_file):
+    opened = open_page(tools_file, viewport={"width": 390, "height": 844}, has_touch=True)
+    stage = opened.tab.locator(".uv-stage").bounding_box()
+    assert stage["height"] >= 0.7 * 844
+    assert opened.tab.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth")
+    opened.tab.locator(".uv-more > summary").click()
+    opened.settle()
+    assert opened.tab.locator(".uv-stage").bounding_box()["height"] >= 0.54 * 844
+    rows = [opened.tab.locator(part).bounding_box() for part in (".uv-time", ".uv-layers", ".uv-more")]
+    for above, below in pairwise(rows):
+        assert below["y"] >= above["y"] + above["height"], "rows of controls overlap"
+
+
+def test_the_clips_camera_sees_what_the_clip_saw(both, room):
+    """Through the clip's own camera the people's meshes cover the pixels that they cover in the frame."""
+    direct = both["direct"]
+    direct.tab.evaluate(RESET)
+    choose(direct, ".uv-follow", "clip")
+    direct.press("scene")
+    direct.set(".uv-frame", 6)
+    direct.settle()
+    seen = direct.pixels()
+    height, width = seen.shape[:2]
+    scale = 0.5 * height / np.tan(0.5 * direct.state()["fov"]) / (0.9 * 128)  # pixels of the view a pixel of the clip
+    mask = room(12, names=("Ada", "Bob")).person_mask[6] > 0
+    rows, columns = np.mgrid[:height, :width]
+    i = np.floor((rows + 0.5 - height / 2) / scale + 48).astype(int)
+    j = np.floor((columns + 0.5 - width / 2) / scale + 64).astype(int)
+    inside = (i >= 0) & (i < 96) & (j >= 0) & (j < 128) & (rows > 70) & (rows < height - 50)  # where nothing floats
+    expected = np.zeros((height, width), bool)
+    expected[inside] = mask[i[inside], j[inside]]
+    body = np.ptp(seen, axis=-1) > 60  # people are the only thing in colour
+    overlap = (body & expected & inside).sum() / ((body | expected) & inside).sum()
+    assert overlap > 0.9
+    choose(direct, ".uv-follow", "free")
+
+
+def test_projecting_is_what_the_scene_draws_with(both):
+    """Our own projection of a point is that of Plotly's matrices."""
+    direct = both["direct"]
+    direct.tab.evaluate(RESET)
+    direct.settle()
+    direct.pixels()  # Plotly's matrices are those of the picture drawn last
+    ours, theirs = direct.tab.evaluate("""() => {
+      const v = unishViewers[0], p = v.scene.body(0, 0).map(axis => axis[100]), {scene} = v.layers;
+      const {model, view, projection} = scene.glplot.cameraParams;
+      const times = (m, a) => [0, 1, 2, 3].map(r => [0, 1, 2, 3].reduce((sum, c) => sum + m[4 * c + r] * a[c], 0));
+      const clip = times(projection, times(view, times(model, [...p.map((x, i) => x * scene.dataScale[i]), 1])));
+      const {offsetWidth: w, offsetHeight: h} = v.plot;
+      return [v.view().screen(p).slice(0, 2), [0.5 * w * (1 + clip[0] / clip[3]), 0.5 * h * (1 - clip[1] / clip[3])]];
+    }""")
+    assert ours == pytest.approx(theirs, abs=0.5)
+
+
+def test_the_frames_picture_stands_on_the_cameras_image_plane(both):
+    direct = both["direct"]
+    direct.tab.evaluate(RESET)
+    for layer in ("scene", "people"):
+        direct.press(layer)
+    direct.until("unishViewers[0].layers.quad.filled")
+    picture = direct.pixels()
+    direct.press("picture")
+    assert changed(picture, direct.pixels()) > 0.001
+    assert not both["public"].tab.locator("[data-layer=picture]").is_visible()
+
+
+def test_a_followed_view_is_kept_while_playing_and_on_changing_options(viewer):
+    choose(viewer, ".uv-follow", "person 1")
+    viewer.tab.locator(".uv-play").click()
+    viewer.until("unishViewers[0].frame >= 3")
+    viewer.tab.locator(".uv-play").click()
+    viewer.set(".uv-size", 2)
+    viewer.settle()
+    state = viewer.state()
+    behind = viewer.tab.evaluate("unishViewers[0].follow.behind(1).camera.eye")
+    assert state["follow"] == "person 1" and state["camera"]["eye"] == pytest.approx(behind, abs=0.02)

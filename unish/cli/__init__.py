@@ -1,0 +1,43 @@
+"""The `unish` command. Bad input ends with one sentence on stderr and exit code 2.
+
+One file a subcommand; each has `add(commands)`, which describes its options and names the function that does the work.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from unish.cli import body, doctor, run, view
+from unish.errors import InputError, UniSHError
+
+COMMANDS = (run, view, body, doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0 done, 2 bad input, 130 interrupted)."""
+    parser = _parser()
+    try:
+        options = parser.parse_args(arguments)
+        logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+        return options.command(options)
+    except UniSHError as error:
+        print(f"unish: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("unish: stopped; nothing was written.", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}. See {self.prog} --help.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="unish", description="A clip goes in; scene, camera and people come out, in metres.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
