@@ -21,14 +21,16 @@ from typing import Any
 
 import gradio as gr
 from gradio.events import api
-from gradio.themes import Base
 from gradio.utils import get_upload_folder
 
 import unish
 from space.example import SAMPLE_CLIP, Example
-from space.limits import MAX_FRAMES, MAX_UPLOAD_MB, MAX_WAITING, check_upload, gpu_seconds
+from space.keeping import KEEP_FILES_S, SWEEP_EVERY_S, start_sweeping
+from space.limits import MAX_FRAMES, MAX_UPLOAD_MB, MAX_WAITING, check_gpu_time, check_upload, gpu_seconds
 from space.picking import Look, cornered, look_at, picture_of, toggled, wanted_people
+from space.progress import break_off, go_on, report_to
 from space.results import Result, find_result, write_result
+from space.style import CSS, INTRODUCTION, KEEP_LINK, SHOW_VIEWER, THEME
 from unish.body import load_body
 from unish.cli.parsing import parse_box, parse_heights
 from unish.errors import InputError, UniSHError
@@ -41,43 +43,7 @@ from unish.viewer.numbers import NUMBERS_CSS
 from unish.viewer.page import css_template, head, js_on_load, plotly_js_path, template
 
 EXAMPLE = Example()
-KEEP_FILES_S = 3600
-# The fonts are those of the visitor: none is fetched.
-THEME = Base(
-    primary_hue="blue",
-    neutral_hue="slate",
-    radius_size="lg",
-    font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
-    font_mono=["ui-monospace", "monospace"],
-)
-INTRODUCTION = """
-<h1>UniSH</h1>
-<p>A phone video goes in; the scene, the camera and the people in it come out, in metres.</p>
-"""
-CSS = """
-.gradio-container .fillable.app { max-width: 1560px; margin: 0 auto; padding: 16px clamp(14px, 2.5vw, 32px); }
-:is(#introduction, #viewer, #numbers) .html-container { padding: 0; }
-#introduction h1 { font-size: 26px; font-weight: 650; margin: 0; }
-#introduction p { font-size: 16px; opacity: .75; margin: 2px 0 0; }
-#clip video { max-height: 250px; }
-#picture img { cursor: crosshair; object-fit: contain; }
-#viewer .unish-viewer { height: clamp(620px, calc(100vh - 150px), 920px); }
-#viewer .unish-viewer:has(.uv-plot:empty) :is(.uv-controls, .uv-hint), #viewer .pending .uv-message,
-#viewer .uv-notes { display: none !important; }
-#viewer > .wrap:has(.error) { display: none; }
-#viewer > .wrap { inset: 0; height: 100%; justify-content: center; border-radius: 10px; }
-#viewer .progress-level-inner { font: 15px/1.6 var(--font); text-align: center; padding: 0 12px; }
-#viewer .progress-text { inset: auto 16px 12px auto; transform: none; font: 13px/1.6 var(--font); }
-:is(#page, #archive) { font-weight: 500; }
-#overlay video { max-height: 420px; }
-@media (max-width: 640px) { #viewer .unish-viewer { height: max(560px, 86vh); } }
-"""
-SHOW_VIEWER = "() => document.getElementById('viewer').scrollIntoView({behavior: 'smooth', block: 'nearest'})"
-KEEP_LINK = """(name) => {
-  const here = new URL(window.location);
-  if (name) here.searchParams.set('result', name); else here.searchParams.delete('result');
-  window.history.replaceState(null, '', here);
-}"""
+ON_ZEROGPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 PICK, DRAW = "Pick or remove", "Draw a box"
 FOCAL_HELP = "26mm as phones state it, or pixels of the clip."
 HEIGHT_HELP = "Metres: 1.75 for person 1, 2=1.62 for person 2. Fixes the scale."
@@ -92,30 +58,15 @@ def networks(weights: str):
     return unish.load(weights), load_body(None)
 
 
-STOPPED: set[str] = set()
-"""Visitors who have pressed Cancel while their clip was worked on."""
+def seconds_needed(clip: Clip, tracks: tuple, *rest: object) -> int:
+    """How long ZeroGPU is asked for."""
+    return gpu_seconds(clip, len(tracks))
 
 
 def stop(request: gr.Request):
     """The cancel button: the work ends with the window that it is at."""
-    STOPPED.add(request.session_hash or "")
+    break_off(request.session_hash or "")
     return gr.Button(visible=False)
-
-
-def report_to(visitor: str):
-    """Shows a visitor how far the work is, and breaks it off for one who has cancelled."""
-
-    def report(share: float, message: str) -> None:
-        if visitor in STOPPED:
-            raise InputError("Cancelled. Nothing was changed.")
-        gr.Progress()(share, desc=message)
-
-    return report
-
-
-def seconds_needed(clip: Clip, tracks: tuple, *rest: object) -> int:
-    """How long ZeroGPU is asked for."""
-    return gpu_seconds(len(clip.frames), len(tracks))
 
 
 def on_gpu(function):
@@ -129,7 +80,7 @@ def reconstruct_on_gpu(
 ) -> unish.Reconstruction:
     """All that needs a GPU. NumPy goes in and comes out: on ZeroGPU it runs in another process."""
     model, body = networks(weights)
-    told_of = report_to(visitor)
+    told_of = report_to(visitor, gr.Progress())
     return reconstruct_tracked(clip, tracks, model, body, finder=finder, known=known, progress=told_of)
 
 
@@ -199,7 +150,7 @@ def choose(seen: Look | None, preview: int, chosen: list[int]):
 def run(video, fps, start_s, end_s, weights, focal, static, height, seen, request: gr.Request, progress=gr.Progress()):  # noqa: B008
     """The button: from the form and the people picked to viewer, overlay, numbers and files."""
     visitor = request.session_hash or ""
-    STOPPED.discard(visitor)
+    go_on(visitor)
     with told(video):
         progress(0.0, desc="Reading the clip")
         clip = read(video, fps, start_s, end_s)
@@ -207,8 +158,9 @@ def run(video, fps, start_s, end_s, weights, focal, static, height, seen, reques
         progress(0.15, desc="Finding people")
         if seen is None or seen.source != (video, fps, start_s, end_s):
             seen = look_at(clip, (video, fps, start_s, end_s))
-            require_people(seen.tracks)
         tracks, finder, warnings = wanted_people(seen, clip)
+        if ON_ZEROGPU:
+            check_gpu_time(clip, len(tracks))
         clip = dataclasses.replace(clip, warnings=clip.warnings + warnings)
         scene = reconstruct_on_gpu(clip, tracks, finder, weights, known, visitor)
         progress(0.93, desc="Measuring and writing the files")
@@ -274,6 +226,8 @@ def reconstruct(
         found = find_people(footage, boxes=drawn)
         require_people(found.tracks)
         footage = dataclasses.replace(footage, warnings=footage.warnings + found.warnings)
+        if ON_ZEROGPU:
+            check_gpu_time(footage, len(found.tracks))
         known = knowledge(footage, focal, static_camera, height)
         scene = reconstruct_on_gpu(footage, found.tracks, found.finder, weights, known, "")
         result = write_result(files_folder(), scene, fit_report(scene), footage)
@@ -360,7 +314,7 @@ def results() -> list:
 def build(weights: str) -> gr.Blocks:
     """The page, and what calls what."""
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    with gr.Blocks(title="UniSH", fill_width=True, delete_cache=(KEEP_FILES_S, KEEP_FILES_S)) as demo:
+    with gr.Blocks(title="UniSH", fill_width=True, delete_cache=(SWEEP_EVERY_S, KEEP_FILES_S)) as demo:
         gr.HTML(INTRODUCTION, elem_id="introduction")
         seen, name = gr.State(None), gr.Textbox(visible=False)
         with gr.Row(equal_height=False):
@@ -415,6 +369,7 @@ def main() -> int:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
     EXAMPLE.start()
+    start_sweeping(files_folder())
     gr.set_static_paths([plotly_js_path()])
     build(options.weights).launch(
         server_name=options.host,

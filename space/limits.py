@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from unish.errors import InputError
+from unish.structures import Clip
 from unish.video.decode import open_video, stated_length_s, video_stream
 
 MAX_UPLOAD_MB = 200
@@ -15,12 +16,22 @@ MAX_WAITING = 20
 
 GPU_SECONDS_AT_MOST = 60
 """A visitor without an account has 120 s a day, and what is asked for counts one and a half times."""
-GPU_SECONDS_TO_START, GPU_SECONDS_A_WINDOW, GPU_SECONDS_A_PERSON = 10.0, 2.0, 0.7
-"""Estimates for release weights, on the safe side; a person's are for each window."""
+WINDOW_FRAMES = 30
+TFLOP_LINEAR, TFLOP_ATTENTION, TFLOP_A_PERSON = 44.8, 44.9, 7.6
+"""Operations of one window of 16:9 frames with release weights, those that grow with the pixels and those that grow
+with their square, and of each person in it: counted by benchmarks/gpu_seconds.py."""
+SUSTAINED_TFLOP_S = 60.0
+"""Taken, on the safe side, for what ZeroGPU's cards reach; not measured on one."""
+CPU_SECONDS_A_WINDOW = 1.3
+"""Crops, joining and the rest: 129 s for 2,000 frames on two cores, mini network included (benchmarks/long_clip.py)."""
+SECONDS_TO_START = 10.0
+"""Until the weights are on the card; taken on the safe side."""
 
 
 def check_upload(path: Path) -> None:
     """Raises `InputError` for a file that is too large, too long or too wide to be taken here, or that is no video."""
+    if not path.is_file():
+        raise InputError("The clip is not kept any longer: uploads live for an hour. Drop it again.")
     size_mb = path.stat().st_size / 2**20
     if size_mb > MAX_UPLOAD_MB:
         raise InputError(
@@ -41,8 +52,24 @@ def check_upload(path: Path) -> None:
         )
 
 
-def gpu_seconds(frames: int, people: int, window: int = 30) -> int:
-    """How long a GPU is asked for: enough for these frames and people, and no more than a visitor has."""
-    windows = max(1, math.ceil((frames - window / 3) / (window * 2 / 3)))
-    wanted = GPU_SECONDS_TO_START + windows * (GPU_SECONDS_A_WINDOW + people * GPU_SECONDS_A_PERSON)
-    return min(GPU_SECONDS_AT_MOST, math.ceil(wanted))
+def gpu_seconds(clip: Clip, people: int) -> int:
+    """How long a GPU is asked for: enough for this clip and so many people, and no more than a visitor has."""
+    return min(GPU_SECONDS_AT_MOST, math.ceil(_seconds_needed(clip, people)))
+
+
+def check_gpu_time(clip: Clip, people: int) -> None:
+    """Raises `InputError` for a clip that would be broken off before it is done."""
+    needed = _seconds_needed(clip, people)
+    if needed > GPU_SECONDS_AT_MOST:
+        raise InputError(
+            f"{len(clip.frames)} frames and {people} people need about {needed:.0f} s of GPU; {GPU_SECONDS_AT_MOST} s "
+            "is what a visitor may ask for. Take a shorter part, fewer frames a second, or fewer people."
+        )
+
+
+def _seconds_needed(clip: Clip, people: int) -> float:
+    windows = max(1, math.ceil((len(clip.frames) - WINDOW_FRAMES / 3) / (WINDOW_FRAMES * 2 / 3)))
+    short, long = sorted(clip.frames.shape[1:3])
+    pixels = (short / long) / (9 / 16)
+    tflop = TFLOP_LINEAR * pixels + TFLOP_ATTENTION * pixels**2 + people * TFLOP_A_PERSON
+    return SECONDS_TO_START + windows * (tflop / SUSTAINED_TFLOP_S + CPU_SECONDS_A_WINDOW)

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unish.errors import InputError
+from unish.palette import person_color
 from unish.structures import Clip, PersonTrack
 from unish.video.people import Box, find_people
-from unish.viewer.scene import PERSON_COLORS
 
 PREVIEW_LONG_SIDE_PX = 640
 PREVIEWS = 24
@@ -77,7 +77,7 @@ def picture_of(look: Look, preview: int) -> UInt8[np.ndarray, "height width 3"]:
     picture = look.pictures[preview].copy()
     for person, box in _boxes(look, preview):
         wanted = person in look.chosen
-        color = _rgb(PERSON_COLORS[_place(look, person) % len(PERSON_COLORS)]) if wanted else (128, 128, 128)
+        color = person_color(_place(look, person)) if wanted else (128, 128, 128)
         (x0, y0), (x1, y1) = box.reshape(2, 2).round().astype(int)
         cv2.rectangle(picture, (x0, y0), (x1, y1), color, 3 if wanted else 1, cv2.LINE_AA)
         name = str(person) if person < DRAWN_FROM else f"+{person - DRAWN_FROM + 1}"
@@ -127,9 +127,12 @@ def wanted_people(look: Look, clip: Clip) -> tuple[tuple[PersonTrack, ...], str,
     found = [_in_frame_pixels(track, clip) for track in look.tracks if track.id in look.chosen]
     boxes = [box for k, box in enumerate(look.drawn) if DRAWN_FROM + k in look.chosen]
     if not found and not boxes:
-        raise InputError(
-            "Nobody is picked. Click a person on the picture, or draw a box around one (two opposite corners)."
+        trouble = (
+            "Nobody is picked. Click a person on the picture, or"
+            if look.choices()
+            else "Nobody was found: on the picture,"
         )
+        raise InputError(f"{trouble} draw a box around one (two opposite corners).")
     drawn = find_people(clip, boxes=boxes).tracks if boxes else ()
     people = [dataclasses.replace(track, id=number) for number, track in enumerate((*found, *drawn), start=1)]
     finder = " and ".join([*([look.finder] if found else []), *(["box"] if boxes else [])])
@@ -152,10 +155,6 @@ def _place(look: Look, person: int) -> int:
 
 def _inside(box: np.ndarray, x: float, y: float) -> bool:
     return bool(box[0] <= x <= box[2] and box[1] <= y <= box[3])
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
 def _in_source_pixels(track: PersonTrack, clip: Clip) -> PersonTrack:

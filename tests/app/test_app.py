@@ -153,7 +153,7 @@ def test_a_text_file_named_mp4_is_one_sentence(visit, app, tmp_path):
 def test_nobody_found_explains_the_box(visit, app, tmp_path):
     path = tmp_path / "empty.mp4"
     write_video(path, np.full((240, 320, 3), 128, np.uint8))
-    assert "draw a box around" in run_upload(visit(), path, "Nobody is picked")
+    assert "draw a box around" in run_upload(visit(), path, "Nobody was found")
     assert "Traceback" not in app.log.read_text()
 
 

@@ -291,7 +291,7 @@ def test_the_cache_of_the_hub_is_looked_at_first(networks, tmp_path, monkeypatch
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(pretrained, "_has_address", lambda endpoint: False)
+    monkeypatch.setattr(pretrained, "hub_in_reach", lambda: False)
     with pytest.raises(MissingAssetError, match="Could not get some/net from the Hugging Face Hub: it is not in"):
         load_detector("some/net", "cpu")
     repository = tmp_path / "models--some--net"

@@ -11,10 +11,9 @@ from jaxtyping import Float, UInt8
 
 from unish.errors import InputError
 from unish.files import atomic_path
+from unish.palette import person_color
 from unish.structures import Person, Reconstruction
 
-PERSON_COLORS = ((240, 128, 60), (61, 139, 253), (46, 182, 125), (176, 110, 240), (236, 95, 155), (216, 162, 10))
-"""RGB, in the viewer's order."""
 LONG_SIDE_PX = 960
 """Videos are no larger than this, so that a clip of minutes is drawn in seconds."""
 COVER = 0.8
@@ -66,7 +65,7 @@ def overlay(
     seen = [(index, person) for index, person in enumerate(reconstruction.people) if person.present[frame]]
     bodies = [(_in_camera(person, frame, camera_from_world), index) for index, person in seen]
     for vertices, index in sorted(bodies, key=lambda body: -float(np.median(body[0][:, 2]))):
-        color = np.array(PERSON_COLORS[index % len(PERSON_COLORS)], np.float64)
+        color = np.array(person_color(index), np.float64)
         drawn = _draw(picture, vertices, reconstruction.faces, camera.intrinsics[frame], scale, margin, color)
         picture = cv2.addWeighted(drawn, COVER, picture, 1 - COVER, 0)
     return picture

@@ -3,9 +3,6 @@
 import functools
 import logging
 import re
-import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import torch
 from torch import nn
 
 from unish.errors import InputError, MissingAssetError
+from unish.machine import chosen_device, hub_in_reach
 from unish.models.unish import UniSH
 from unish.models.weights import CONFIG_FILE, TORCH_SUFFIXES, WEIGHTS_FILE, load_priors, read_file, save
 
@@ -40,7 +38,7 @@ def load(
     Raises `MissingAssetError` when the weights cannot be found, `CheckpointError` when the file is truncated,
     foreign or not finite (naming the tensor), `InputError` when a choice cannot be met.
     """
-    place = _device(device)
+    place = chosen_device(device)
     note = ""
     if weights == "auto":
         obstacle = _release_obstacle(place)
@@ -62,18 +60,6 @@ def describe_weights() -> Iterator[tuple[str, str]]:
 
     cached = try_to_load_from_cache(RELEASE_REPO, RELEASE_FILE)
     yield "release", cached if isinstance(cached, str) else f"not cached; fetched from {RELEASE_REPO} when asked for"
-
-
-def _device(device: torch.device | str | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"device must be like 'cpu' or 'cuda:0'; received {device!r}.") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"Device {device} was asked for, but PyTorch finds no CUDA device; use --device cpu.")
-    return chosen
 
 
 def _find(weights: str) -> tuple[Path, str]:
@@ -108,13 +94,13 @@ def _file_in(folder: Path, next_step: str) -> Path:
 
 def _download(repository: str, file: str) -> Path:
     """The file from the local cache, else from the Hub (never when HF_HUB_OFFLINE is set)."""
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(repository, file, local_files_only=True))
     except LocalEntryNotFoundError as error:
-        if constants.HF_HUB_OFFLINE or not _has_address(constants.ENDPOINT):
+        if not hub_in_reach():
             raise _not_had(repository, file, "it is not in the local cache, and the Hub is out of reach") from error
     except HFValidationError as error:
         raise _not_had(repository, file, str(error)) from error
@@ -129,17 +115,6 @@ def _not_had(repository: str, file: str, reason: str) -> MissingAssetError:
         f"Could not get {file} of {repository} from the Hugging Face Hub: {reason.strip().splitlines()[0]}. "
         "Check the name and the connection, or use the bundled weights with --weights mini."
     )
-
-
-def _has_address(endpoint: str) -> bool:
-    """Whether the Hub's name resolves: offline, this says so at once where its client would retry for long."""
-    if "https" in urllib.request.getproxies():
-        return True
-    try:
-        socket.getaddrinfo(urllib.parse.urlsplit(endpoint).hostname, None)
-    except OSError:
-        return False
-    return True
 
 
 def _release_obstacle(device: torch.device) -> str:

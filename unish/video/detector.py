@@ -15,7 +15,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unish.errors import CheckpointError
-from unish.video.pretrained import PREPARATION_FILE, chosen_device, load_network, stretched, weights_folder
+from unish.machine import chosen_device
+from unish.video.pretrained import PREPARATION_FILE, load_network, stretched, weights_folder
 from unish.video.tracking import Detections, Progress, color_histogram
 
 DETECTOR_REPOSITORY = "ustc-community/dfine-xlarge-obj2coco"

@@ -160,7 +160,7 @@ def _finder_of_name(name: str, clip: Clip, device: str | None) -> tuple[PersonFi
     once_a_second = max(1, round(clip.fps))
     if name == "sam2":
         return sam2_finder(device, once_a_second), ""
-    from unish.video.pretrained import chosen_device
+    from unish.machine import chosen_device
 
     if chosen_device(device).type != "cuda":
         return MiniFinder(), "it needs a CUDA device"

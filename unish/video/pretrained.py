@@ -6,9 +6,6 @@ so pictures are resized and normalised here.
 
 import contextlib
 import re
-import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,22 +16,10 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from unish.errors import CheckpointError, InputError, MissingAssetError, MissingDependencyError
+from unish.errors import CheckpointError, MissingAssetError, MissingDependencyError
+from unish.machine import hub_in_reach
 
 CONFIG_FILE, WEIGHTS_FILE, PREPARATION_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
-
-
-def chosen_device(device: torch.device | str | None) -> torch.device:
-    """The device of that name; None: CUDA where there is one, else the CPU. Raises `InputError` for one not there."""
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"Expected a device like 'cpu' or 'cuda:0', got {device!r}; name one of those.") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"Device {device} was asked for, but PyTorch finds no CUDA device; use the CPU.")
-    return chosen
 
 
 # ---------------------------------------------------------------- weights
@@ -110,7 +95,7 @@ def weights_folder(source: str | Path) -> Path:
 
 
 def _from_hub(repository: str) -> Path:
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     files = [CONFIG_FILE, WEIGHTS_FILE, PREPARATION_FILE]
@@ -121,7 +106,7 @@ def _from_hub(repository: str) -> Path:
             return folder
     except LocalEntryNotFoundError:
         pass
-    if not constants.HF_HUB_OFFLINE and _has_address(constants.ENDPOINT):
+    if hub_in_reach():
         try:
             folder = Path(snapshot_download(repository, allow_patterns=files))
             if not (lacking := _lacking(folder)):
@@ -137,17 +122,6 @@ def _from_hub(repository: str) -> Path:
 
 def _lacking(folder: Path) -> str:
     return next((name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (folder / name).is_file()), "")
-
-
-def _has_address(endpoint: str) -> bool:
-    """Whether the Hub's name resolves: offline, its client would retry for long."""
-    if "https" in urllib.request.getproxies():
-        return True
-    try:
-        socket.getaddrinfo(urllib.parse.urlsplit(endpoint).hostname, None)
-    except OSError:
-        return False
-    return True
 
 
 def _first_line(error: Exception) -> str:

@@ -15,7 +15,8 @@ from jaxtyping import Float, UInt8
 from torch.nn import functional
 
 from unish.errors import CheckpointError, InputError
-from unish.video.pretrained import chosen_device, load_network, stretched
+from unish.machine import chosen_device
+from unish.video.pretrained import load_network, stretched
 from unish.video.prompting import Segments
 
 SEGMENTER_REPOSITORY = "facebook/sam2.1-hiera-base-plus"

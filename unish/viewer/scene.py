@@ -11,6 +11,7 @@ from jaxtyping import Float
 from unish.body.data import PARENTS
 from unish.errors import InputError
 from unish.files import atomic_path
+from unish.palette import person_color
 from unish.structures import Person, Reconstruction
 from unish.upright import upright_rotation
 from unish.viewer.cloud import Points, choose_points, point_spacing
@@ -22,7 +23,6 @@ MAX_POINTS = 150_000
 MAX_BODY_BYTES = 36 * 2**20
 """Bodies of long clips are shown in every second, third… frame, so that a page stays small enough to open."""
 DEFAULT_CONFIDENCE = 0.1
-PERSON_COLORS = ("#f0803c", "#3d8bfd", "#2eb67d", "#b06ef0", "#ec5f9b", "#d8a20a", "#13b3c4", "#e24a4a")
 
 
 def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -> SceneArrays:
@@ -61,7 +61,7 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
         "times_s": (reconstruction.times_s - reconstruction.times_s[0]).tolist(),
         "fps": float(reconstruction.fps),
         "people": [
-            {"id": person.id, "name": person.name, "color": PERSON_COLORS[index % len(PERSON_COLORS)]}
+            {"id": person.id, "name": person.name, "color": "#{:02x}{:02x}{:02x}".format(*person_color(index))}
             for index, person in enumerate(reconstruction.people)
         ],
         "bones": [[parent, joint] for joint, parent in enumerate(PARENTS) if parent >= 0],

@@ -1,0 +1,18 @@
+"""The colours that people have everywhere: in the viewer, over the clip, in files and on the page."""
+
+PERSON_COLORS = (
+    (240, 128, 60),
+    (61, 139, 253),
+    (46, 182, 125),
+    (176, 110, 240),
+    (236, 95, 155),
+    (216, 162, 10),
+    (19, 179, 196),
+    (226, 74, 74),
+)
+"""sRGB, 0..255."""
+
+
+def person_color(place: int) -> tuple[int, int, int]:
+    """The sRGB colour of the person at this place among a result's people; the ninth has the first one's again."""
+    return PERSON_COLORS[place % len(PERSON_COLORS)]

@@ -1,0 +1,68 @@
+"""The frames that a result was made from, read again from their source at its full resolution."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from unish.errors import InputError
+from unish.storage import Stack
+from unish.structures import Clip
+from unish.video.decode import TimedFrame, open_video, timed_frames, to_rgb, video_stream
+from unish.video.reader import IMAGE_SUFFIXES, read_clip
+
+_NO_LIMIT_PX = 2**30
+
+
+def read_original(
+    path: str | Path,
+    times_s: Float[np.ndarray, "frames"],
+    fps: float,
+    progress: Callable[[float], None] | None = None,
+) -> Clip:
+    """The frames shown at `times_s` (as in `Reconstruction`, taken at `fps`), as large as the source has them.
+
+    `path` is a video, an image, or a folder of images taken at `fps`. Large clips go to disk (`$TMPDIR`). Raises
+    `InputError` when there is nothing usable at `path`, or no frame near one of the times: it is another clip then.
+    """
+    path = Path(path)
+    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+        clip = read_clip(
+            path, fps, float(times_s[0]), max_frames=len(times_s), max_long_side_px=_NO_LIMIT_PX, progress=progress
+        )
+        if len(clip.frames) < len(times_s):
+            raise _another_clip(path, float(times_s[len(clip.frames)]))
+        return clip
+    if not path.is_file():
+        raise InputError(f"Expected the clip of the result at {path}, found nothing; check the path.")
+    frames, faults = Stack(), []
+    size = (0, 0)
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        shown = timed_frames(container, stream, float(times_s[0]), faults)
+        for index, timed in enumerate(_nearest(shown, times_s)):
+            if timed is None or abs(timed.time_s - times_s[index]) > 0.5 / fps:
+                raise _another_clip(path, float(times_s[index]))
+            picture, size = to_rgb(timed.frame, stream.sample_aspect_ratio, _NO_LIMIT_PX)
+            frames.append(picture)
+            if progress is not None:
+                progress((index + 1) / len(times_s))
+    return Clip(frames.finish(), np.asarray(times_s, np.float64), fps, path.name, size)
+
+
+def _nearest(frames: Iterator[TimedFrame], times_s: Float[np.ndarray, "frames"]) -> Iterator[TimedFrame | None]:
+    """For each of the rising times the frame nearest to it; None when there is no frame at all."""
+    last, following = None, next(frames, None)
+    for time_s in times_s:
+        while following is not None and following.time_s <= time_s:
+            last, following = following, next(frames, None)
+        neighbours = [timed for timed in (last, following) if timed is not None]
+        yield min(neighbours, key=lambda timed: abs(timed.time_s - time_s), default=None)
+
+
+def _another_clip(path: Path, time_s: float) -> InputError:
+    return InputError(
+        f"Expected the clip that the result was made from, but {path} has no frame at {time_s:.2f} s, where the "
+        "result has one; give that clip."
+    )
