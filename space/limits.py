@@ -19,7 +19,7 @@ GPU_SECONDS_AT_MOST = 60
 WINDOW_FRAMES = 30
 TFLOP_LINEAR, TFLOP_ATTENTION, TFLOP_A_PERSON = 44.8, 44.9, 7.6
 """Operations of one window of 16:9 frames with release weights, those that grow with the pixels and those that grow
-with their square, and of each person in it: counted by benchmarks/gpu_seconds.py."""
+with their square, and of each person in it: counted by benchmarks/forward.py --count-only."""
 SUSTAINED_TFLOP_S = 60.0
 """Taken, on the safe side, for what ZeroGPU's cards reach; not measured on one."""
 CPU_SECONDS_A_WINDOW = 1.3

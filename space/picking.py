@@ -77,7 +77,7 @@ def picture_of(look: Look, preview: int) -> UInt8[np.ndarray, "height width 3"]:
     picture = look.pictures[preview].copy()
     for person, box in _boxes(look, preview):
         wanted = person in look.chosen
-        color = person_color(_place(look, person)) if wanted else (128, 128, 128)
+        color = person_color(_place(look, person) + 1) if wanted else (128, 128, 128)
         (x0, y0), (x1, y1) = box.reshape(2, 2).round().astype(int)
         cv2.rectangle(picture, (x0, y0), (x1, y1), color, 3 if wanted else 1, cv2.LINE_AA)
         name = str(person) if person < DRAWN_FROM else f"+{person - DRAWN_FROM + 1}"

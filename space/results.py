@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from unish.export import write_mp4
+from unish.export import write_video
 from unish.files import atomic_path
 from unish.report import FitReport
 from unish.structures import Clip, Reconstruction
@@ -18,6 +18,8 @@ from unish.viewer.page import offline_page
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{22}")
 _PREFIX = "unish-"
+OVERLAY_LONG_SIDE_PX = 960
+"""The overlay of the page is no larger, so that a clip of minutes is drawn in seconds."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def write_result(root: Path, scene: Reconstruction, fit: FitReport, clip: Clip) 
         (folder / "scene.bin").write_bytes(drawn)
         (folder / "viewer.html").write_text(offline_page(drawn, scene.provenance.source_name), encoding="utf-8")
         (folder / "numbers.json").write_text(json.dumps({"html": numbers_html(summarise(scene), fit)}))
-        write_mp4(scene, folder / "overlay.mp4", clip.frames)
+        write_video(scene, folder / "overlay.mp4", clip, long_side_px=OVERLAY_LONG_SIDE_PX)
         scene.save_into(folder / "reconstruction")
         fit.save(folder / "reconstruction" / "report.json")
         shutil.make_archive(str(folder / "reconstruction"), "zip", folder, "reconstruction")

@@ -13,6 +13,6 @@ PERSON_COLORS = (
 """sRGB, 0..255."""
 
 
-def person_color(place: int) -> tuple[int, int, int]:
-    """The sRGB colour of the person at this place among a result's people; the ninth has the first one's again."""
-    return PERSON_COLORS[place % len(PERSON_COLORS)]
+def person_color(person_id: int) -> tuple[int, int, int]:
+    """The sRGB colour of the person with this id, from 1; the ninth has the first one's again."""
+    return PERSON_COLORS[(person_id - 1) % len(PERSON_COLORS)]

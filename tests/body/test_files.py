@@ -11,8 +11,9 @@ import pytest
 
 from tests.body.bodies import made_up_arrays, write_official_pickle
 from unish.body.data import BodyData
-from unish.body.files import BodyUnpickler, read_body_file
+from unish.body.files import read_body_file
 from unish.errors import InputError, MissingAssetError
+from unish.pickles import PlainUnpickler
 
 
 def assert_made_up(data: BodyData) -> None:
@@ -48,7 +49,7 @@ def test_array_written_by_python_2_is_read() -> None:
         + values.tobytes()
         + b"tb."
     )
-    np.testing.assert_array_equal(BodyUnpickler(io.BytesIO(stream), encoding="latin1").load(), values)
+    np.testing.assert_array_equal(PlainUnpickler(io.BytesIO(stream), encoding="latin1").load(), values)
 
 
 class Command:

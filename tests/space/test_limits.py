@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.gpu_seconds import teraflop
+from benchmarks.forward import teraflop
 from space import limits
 from space.limits import check_gpu_time, check_upload, gpu_seconds
 from tests.test_cli import write_video

@@ -57,7 +57,7 @@ def test_a_full_disk_leaves_nothing(made, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     before = sorted(tmp_path.iterdir())
-    monkeypatch.setattr("space.results.write_mp4", full)
+    monkeypatch.setattr("space.results.write_video", full)
     with pytest.raises(InputError, match="No space left"):
         write_result(tmp_path, scene, fit_report(scene), clip)
     assert sorted(tmp_path.iterdir()) == before

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from unish.cli import body, doctor, run, view
+from unish.cli import batch, body, doctor, evaluate, export, run, view
 from unish.errors import InputError, UniSHError
 
-COMMANDS = (run, view, body, doctor)
+COMMANDS = (run, view, export, batch, evaluate, body, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unish.cli.places import RESULT_PAGE
+from unish.places import RESULT_PAGE
 
 
 def add(commands) -> None:

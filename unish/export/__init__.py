@@ -1,5 +1,36 @@
-"""A reconstruction in other programs' formats, one exporter a file."""
+"""A reconstruction in other programs' formats, one exporter a file; `FORMATS` lists them all (docs/exports.md)."""
 
-from unish.export.mp4 import write_mp4
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["write_mp4"]
+from unish.export.formats import FORMATS, Format, Settings, export
+
+_HOMES = {f"write_{name}": f"unish.export.{name}" for name in ("bvh", "colmap", "glb", "npz", "obj", "ply", "video")}
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Settings",
+    "export",
+    "write_bvh",
+    "write_colmap",
+    "write_glb",
+    "write_npz",
+    "write_obj",
+    "write_ply",
+    "write_video",
+]
+
+if TYPE_CHECKING:
+    from unish.export.bvh import write_bvh
+    from unish.export.colmap import write_colmap
+    from unish.export.glb import write_glb
+    from unish.export.npz import write_npz
+    from unish.export.obj import write_obj
+    from unish.export.ply import write_ply
+    from unish.export.video import write_video
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unish.export' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -59,10 +59,21 @@ def reconstruct(
 
     report(0.0, "Reading the clip")
     clip = source if isinstance(source, Clip) else _read(Path(source), chosen, report)
-    known = chosen.knowledge(clip.source_size)
+    chosen.knowledge(clip.source_size)  # what cannot be is said before the weights are read
     report(0.1, "Loading the weights")
     model = load(chosen.weights, device=chosen.device)
-    body = load_body(chosen.body)
+    return reconstruct_clip(clip, model, load_body(chosen.body), chosen, report)
+
+
+def reconstruct_clip(
+    clip: Clip,
+    model: "UniSH",
+    body: BodyModel,
+    chosen: Options = Options(),  # noqa: B008 (frozen)
+    progress: Progress = lambda share, message: None,
+) -> Reconstruction:
+    """The part after decoding, for callers that hold the weights and run many clips. Raises as `reconstruct`."""
+    known, report = chosen.knowledge(clip.source_size), progress
     report(0.15, "Finding people")
     found = find_people(
         clip,

@@ -13,6 +13,8 @@ from unish.video.decode import TimedFrame, open_video, timed_frames, to_rgb, vid
 from unish.video.reader import IMAGE_SUFFIXES, read_clip
 
 _NO_LIMIT_PX = 2**30
+_EVERY_FRAME_FPS = 1000.0
+"""Sampled this fast, each frame of a video is kept once."""
 
 
 def read_original(
@@ -49,6 +51,26 @@ def read_original(
             if progress is not None:
                 progress((index + 1) / len(times_s))
     return Clip(frames.finish(), np.asarray(times_s, np.float64), fps, path.name, size)
+
+
+def read_whole(
+    path: str | Path,
+    times_s: Float[np.ndarray, "frames"],
+    fps: float,
+    progress: Callable[[float], None] | None = None,
+) -> Clip:
+    """Every frame of the source from the first to the last of `times_s`, as large as the source has them.
+
+    Otherwise as `read_original`, but a clip that would take more than a few gigabytes of disk is kept smaller.
+    """
+    path = Path(path)
+    pictures = path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
+    end_s = float(times_s[-1]) + 0.5 / fps
+    rate = fps if pictures else _EVERY_FRAME_FPS
+    clip = read_clip(path, rate, float(times_s[0]), end_s, max_long_side_px=_NO_LIMIT_PX, progress=progress)
+    if clip.times_s[-1] < times_s[-1] - 0.5 / fps:
+        raise _another_clip(path, float(times_s[-1]))
+    return clip
 
 
 def _nearest(frames: Iterator[TimedFrame], times_s: Float[np.ndarray, "frames"]) -> Iterator[TimedFrame | None]:

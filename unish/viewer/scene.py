@@ -61,7 +61,7 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
         "times_s": (reconstruction.times_s - reconstruction.times_s[0]).tolist(),
         "fps": float(reconstruction.fps),
         "people": [
-            {"id": person.id, "name": person.name, "color": "#{:02x}{:02x}{:02x}".format(*person_color(index))}
+            {"id": person.id, "name": person.name, "color": "#{:02x}{:02x}{:02x}".format(*person_color(person.id))}
             for index, person in enumerate(reconstruction.people)
         ],
         "bones": [[parent, joint] for joint, parent in enumerate(PARENTS) if parent >= 0],

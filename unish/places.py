@@ -2,3 +2,4 @@
 
 RESULT_PAGE = "viewer.html"
 RESULT_REPORT = "report.json"
+RESULT_EXPORTS = "exports"

@@ -1,0 +1,270 @@
+"""Times one window of the network: seconds, memory, operations, and which part takes what.
+
+    python benchmarks/forward.py --frames 8 16 30 60 120          # release size, on a GPU
+    python benchmarks/forward.py --frames 2 4                     # on a CPU
+    python benchmarks/forward.py --count-only                     # operations alone, anywhere
+
+Weights are random (seconds do not depend on them), pictures 518×294. Each line stands beside the plain path: the same
+network in float32 whose attention makes the whole matrix. The matrix rate is that of one large product of the same
+type in the same run; operations are counted on a network without memory.
+"""
+
+import contextlib
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from unish.geometry.camera import solve_focal_shift
+from unish.models.config import CROP_SIZE_PX, MINI, RELEASE
+from unish.models.scene import SceneFeatures
+from unish.models.unish import UniSH
+
+WIDTH_PX, HEIGHT_PX = 518, 294
+PARTS = {
+    "encoder": "scene_branch.encoder",
+    "decoder": "scene_branch.decoder",
+    "point head": "scene_branch.point_head.decoder",
+    "confidence head": "scene_branch.conf_head.decoder",
+    "camera head": "scene_branch.camera_head.decoder",
+    "people": "human_branch",
+    "AlignNet": "align_net",
+}
+CONFIGS = {"release": RELEASE, "mini": MINI}
+
+
+@dataclass(frozen=True)
+class ForwardConfig:
+    """What is timed."""
+
+    frames: tuple[int, ...] = (8, 16, 30, 60, 120)
+    people: tuple[int, ...] = (1, 3)
+    dtype: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+    size: Literal["release", "mini"] = "release"
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    repeats: int = 3
+    """Timed runs, the fastest of which counts, after one that is not timed."""
+    plain: bool = True
+    """Time the plain path as well."""
+    count_only: bool = False
+    """Only count operations."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One line of the table."""
+
+    seconds: float
+    peak_gb: float
+    parts: dict[str, float]
+
+
+def window(model: UniSH, frames: int, people: int, device: str) -> SceneFeatures:
+    """One forward pass, as the pipeline makes it."""
+    with torch.inference_mode():
+        scene = model.scene(torch.zeros(1, frames, 3, *_size(model), device=device))
+        if people:
+            crops = torch.zeros(1, people, frames, 3, CROP_SIZE_PX, CROP_SIZE_PX, device=device)
+            model.people(scene, crops, torch.zeros(1, people, frames, 3, device=device), 6.0)
+    return scene
+
+
+def _size(model: UniSH) -> tuple[int, int]:
+    patch = model.config.scene.patch_size
+    return HEIGHT_PX // patch * patch, WIDTH_PX // patch * patch
+
+
+def teraflop(frames: int = 30, people: int = 0, size: str = "release") -> float:
+    """10¹² operations of one window."""
+    # The fused attention of the CPU is not among what is counted: its plain form computes the same.
+    with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        window(UniSH(CONFIGS[size]).eval(), frames, people, "cpu")
+    return counter.get_total_flops() / 1e12
+
+
+def matrix_rate(device: str, dtype: torch.dtype) -> float:
+    """10¹² operations a second of a large matrix product."""
+    side = 8192 if device.startswith("cuda") else 2048
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    return 2 * side**3 / _fastest(lambda: a @ b, 5, device) / 1e12
+
+
+def measured(model: UniSH, frames: int, people: int, device: str, repeats: int) -> Timing:
+    """The fastest of several windows, with the parts of that one."""
+    window(model, frames, people, device)
+    runs = []
+    for _ in range(repeats):
+        _forget_peak(device)
+        parts: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+        with _timed_parts(model, parts, device):
+            began = _now(device)
+            scene = window(model, frames, people, device)
+            parts["network, rest"] = _now(device) - began - sum(parts.values())
+            began = _now(device)
+            points = scene.points_camera[0].float()
+            parts["to the CPU"] = _elapsed(lambda: (points.cpu(), scene.confidence.cpu()), device)
+            parts["lens"] = _elapsed(lambda: solve_focal_shift(points, scene.confidence[0] > 0.1), device)
+        runs.append(Timing(sum(parts.values()), _peak_gb(device), parts))
+    return min(runs, key=lambda run: run.seconds)
+
+
+@contextlib.contextmanager
+def _timed_parts(model: UniSH, seconds: dict[str, float], device: str) -> Iterator[None]:
+    """Adds up the time spent in each part of the network."""
+    handles, began = [], {}
+    for name, place in PARTS.items():
+        module = model.get_submodule(place)
+
+        def start(*_: object, name: str = name) -> None:
+            began[name] = _now(device)
+
+        def stop(*_: object, name: str = name) -> None:
+            seconds[name] += _now(device) - began[name]
+
+        handles += [module.register_forward_pre_hook(start), module.register_forward_hook(stop)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _now(device: str) -> float:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _elapsed(work: Callable[[], object], device: str) -> float:
+    began = _now(device)
+    work()
+    return _now(device) - began
+
+
+def _fastest(work: Callable[[], object], repeats: int, device: str) -> float:
+    work()
+    return min(_elapsed(work, device) for _ in range(repeats))
+
+
+def _forget_peak(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_gb(device: str) -> float:
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def random_network(size: str, device: str) -> UniSH:
+    """A network of that size, made where it is used, with small weights."""
+    with torch.device("meta"):
+        model = UniSH(CONFIGS[size])
+    model = model.to_empty(device=device).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            tensor.normal_(0, 0.02) if tensor.is_floating_point() else tensor.zero_()
+        model.scene_branch.image_std.fill_(0.225)
+        for name, parameter in model.named_parameters():
+            if name.endswith("gamma") or ("norm" in name and name.endswith("weight")):
+                parameter.fill_(1.0)
+    return model
+
+
+def hardware(device: str) -> str:
+    """What it ran on, in words."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{platform.processor() or 'CPU'}"
+    threads = "" if device.startswith("cuda") else f", {torch.get_num_threads()} threads"
+    return f"{name}{threads}, torch {torch.__version__}"
+
+
+def main(config: ForwardConfig) -> None:
+    """Print the tables as Markdown."""
+    if config.count_only:
+        nobody = teraflop(30, 0, config.size)
+        print(f"one window of 30 frames: {nobody:.1f} Tflop, a person {teraflop(30, 1, config.size) - nobody:.1f}")
+        return
+    dtypes = [getattr(torch, name) for name in config.dtype]
+    rates = {dtype: matrix_rate(config.device, dtype) for dtype in dtypes}
+    print(
+        f"{hardware(config.device)}; matrix rate " + ", ".join(f"{_name(d)} {r:.2f} Tflop/s" for d, r in rates.items())
+    )
+    print(
+        "\n| frames | people | type | s | frames/s | peak GB | Tflop | of matrix rate | plain s | gain |\n|"
+        + "---|" * 10
+    )
+    model, parts = random_network(config.size, config.device), {}
+    for frames in config.frames:
+        for people in config.people:
+            work = teraflop(frames, people, config.size)
+            plain = _try(lambda: _plain(model, frames, people, config)) if config.plain else None
+            for dtype in dtypes:
+                model.trunk_dtype = dtype
+                run = _try(lambda: measured(model, frames, people, config.device, config.repeats))
+                print(_row(frames, people, dtype, run, work, rates[dtype], plain), flush=True)
+                if run is not None:
+                    parts[frames, people, dtype] = run.parts
+    print("\n" + _parts_table(parts))
+
+
+def _plain(model: UniSH, frames: int, people: int, config: ForwardConfig) -> Timing:
+    model.trunk_dtype = torch.float32
+    with sdpa_kernel(SDPBackend.MATH):
+        return measured(model, frames, people, config.device, 1)
+
+
+def _try(work: Callable[[], Timing]) -> Timing | None:
+    """None where the device's memory does not hold it."""
+    try:
+        return work()
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return None
+
+
+def _row(
+    frames: int, people: int, dtype: torch.dtype, run: Timing | None, work: float, rate: float, plain: Timing | None
+) -> str:
+    start = f"| {frames} | {people} | {_name(dtype)} |"
+    if run is None:
+        return f"{start} out of memory | – | – | {work:.1f} | – | – | – |"
+    beside = "– | –" if plain is None else f"{plain.seconds:.2f} | {plain.seconds / run.seconds:.2f}×"
+    share = work / run.seconds / rate
+    return f"{start} {run.seconds:.2f} | {frames / run.seconds:.2f} | {run.peak_gb:.1f} | {work:.1f} | {share:.0%} | {beside} |"
+
+
+def _parts_table(parts: dict[tuple[int, int, torch.dtype], dict[str, float]]) -> str:
+    names = list(dict.fromkeys(name for one in parts.values() for name in one))
+    lines = [f"| frames | people | type | {' | '.join(names)} |", "|---" * (3 + len(names)) + "|"]
+    for (frames, people, dtype), one in parts.items():
+        total = sum(one.values())
+        lines.append(f"| {frames} | {people} | {_name(dtype)} | {' | '.join(f'{one[n] / total:.0%}' for n in names)} |")
+    return "\n".join(lines)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(ForwardConfig, description=__doc__))

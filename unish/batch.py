@@ -1,0 +1,208 @@
+"""A folder of clips, one after the other: resumable, on any number of processes, one clip's failure its own."""
+
+import csv
+import dataclasses
+import io
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unish.body import BodyModel
+from unish.errors import InputError, UniSHError
+from unish.export import FORMATS, export
+from unish.files import atomic_path
+from unish.pipeline import Options, reconstruct_clip
+from unish.places import RESULT_EXPORTS
+from unish.processes import Share, sentence_of
+from unish.report import fit_report
+from unish.results import write_result
+from unish.structures import Reconstruction
+from unish.video.reader import IMAGE_SUFFIXES, read_clip
+
+if TYPE_CHECKING:
+    from unish.models.unish import UniSH
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".3gp", ".mts")
+RECORD = "batch.json"
+log = logging.getLogger("unish")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one clip: a line of the table."""
+
+    clip: str
+    status: str
+    """"made" now, "kept" from an earlier run, or "failed"."""
+    frames: int | None = None
+    people: int | None = None
+    fit: str = ""
+    """The word of the fit report."""
+    seconds: float | None = None
+    """That it took when it was made."""
+    sentence: str = ""
+    """Why it failed."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip and where its result goes."""
+
+    clip: Path
+    folder: Path
+
+
+def find_jobs(source: Path, out: Path) -> list[Job]:
+    """Every video directly in `source`, and every folder in it that holds pictures, by name.
+
+    Results are named after the clips, with the ending where two would have one name. Raises `InputError` when the
+    folder is not there or holds no clip.
+    """
+    if not source.is_dir():
+        raise InputError(f"Expected a folder of clips at {source}, found {'a file' if source.exists() else 'nothing'}.")
+    clips = sorted(path for path in source.iterdir() if _is_clip(path) and path.resolve() != out.resolve())
+    if not clips:
+        raise InputError(
+            f"Expected videos ({', '.join(VIDEO_SUFFIXES)}) or folders of pictures in {source}, found none."
+        )
+    stems = [_stem(clip) for clip in clips]
+    return [
+        Job(clip, out / (stem if stems.count(stem) == 1 else clip.name))
+        for clip, stem in zip(clips, stems, strict=True)
+    ]
+
+
+def run_batch(
+    jobs: Sequence[Job],
+    model: "UniSH",
+    body: BodyModel,
+    options: Options,
+    formats: Sequence[str] = (),
+    overwrite: bool = False,
+    share: Share = Share(),  # noqa: B008 (frozen)
+    progress: Callable[[float, str], None] = lambda share, message: None,
+) -> list[Row]:
+    """Reconstruct and export this process's share of the clips; the rows of all processes, in the order of `jobs`.
+
+    A result made with the same weights, body and options is kept, and only the formats that it lacks are written.
+    One made with others is replaced with `overwrite`, else its clip fails. Raises `InputError` for an unknown format,
+    before any work. A clip that fails does not stop the others.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError(f"Expected formats among {', '.join(FORMATS)}, got {name!r}.")
+    key = _key(model, body, options)
+    mine, rows = share.of(list(jobs)), []
+    for number, job in enumerate(mine):
+
+        def report(part: float, message: str, done: int = number, name: str = job.clip.name) -> None:
+            progress((done + part) / len(mine), f"{name}: {message}")
+
+        try:
+            rows.append(_one(job, model, body, options, key, formats, overwrite, report))
+        except Exception as error:  # one clip must not take the night's work of the others with it
+            rows.append(Row(job.clip.name, "failed", sentence=sentence_of(error)))
+            if not isinstance(error, UniSHError):
+                log.error("%s failed", job.clip.name, exc_info=error)
+    progress(1.0, "Done")
+    order = {job.clip.name: place for place, job in enumerate(jobs)}
+    return sorted(share.gathered(rows), key=lambda row: order[row.clip])
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows for a terminal."""
+    heading = ("clip", "status", "frames", "people", "fit", "seconds")
+    cells = [heading, *(tuple(_cell(getattr(row, name)) for name in heading) for row in rows)]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(heading))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
+
+
+def write_table(rows: Sequence[Row], path: Path) -> None:
+    """The rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(Row)])
+    writer.writeheader()
+    writer.writerows(dataclasses.asdict(row) for row in rows)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _one(
+    job: Job,
+    model: "UniSH",
+    body: BodyModel,
+    options: Options,
+    key: dict[str, Any],
+    formats: Sequence[str],
+    overwrite: bool,
+    report: Callable[[float, str], None],
+) -> Row:
+    record, status = _record(job, key, overwrite), "kept"
+    if record is None:
+        began = time.perf_counter()
+        clip = read_clip(job.clip, fps=options.fps, start_s=options.start_s, end_s=options.end_s)
+        scene = reconstruct_clip(clip, model, body, options, progress=lambda part, message: report(0.8 * part, message))
+        fit = fit_report(scene)
+        record = {
+            "key": key,
+            "frames": len(scene),
+            "people": len(scene.people),
+            "fit": fit.word,
+            "seconds": round(time.perf_counter() - began, 2),
+        }
+        write_result(scene, fit, job.folder, job.clip.name, extra={RECORD: json.dumps(record, indent=2) + "\n"})
+        status = "made"
+    _export(job, body, formats, lambda part, message: report(0.8 + 0.2 * part, message))
+    return Row(job.clip.name, status, record["frames"], record["people"], record["fit"], record["seconds"])
+
+
+def _export(job: Job, body: BodyModel, formats: Sequence[str], report: Callable[[float, str], None]) -> None:
+    """Write the formats that are not there yet."""
+    folder = job.folder / RESULT_EXPORTS
+    missing = [name for name in formats if not (folder / FORMATS[name].target).exists()]
+    if missing:
+        export(Reconstruction.load(job.folder), folder, missing, progress=report, body=body)
+
+
+def _record(job: Job, key: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
+    """What is known of an earlier result that may be kept; None where the clip is to be run."""
+    if not job.folder.exists():
+        return None
+    try:
+        record = json.loads((job.folder / RECORD).read_text())
+        if record["key"] == key:
+            return record
+    except (OSError, ValueError, KeyError, TypeError):
+        record = None
+    if overwrite and (record is not None or not any(job.folder.iterdir())):
+        return None
+    what = "was made with other weights or options" if record else "was not written by unish batch"
+    raise InputError(f"{job.folder} {what}. Give another --out{', or --overwrite to replace it' if record else ''}.")
+
+
+def _key(model: "UniSH", body: BodyModel, options: Options) -> dict[str, Any]:
+    """All that a result depends on."""
+    plain = {
+        name: value for name, value in dataclasses.asdict(options).items() if name not in ("weights", "device", "body")
+    }
+    return json.loads(json.dumps({"weights": model.weights_name, "body": body.name, **plain}))
+
+
+def _is_clip(path: Path) -> bool:
+    if path.is_dir():
+        return any(inside.suffix.lower() in IMAGE_SUFFIXES for inside in path.iterdir())
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _stem(clip: Path) -> str:
+    return clip.name if clip.is_dir() else clip.stem
+
+
+def _cell(value: object) -> str:
+    return "–" if value in (None, "") else f"{value:.1f}" if isinstance(value, float) else str(value)

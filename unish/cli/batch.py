@@ -1,0 +1,55 @@
+"""`unish batch`: every clip of a folder, on any number of processes."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from unish.cli.how import add_how, options_of
+from unish.export.formats import FORMATS
+
+
+def add(commands) -> None:
+    """Describe `unish batch`."""
+    batch = commands.add_parser(
+        "batch",
+        help="reconstruct a folder of clips",
+        description="Reconstruct every video, and every folder of pictures, in a folder. Run again, it goes on where "
+        "it stopped; accelerate launch -m unish batch … spreads the clips over processes and GPUs.",
+    )
+    batch.add_argument("source", type=Path, help="a folder of clips")
+    batch.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where a folder for each clip goes")
+    batch.add_argument("--to", default="", metavar="FORMATS", help=f"write these as well: {','.join(FORMATS)}")
+    batch.add_argument("--overwrite", action="store_true", help="replace results made with other weights or options")
+    add_how(batch)
+    batch.set_defaults(command=_batch)
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from unish.batch import find_jobs, run_batch, table, write_table
+    from unish.body import load_body
+    from unish.cli.progress import progress_bar
+    from unish.models.hub import load
+    from unish.pipeline import Options
+    from unish.processes import launched_share
+
+    share = launched_share()
+    chosen = Options(**options_of(options))
+    chosen = dataclasses.replace(chosen, device=share.device or chosen.device)
+    jobs = find_jobs(options.source, options.out)
+    formats = [name.strip() for name in options.to.split(",") if name.strip()]
+    model, body = load(chosen.weights, device=chosen.device), load_body(chosen.body)
+    try:
+        with progress_bar() as show:
+            rows = run_batch(jobs, model, body, chosen, formats, options.overwrite, share, show)
+    except KeyboardInterrupt:
+        print("unish: stopped. Run the same again to go on; finished clips are kept.", file=sys.stderr)
+        return 130
+    if not share.main:
+        return 0
+    write_table(rows, options.out / "batch.csv")
+    print(table(rows))
+    failed = [row for row in rows if row.status == "failed"]
+    for row in failed:
+        print(f"unish: {row.clip}: {row.sentence}", file=sys.stderr)
+    return 2 if failed else 0

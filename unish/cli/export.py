@@ -1,0 +1,107 @@
+"""`unish export`: a result in other programs' formats."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unish.cli.progress import progress_bar
+from unish.errors import InputError
+from unish.export.formats import FORMATS, LAYOUTS, UNITS, check_places
+from unish.places import RESULT_EXPORTS
+
+if TYPE_CHECKING:
+    from unish.structures import Clip, Reconstruction
+
+log = logging.getLogger("unish")
+
+_PICTURES, _VIDEOS = {"colmap"}, {"mp4", "webm"}
+"""Formats that hold frames of the clip: those of the result, or all of them."""
+
+
+def add(commands) -> None:
+    """Describe `unish export`."""
+    export = commands.add_parser(
+        "export",
+        help="write a result in other programs' formats",
+        description="Write a result in other programs' formats: "
+        + "; ".join(f"{name}: {one.summary}" for name, one in FORMATS.items())
+        + ".",
+    )
+    export.add_argument("folder", type=Path, help="what was given to unish run --out")
+    export.add_argument("--to", required=True, metavar="FORMATS", help=f"one or more of {','.join(FORMATS)}")
+    export.add_argument(
+        "--out", type=Path, metavar="FOLDER", help=f"where the files go (default: {RESULT_EXPORTS} in the result)"
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace what was exported before")
+    export.add_argument(
+        "--clip",
+        type=Path,
+        metavar="PATH",
+        help="the clip of the result, for colmap and videos as large as it is",
+    )
+    export.add_argument("--max-points", type=int, metavar="N", help="most points of the scene")
+    export.add_argument("--unit", choices=UNITS, default="m", help="unit of BVH files (default m)")
+    export.add_argument("--person", type=int, action="append", default=[], metavar="ID", help="only this person")
+    export.add_argument("--per-person", action="store_true", help="PLY and OBJ meshes: a file for each person")
+    export.add_argument("--layout", choices=LAYOUTS, default="overlay", help="of videos (default overlay)")
+    export.add_argument(
+        "--body", help="the SMPL-format file that the people were posed with, where it is not installed"
+    )
+    export.set_defaults(command=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    formats = [name.strip() for name in options.to.split(",") if name.strip()]
+    if not formats:
+        raise InputError(f"Expected formats after --to, among {', '.join(FORMATS)}, got none.")
+    out = options.out or options.folder / RESULT_EXPORTS
+    check_places(out, formats, options.overwrite)
+
+    from unish.body import load_body
+    from unish.export import export
+    from unish.structures import Reconstruction
+
+    scene = Reconstruction.load(options.folder)
+    body = None if options.body is None else load_body(options.body)
+    try:
+        with progress_bar() as show:
+            clip = _read(options.clip, scene, set(formats), show)
+            written = export(
+                scene,
+                out,
+                formats,
+                clip,
+                show,
+                overwrite=options.overwrite,
+                max_points=options.max_points,
+                unit=options.unit,
+                person=options.person,
+                per_person=options.per_person,
+                layout=options.layout,
+                body=body,
+            )
+    except KeyboardInterrupt:
+        print(f"unish: stopped; {out} holds the formats that were finished.", file=sys.stderr)
+        return 130
+    for name, path in written.items():
+        print(f"{name:7}{path}")
+    if "colmap" in written and clip is None:
+        print("COLMAP has the network's small pictures; --clip with the clip of the result gives it the full ones.")
+    return 0
+
+
+def _read(
+    path: Path | None, scene: "Reconstruction", formats: set[str], show: Callable[[float, str], None]
+) -> "Clip | None":
+    if path is None or not formats & (_PICTURES | _VIDEOS):
+        return None
+    from unish.video.original import read_original, read_whole
+
+    read = read_whole if formats & _VIDEOS else read_original
+    clip = read(path, scene.times_s, scene.fps, lambda share: show(0.0, f"Reading the clip ({share:.0%})"))
+    for doubt in clip.warnings:
+        log.warning(doubt)
+    return clip

@@ -1,0 +1,43 @@
+"""Options of every command that reconstructs clips."""
+
+import argparse
+from typing import Any
+
+_NAMES = {"start": "start_s", "end": "end_s"}
+
+
+def add_how(parser: argparse.ArgumentParser) -> None:
+    """Describe how clips are to be read and reconstructed: what does not depend on the clip."""
+    parser.add_argument("--fps", type=float, default=6.0, help="frames sampled a second (default 6)")
+    parser.add_argument("--start", type=float, metavar="S", help="start at this second of the clip")
+    parser.add_argument("--end", type=float, metavar="S", help="end at this second of the clip")
+    parser.add_argument("--weights", default="auto", help="release, mini, auto, a folder or a Hub repository id")
+    parser.add_argument("--finder", choices=("auto", "mini", "sam2"), default="auto", help="who looks for people")
+    parser.add_argument("--people", type=int, metavar="N", help="how many people there are")
+    parser.add_argument("--focal", metavar="F", help="focal length: pixels of the clip, or 26mm as phones state it")
+    parser.add_argument("--static-camera", action="store_true", help="the camera does not move")
+    parser.add_argument(
+        "--window", type=int, default=30, metavar="N", help="frames of one pass; longer clips are joined (default 30)"
+    )
+    parser.add_argument("--body", help="open, or an SMPL-format file (default: an installed SMPL, else open)")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU where there is one)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def options_of(parsed: argparse.Namespace) -> dict[str, Any]:
+    """What `add_how` described, by the names of `unish.pipeline.Options`."""
+    names = (
+        "fps",
+        "start",
+        "end",
+        "weights",
+        "finder",
+        "people",
+        "focal",
+        "static_camera",
+        "window",
+        "body",
+        "device",
+        "seed",
+    )
+    return {_NAMES.get(name, name): getattr(parsed, name) for name in names}

@@ -1,0 +1,211 @@
+"""The formats that a result can be written in: one list for the command, for Python and for the app.
+
+A format's writer, and what it imports, is loaded when it is asked for.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from unish.errors import InputError
+from unish.files import atomic_path
+
+if TYPE_CHECKING:
+    from unish.body import BodyModel
+    from unish.structures import Clip, Reconstruction
+
+Unit = Literal["m", "cm"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+Layout = Literal["overlay", "side-by-side"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the formats may be told; each takes what it has a use for."""
+
+    clip: "Clip | None" = None
+    """The frames that the result was made from, for pictures at their resolution; None takes the network's."""
+    max_points: int | None = None
+    """Most points of the scene; None leaves it to the format."""
+    unit: Unit = "m"
+    """Of BVH files: m or cm."""
+    person: tuple[int, ...] = ()
+    """Ids of the people to write; () writes all of them."""
+    per_person: bool = False
+    """PLY and OBJ meshes: a file for each person instead of one for all."""
+    layout: Layout = "overlay"
+    """Of videos: the people over the clip, alone or beside a view of the world."""
+    body: "BodyModel | None" = None
+    """Of GLB, BVH, NPZ files and videos: what the people were posed with; None loads the one that the result names."""
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise InputError(f"Expected {' or '.join(UNITS)} as the unit, got {self.unit!r}.")
+        if self.layout not in LAYOUTS:
+            raise InputError(f"Expected {' or '.join(LAYOUTS)} as the layout of videos, got {self.layout!r}.")
+        if self.max_points is not None and self.max_points < 0:
+            raise InputError(f"Expected a number of points of 0 or more, got {self.max_points}.")
+
+
+Writer = Callable[[Any, Path, Settings, Callable[[float], None]], object]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to write a result."""
+
+    target: str
+    """Name of the file or folder that is written."""
+    summary: str
+    """What it holds, in a few words."""
+    write: Writer
+    """Writes a Reconstruction under a path, whole or not at all, and says how far it is (0 to 1)."""
+    mark: str = ""
+    """A folder in which this pattern finds something was written by the format; none for a format of one file."""
+    of_people: bool = False
+    """Without people there is nothing to write."""
+
+
+def export(
+    reconstruction: "Reconstruction",
+    folder: str | Path,
+    formats: Sequence[str],
+    clip: "Clip | None" = None,
+    progress: Callable[[float, str], None] | None = None,
+    *,
+    overwrite: bool = False,
+    max_points: int | None = None,
+    unit: Unit = "m",
+    person: Sequence[int] = (),
+    per_person: bool = False,
+    layout: Layout = "overlay",
+    body: "BodyModel | None" = None,
+) -> dict[str, Path]:
+    """Write a result into `folder` in each of the `formats`; returns where each was written.
+
+    `clip`, the frames that the result was made from, gives COLMAP and MP4 pictures of its size. See `Settings` for
+    the rest. `progress` is called with the share done and what is being written. What exists is replaced only with
+    `overwrite`, and only where unish wrote it. Raises `InputError` for a format or a person that does not exist, for
+    a place that is taken, and as the formats' writers do; what was written before that stays.
+    """
+    from unish.export.meshes import chosen_people
+
+    settings = Settings(clip, max_points, unit, tuple(person), per_person, layout, body)
+    people = chosen_people(reconstruction, settings.person)
+    targets = check_places(Path(folder), formats, overwrite)
+    for name in targets:
+        if FORMATS[name].of_people and not people:
+            raise InputError(f"The result has no people, so there is nothing to write as {name}; leave it out.")
+    report = progress or (lambda share, message: None)
+    for index, (name, path) in enumerate(targets.items()):
+
+        def show(share: float, start: int = index, message: str = f"Writing {path.name}") -> None:
+            report((start + share) / len(targets), message)
+
+        show(0.0)
+        FORMATS[name].write(reconstruction, path, settings, show)
+    report(1.0, "Written")
+    return targets
+
+
+def check_places(folder: Path, formats: Sequence[str], overwrite: bool) -> dict[str, Path]:
+    """Where each format will be written, before any work. Raises `InputError` as `export` does."""
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError(f"Expected formats among {', '.join(FORMATS)}, got {name!r}.")
+    targets = {name: folder / FORMATS[name].target for name in formats}
+    for name, path in targets.items():
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            continue
+        if not overwrite:
+            raise InputError(f"{path} already exists. Give --overwrite to replace it, or another --out.")
+        mark = FORMATS[name].mark
+        if path.is_dir() != bool(mark) or (mark and not any(path.glob(mark))):
+            raise InputError(f"{path} exists and was not written by unish, so it is not replaced. Give another --out.")
+    return targets
+
+
+# --- one function a format -----------------------------------------------------------------------------------------
+
+
+def _glb(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+    from unish.export.glb import write_glb
+
+    write_glb(_only(reconstruction, settings), path, **_budget(settings), body=settings.body)
+
+
+def _bvh(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+    from unish.export.bvh import write_bvh
+
+    with atomic_path(path) as folder:
+        folder.mkdir()
+        write_bvh(_only(reconstruction, settings), folder, unit=settings.unit, body=settings.body)
+
+
+def _npz(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+    from unish.export.npz import write_npz
+
+    with atomic_path(path) as folder:
+        folder.mkdir()
+        write_npz(_only(reconstruction, settings), folder, body=settings.body)
+
+
+def _ply(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+    from unish.export.ply import write_ply
+
+    write_ply(reconstruction, path, **_budget(settings), **_people(settings), progress=report)
+
+
+def _obj(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+    from unish.export.obj import write_obj
+
+    write_obj(reconstruction, path, **_people(settings), progress=report)
+
+
+def _colmap(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+    from unish.export.colmap import write_colmap
+
+    write_colmap(reconstruction, path, settings.clip, **_budget(settings), progress=report)
+
+
+def _video(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+    from unish.export.video import write_video
+
+    scene = _only(reconstruction, settings)
+    write_video(scene, path, settings.clip, settings.layout, body=settings.body, progress=report)
+
+
+def _budget(settings: Settings) -> dict[str, Any]:
+    return {} if settings.max_points is None else {"max_points": settings.max_points}
+
+
+def _people(settings: Settings) -> dict[str, Any]:
+    return {"person": settings.person, "per_person": settings.per_person}
+
+
+def _only(reconstruction: Any, settings: Settings) -> Any:
+    """The result with the people asked for. Its mask still names all of them: nobody becomes part of the scene."""
+    from unish.export.meshes import chosen_people
+
+    return dataclasses.replace(reconstruction, people=chosen_people(reconstruction, settings.person))
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "glb": Format("scene.glb", "people (skinned, animated), scene points and camera in one file", _glb),
+        "bvh": Format("bvh", "each person's skeleton and motion", _bvh, "*.bvh", True),
+        "npz": Format(
+            "npz", "each person's SMPL parameters, as AMASS, WHAM and GVHMR lay them out", _npz, "*.npz", True
+        ),
+        "ply": Format("ply", "scene points, each frame's points, people's meshes", _ply, "scene.ply"),
+        "obj": Format("obj", "people's meshes, a file a frame", _obj, "people.mtl", True),
+        "colmap": Format("colmap", "cameras, pictures, points and person masks", _colmap, "sparse/0/cameras.bin"),
+        "mp4": Format("overlay.mp4", "the clip with the people drawn over it (H.264)", _video),
+        "webm": Format("overlay.webm", "the same as VP9", _video),
+    }
+)
+"""Name on the command line → format."""

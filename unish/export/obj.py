@@ -1,0 +1,64 @@
+"""The people as a sequence of OBJ files, one a frame: metres, y up, as most programs take an OBJ to be."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32
+
+from unish.export.meshes import PersonMesh, chosen_people, colors_by_id, seen_meshes, split_into_files
+from unish.export.people import Y_UP_FROM_WORLD
+from unish.files import atomic_path
+from unish.storage import let_go
+from unish.structures import Reconstruction
+
+MATERIALS = "people.mtl"
+
+
+def write_obj(
+    reconstruction: Reconstruction,
+    folder: str | Path,
+    person: Sequence[int] = (),
+    per_person: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> Path:
+    """Write `frame_N.obj` for each frame in which somebody is seen, and `people.mtl`, into a new or replaced folder.
+
+    Each person is an object `person_ID` with a material of that name, in their colour. `person` keeps only these ids;
+    `per_person` gives each a file of their own, `person_ID_frame_N.obj`. Vertices are (x, z, −y) of the world, which
+    turns it so that y is up, in metres, to a hundredth of a millimetre. Raises `InputError` for an unknown id, and
+    when the folder cannot be written.
+    """
+    people = chosen_people(reconstruction, person)
+    faces = np.asarray(reconstruction.faces, np.int32)
+    with atomic_path(folder) as temporary:
+        temporary.mkdir(parents=True)
+        colors = colors_by_id(reconstruction)
+        (temporary / MATERIALS).write_text("\n".join(_material(one.id, colors[one.id]) for one in people))
+        for frame in range(len(reconstruction)):
+            meshes = seen_meshes(reconstruction, frame, people)
+            for name, members in split_into_files(meshes, per_person).items():
+                (temporary / f"{name}frame_{frame:05d}.obj").write_text(_text(members, faces))
+            let_go(*(one.vertices_world for one in people))
+            if progress is not None:
+                progress((frame + 1) / len(reconstruction))
+    return Path(folder)
+
+
+def _text(meshes: Sequence[PersonMesh], faces: Int32[np.ndarray, "faces 3"]) -> str:
+    parts = [f"# unish: metres, y up\nmtllib {MATERIALS}\n"]
+    start = 1  # OBJ counts from 1, through all objects of the file
+    for mesh in meshes:
+        vertices = mesh.vertices_world @ Y_UP_FROM_WORLD.T
+        parts += [
+            f"o person_{mesh.person.id}\n",
+            ("v %.5f %.5f %.5f\n" * len(vertices)) % tuple(vertices.ravel().tolist()),
+            f"usemtl person_{mesh.person.id}\n",
+            ("f %d %d %d\n" * len(faces)) % tuple((faces + start).ravel().tolist()),
+        ]
+        start += len(vertices)
+    return "".join(parts)
+
+
+def _material(person: int, color: tuple[int, int, int]) -> str:
+    return f"newmtl person_{person}\nKd {' '.join(f'{channel / 255:.4f}' for channel in color)}\n"

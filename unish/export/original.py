@@ -1,0 +1,59 @@
+"""How the frames that a result was made from lie around the smaller ones that the network saw."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from unish.errors import InputError
+from unish.structures import Cameras
+
+_MOST_CUT_PX = 8
+"""The network cuts the shorter side to whole patches of 14 pixels, half of the rest at each end: less than this."""
+
+
+@dataclass(frozen=True)
+class OriginalFrame:
+    """x_original = scale · x_network + margin, in pixels: the network saw the middle of the frame, at one scale."""
+
+    scale: float
+    margin_px: tuple[float, float]
+    """(x, y): what the network did not see, on each side, in pixels of the original."""
+    width_px: int
+    height_px: int
+
+    def map_points(self, points_px: Float[np.ndarray, "*points 2"]) -> Float[np.ndarray, "*points 2"]:
+        """Pixels of the network's frame → pixels of the original."""
+        return points_px * self.scale + np.array(self.margin_px)
+
+    def map_intrinsics(self, intrinsics: Float[np.ndarray, "*frames 3 3"]) -> Float[np.ndarray, "*frames 3 3"]:
+        """Intrinsics in pixels of the network's frame → in pixels of the original."""
+        x, y = self.margin_px
+        return np.array([[self.scale, 0, x], [0, self.scale, y], [0, 0, 1]]) @ intrinsics.astype(np.float64)
+
+    def enlarge(self, labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "height width"]:
+        """Labels of the network's pixels at the original's (nearest); what was cut off has those of its border."""
+        rows, columns = (
+            np.floor((np.arange(side) + 0.5 - margin) / self.scale).astype(int).clip(0, seen - 1)
+            for side, margin, seen in zip(
+                (self.height_px, self.width_px), self.margin_px[::-1], labels.shape, strict=True
+            )
+        )
+        return labels[rows[:, None], columns]
+
+
+def original_frame(cameras: Cameras, width_px: int, height_px: int) -> OriginalFrame:
+    """Where the network's frame sits in one of this size, the longer side of which is never cut.
+
+    Raises `InputError` when no frame of this shape can have become the network's.
+    """
+    seen = np.array([cameras.width_px, cameras.height_px])
+    scale = max(width_px, height_px) / max(cameras.width_px, cameras.height_px)
+    margin = (np.array([width_px, height_px]) - scale * seen) / 2
+    # Half a pixel: a source that was reduced has sides rounded to whole pixels.
+    if (margin < -0.5 * max(1, scale)).any() or (margin >= _MOST_CUT_PX * scale).any():
+        raise InputError(
+            f"Expected the clip that the result was made from, of about the shape {cameras.width_px}×"
+            f"{cameras.height_px}, got frames of {width_px}×{height_px}; give that clip, or none."
+        )
+    return OriginalFrame(float(scale), (float(margin[0]), float(margin[1])), width_px, height_px)

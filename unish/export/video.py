@@ -1,0 +1,185 @@
+"""The clip with the bodies drawn over it, as a video that plays in every browser: H.264 in MP4, or VP9 in WebM."""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+
+from unish.body import BodyModel
+from unish.errors import InputError
+from unish.export.drawing import Canvas, draw_mesh
+from unish.export.formats import LAYOUTS, Layout
+from unish.export.original import original_frame
+from unish.export.people import body_of
+from unish.export.world_view import WorldView
+from unish.files import atomic_path
+from unish.palette import person_color
+from unish.resampling import Moments, cameras_at, motion_world, seen_at
+from unish.structures import Cameras, Clip, Reconstruction
+
+COVER = 0.85
+"""How much a body hides what is behind it."""
+HIDES_M, HIDES_SHARE = 0.1, 0.05
+"""The scene hides a body that is so far behind it, and so large a share of its distance more: feet sink in floors."""
+_LEAST_SIDE_PX, _TICKS = 320, 90_000
+_CODECS: dict[str, tuple[str, dict[str, str]]] = {
+    ".mp4": ("libx264", {"crf": "20", "preset": "veryfast"}),
+    ".webm": ("libvpx-vp9", {"crf": "33", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}),
+}
+
+
+def write_video(
+    reconstruction: Reconstruction,
+    path: str | Path,
+    clip: Clip | None = None,
+    layout: Layout = "overlay",
+    long_side_px: int | None = None,
+    body: BodyModel | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Path:
+    """Draw the people, where they are seen, over the clip; the ending of `path` says which kind of video it is.
+
+    `clip`: the clip that the result was made from, at any size and rate. The video has its size and its times; between
+    the frames of the result bodies and camera are interpolated, and what hides a body is taken from the nearest frame.
+    Without it the network's pictures are drawn over. `layout`: "overlay", or "side-by-side" with a view of the world
+    from a place that stands still. `long_side_px` bounds the size of the pictures. `body`: as `body_of` takes it,
+    needed only between frames.
+
+    Raises `InputError` for another ending or layout, a clip that is another one, or a file that cannot be written, and
+    as `body_of` does.
+    """
+    path = Path(path)
+    if path.suffix not in _CODECS or layout not in LAYOUTS:
+        raise InputError(
+            f"Expected a file ending in {' or '.join(_CODECS)} and one of {', '.join(LAYOUTS)}, got {path.name} and "
+            f"{layout!r}."
+        )
+    pictures, times_s = _shown(reconstruction, clip)
+    size = _even_size(pictures.shape[2], pictures.shape[1], long_side_px)
+    codec, options = _CODECS[path.suffix]
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format=path.suffix[1:]) as container:
+        fps = reconstruction.fps if clip is None else clip.fps
+        stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options=options)
+        stream.width, stream.height = size[0] * (2 if layout == "side-by-side" else 1), size[1]
+        stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, _TICKS)
+        for index, drawn in enumerate(_drawn(reconstruction, pictures, times_s, size, layout, body)):
+            frame = av.VideoFrame.from_ndarray(drawn, format="rgb24")
+            frame.pts, frame.time_base = round((times_s[index] - times_s[0]) * _TICKS), Fraction(1, _TICKS)
+            container.mux(stream.encode(frame))
+            if progress is not None:
+                progress((index + 1) / len(pictures))
+        container.mux(stream.encode())
+    return path
+
+
+def overlay(
+    reconstruction: Reconstruction,
+    frame: int,
+    picture: UInt8[np.ndarray, "height width 3"],
+    bodies: list[tuple[Float[np.ndarray, "vertices 3"], int]],
+    cameras: Cameras,
+    moment: int,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture of a moment with `bodies`, (vertices in the world, id of the person), drawn where nothing of
+    the scene stands before them, as `frame` of the result has it."""
+    fit = original_frame(reconstruction.cameras, picture.shape[1], picture.shape[0])
+    shift = [0.5 * fit.scale - 0.5 + margin for margin in fit.margin_px]  # OpenCV's pixels have whole middles
+    place = np.array([[fit.scale, 0, shift[0]], [0, fit.scale, shift[1]]])
+
+    def enlarged(values: np.ndarray) -> Float32[np.ndarray, "height width"]:
+        size = (fit.width_px, fit.height_px)
+        return cv2.warpAffine(values.astype(np.float32), place, size, borderMode=cv2.BORDER_REPLICATE)
+
+    depth = np.asarray(reconstruction.depth_m[frame])
+    scene = enlarged(np.where(np.isfinite(depth) & (depth > 0), depth, 1e6)) * (1 + HIDES_SHARE) + HIDES_M
+    # People are hidden by one another's bodies, not by their own points, which lie a little before or behind them.
+    people = cv2.dilate((reconstruction.person_mask[frame] > 0).astype(np.uint8), np.ones((5, 5), np.uint8))
+    scene[enlarged(people) > 0.5] = np.inf
+    canvas = Canvas(picture.copy(), scene, fit.map_intrinsics(cameras.intrinsics[moment]))
+    camera_from_world = np.linalg.inv(cameras.world_from_camera[moment].astype(np.float64))
+    for vertices_world, person in bodies:
+        vertices = vertices_world @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+        draw_mesh(canvas, vertices, np.asarray(reconstruction.faces), person_color(person))
+    return cv2.addWeighted(canvas.rgb, COVER, picture, 1 - COVER, 0)
+
+
+def _shown(reconstruction: Reconstruction, clip: Clip | None) -> tuple[np.ndarray, Float[np.ndarray, "frames"]]:
+    """The pictures to draw over and their times: those of the clip from the result's first frame to its last."""
+    times_s = np.asarray(reconstruction.times_s, np.float64)
+    if clip is None:
+        return reconstruction.images, times_s
+    slack = 0.5 / reconstruction.fps
+    inside = np.flatnonzero((clip.times_s >= times_s[0] - slack) & (clip.times_s <= times_s[-1] + slack))
+    if not len(inside) or np.abs(clip.times_s[inside, None] - times_s[[0, -1]]).min(0).max() > slack:
+        raise InputError(
+            f"Expected the clip that the result was made from, with frames from {times_s[0]:.2f} s to "
+            f"{times_s[-1]:.2f} s; {clip.source_name} has {clip.times_s[0]:.2f} s to {clip.times_s[-1]:.2f} s."
+        )
+    original_frame(reconstruction.cameras, clip.frames.shape[2], clip.frames.shape[1])
+    part = slice(int(inside[0]), int(inside[-1]) + 1)
+    return clip.frames[part], clip.times_s[part]
+
+
+def _drawn(
+    reconstruction: Reconstruction,
+    pictures: np.ndarray,
+    times_s: np.ndarray,
+    size: tuple[int, int],
+    layout: Layout,
+    body: BodyModel | None,
+) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    at = Moments.of(times_s, np.asarray(reconstruction.times_s, np.float64))
+    cameras = cameras_at(reconstruction.cameras, at)
+    pose = _poser(reconstruction, at, body)
+    world = WorldView.of(reconstruction, size) if layout == "side-by-side" else None
+    for moment, frame in enumerate(at.nearest):
+        how = cv2.INTER_AREA if size[0] < pictures.shape[2] else cv2.INTER_CUBIC
+        picture = cv2.resize(np.ascontiguousarray(pictures[moment]), size, interpolation=how)
+        bodies = pose(moment)
+        drawn = overlay(reconstruction, int(frame), picture, bodies, cameras, moment)
+        if world is not None:
+            drawn = np.hstack([drawn, world.picture(bodies, np.asarray(reconstruction.faces), cameras, moment)])
+        yield drawn
+
+
+def _poser(
+    reconstruction: Reconstruction, at: Moments, body: BodyModel | None
+) -> Callable[[int], list[tuple[Float[np.ndarray, "vertices 3"], int]]]:
+    """What gives the vertices in the world, and the ids, of those who are seen at a moment."""
+    people = [(person, seen_at(person, at)) for person in reconstruction.people]
+    if bool((at.share.remainder(1) == 0).all()):
+        frames = at.nearest
+        return lambda moment: [
+            (np.asarray(person.vertices_world[frames[moment]], np.float64), person.id)
+            for person, seen in people
+            if seen[moment]
+        ]
+    model = body_of(reconstruction, body)
+    motions = [motion_world(person, at) for person, _ in people]
+
+    def between(moment: int) -> list[tuple[Float[np.ndarray, "vertices 3"], int]]:
+        posed = []
+        for (person, seen), motion in zip(people, motions, strict=True):
+            if seen[moment]:
+                with torch.inference_mode():
+                    betas = torch.from_numpy(np.array(person.betas))
+                    vertices = model(
+                        betas, motion.rotations[moment].float(), motion.translation[moment].float()
+                    ).vertices
+                posed.append((vertices.double().numpy(), person.id))
+        return posed
+
+    return between
+
+
+def _even_size(width: int, height: int, long_side_px: int | None) -> tuple[int, int]:
+    """Of the video's pictures: both sides even, the longer one at least 320 and at most `long_side_px`."""
+    longer = max(width, height)
+    wanted = max(_LEAST_SIDE_PX, min(longer, long_side_px or longer))
+    return max(2, round(width * wanted / longer / 2) * 2), max(2, round(height * wanted / longer / 2) * 2)
