@@ -26,27 +26,26 @@ from gradio.utils import get_upload_folder
 import unish
 from space.example import SAMPLE_CLIP, Example
 from space.keeping import KEEP_FILES_S, SWEEP_EVERY_S, start_sweeping
+from space.layout import DRAW, form, results
 from space.limits import MAX_FRAMES, MAX_UPLOAD_MB, MAX_WAITING, check_gpu_time, check_upload, gpu_seconds
 from space.picking import Look, cornered, look_at, picture_of, toggled, wanted_people
 from space.progress import break_off, go_on, report_to
-from space.results import Result, find_result, write_result
+from space.results import Result, find_result, write_exports, write_result
 from space.style import CSS, INTRODUCTION, KEEP_LINK, SHOW_VIEWER, THEME
 from unish.body import load_body
 from unish.cli.parsing import parse_box, parse_heights
 from unish.errors import InputError, UniSHError
+from unish.export import check_formats
 from unish.pipeline import Knowledge, Options, reconstruct_tracked, require_people
 from unish.report import fit_report
 from unish.structures import Clip
 from unish.video.people import find_people
 from unish.video.reader import read_clip
 from unish.viewer.numbers import NUMBERS_CSS
-from unish.viewer.page import css_template, head, js_on_load, plotly_js_path, template
+from unish.viewer.page import plotly_js_path
 
 EXAMPLE = Example()
 ON_ZEROGPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
-PICK, DRAW = "Pick or remove", "Draw a box"
-FOCAL_HELP = "26mm as phones state it, or pixels of the clip."
-HEIGHT_HELP = "Metres: 1.75 for person 1, 2=1.62 for person 2. Fixes the scale."
 
 
 # ---------------------------------------------------------------- networks and the GPU
@@ -175,15 +174,18 @@ def knowledge(clip: Clip, focal: str | None, static: bool, height: str | None) -
 
 
 def shown(result: Result | None):
-    """What the page shows of a result: viewer, overlay, numbers, both downloads, and the name for the link."""
+    """What the page shows of a result, in the order of `results`, then the result itself and the name for its link."""
     if result is None:
-        return [gr.skip()] * 6
+        return [gr.skip()] * 9
     return [
         gr.FileData(path=str(result.scene), orig_name=result.scene.name).model_dump(),
         gr.Video(value=str(result.overlay), visible=True),
         gr.HTML(result.numbers, visible=True),
         gr.DownloadButton(value=str(result.page), visible=True),
         gr.DownloadButton(value=str(result.archive), visible=True),
+        gr.Accordion(visible=True),
+        gr.DownloadButton(visible=False),
+        result,
         result.name,
     ]
 
@@ -195,6 +197,15 @@ def reopen(request: gr.Request):
     if name and result is None:
         gr.Info("That result is not kept any longer. Make it again: it takes a moment.")
     return shown(result)
+
+
+def make_exports(result: Result | None, formats: list[str], progress=gr.Progress()):  # noqa: B008
+    """The button below the result: files for other programs."""
+    with told(None):
+        if result is None:
+            raise InputError("There is no result yet.")
+        path = write_exports(result, formats, report_to("", progress))
+    return gr.DownloadButton(value=str(path), visible=True)
 
 
 def files_folder() -> Path:
@@ -214,14 +225,18 @@ def reconstruct(
     focal: str = "",
     static_camera: bool = False,
     height: str = "",
+    formats: str = "",
 ) -> tuple[gr.FileData, gr.FileData, gr.FileData, str]:
     """For programs: a clip goes in; zipped data, the viewer's page, the overlay video and numbers (HTML) come out.
 
     boxes: one a line, x0,y0,x1,y1 in pixels of the first frame, @seconds for a later one; empty: people are found.
+    formats: glb,bvh,npz,ply,obj,colmap,mp4,webm, those wanted: the zip then holds them as well.
     """
     path = clip["path"] if isinstance(clip, dict) else clip.path
     with told(path):
         footage = read(path, fps, start_s, end_s)
+        wanted = [name.strip() for name in formats.split(",") if name.strip()]
+        check_formats(wanted)
         drawn = [parse_box(line) for line in boxes.splitlines() if line.strip()]
         found = find_people(footage, boxes=drawn)
         require_people(found.tracks)
@@ -230,7 +245,7 @@ def reconstruct(
             check_gpu_time(footage, len(found.tracks))
         known = knowledge(footage, focal, static_camera, height)
         scene = reconstruct_on_gpu(footage, found.tracks, found.finder, weights, known, "")
-        result = write_result(files_folder(), scene, fit_report(scene), footage)
+        result = write_result(files_folder(), scene, fit_report(scene), footage, wanted)
     files = (gr.FileData(path=str(file)) for file in (result.archive, result.page, result.overlay))
     return (*files, result.numbers)  # type: ignore[return-value]
 
@@ -238,90 +253,18 @@ def reconstruct(
 # ---------------------------------------------------------------- the page
 
 
-@dataclasses.dataclass(frozen=True)
-class Form:
-    """What the visitor fills in."""
-
-    video: Any
-    finished: Any
-    people: Any
-    picture: Any
-    preview: Any
-    mode: Any
-    chosen: Any
-    fps: Any
-    start: Any
-    end: Any
-    focal: Any
-    height: Any
-    static: Any
-    weights: Any
-    button: Any
-    cancel: Any
-
-    @property
-    def part(self) -> list:
-        """Which part of which clip."""
-        return [self.video, self.fps, self.start, self.end]
-
-
-def form(weights: str) -> Form:
-    """The column on the left."""
-    video = gr.Video(label="Clip", sources=["upload", "webcam"], height=300, elem_id="clip")
-    gr.Examples([[str(SAMPLE_CLIP)]], video, label="Or take this one", elem_id="example")
-    finished = gr.Button("Open its finished result", size="sm", elem_id="finished")
-    with gr.Group(visible=False, elem_id="people") as people:
-        picture = gr.Image(label="People", interactive=False, buttons=[], elem_id="picture", height=260)
-        preview = gr.Slider(0, 1, 0, step=1, label="Picture", elem_id="preview")
-        mode = gr.Radio([PICK, DRAW], value=PICK, show_label=False, container=False, elem_id="mode")
-        chosen = gr.CheckboxGroup(label="Reconstruct", elem_id="chosen")
-    button = gr.Button("Reconstruct", variant="primary", size="lg", elem_id="run")
-    cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
-    with gr.Accordion("Options", open=False, elem_id="options"):
-        fps = gr.Slider(1, 15, value=6, step=0.5, label="Frames a second")
-        with gr.Row():
-            start = gr.Number(None, label="Start (s)", minimum=0, min_width=100)
-            end = gr.Number(None, label="End (s)", minimum=0, min_width=100)
-        focal = gr.Textbox(label="Focal length", info=FOCAL_HELP, placeholder="not known", elem_id="focal")
-        height = gr.Textbox(label="Height of a person", info=HEIGHT_HELP, placeholder="not known", elem_id="height")
-        static = gr.Checkbox(label="The camera does not move", elem_id="static")
-        choices = list(dict.fromkeys([weights, "auto", "mini", "release"]))
-        which = gr.Dropdown(choices, value=weights, label="Weights")
-    return Form(
-        video, finished, people, picture, preview, mode, chosen, fps, start, end, focal, height, static, which, button,
-        cancel,
-    )  # fmt: skip
-
-
-def results() -> list:
-    """The column on the right, in the order of `shown`."""
-    viewer = gr.HTML(
-        elem_id="viewer",
-        html_template=template(),
-        css_template=css_template(),
-        js_on_load=js_on_load(),
-        head=head(),
-        apply_default_css=False,
-    )
-    numbers = gr.HTML(visible=False, elem_id="numbers")
-    overlay = gr.Video(label="Bodies over the clip", visible=False, interactive=False, elem_id="overlay")
-    with gr.Row():
-        page = gr.DownloadButton("Download the viewer (HTML)", size="md", visible=False, elem_id="page")
-        archive = gr.DownloadButton("Download the data (zip)", size="md", visible=False, elem_id="archive")
-    return [viewer, overlay, numbers, page, archive]
-
-
 def build(weights: str) -> gr.Blocks:
     """The page, and what calls what."""
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     with gr.Blocks(title="UniSH", fill_width=True, delete_cache=(SWEEP_EVERY_S, KEEP_FILES_S)) as demo:
         gr.HTML(INTRODUCTION, elem_id="introduction")
-        seen, name = gr.State(None), gr.Textbox(visible=False)
+        seen, result, name = gr.State(None), gr.State(None), gr.Textbox(visible=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=320):
                 f = form(weights)
             with gr.Column(scale=2, min_width=340):
-                outputs = [*results(), name]
+                r = results()
+        outputs = [*r.parts, result, name]
         gr.on(
             [f.video.change, f.fps.release, f.start.blur, f.end.blur],
             look,
@@ -343,7 +286,7 @@ def build(weights: str) -> gr.Blocks:
             outputs,
             concurrency_limit=1,
             concurrency_id="gpu",
-            show_progress_on=outputs[0],
+            show_progress_on=r.viewer,
             api_visibility="private",
         )
         running.then(lambda: gr.Button(visible=False), None, f.cancel, queue=False, **quiet)
@@ -351,6 +294,7 @@ def build(weights: str) -> gr.Blocks:
         f.cancel.click(stop, None, f.cancel, cancels=[running], queue=False, **quiet)
         f.finished.click(None, js=SHOW_VIEWER)
         f.finished.click(lambda: [*shown(EXAMPLE.result())[:-1], ""], None, outputs, **quiet)
+        r.make.click(make_exports, [result, r.formats], r.made, concurrency_limit=2, api_visibility="private")
         demo.load(reopen, None, outputs, **quiet)
         api(reconstruct, api_name="reconstruct", concurrency_limit=1, concurrency_id="gpu")
     return demo.queue(max_size=MAX_WAITING)

@@ -4,11 +4,15 @@ import json
 import re
 import secrets
 import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unish.export import write_video
+from unish.errors import InputError
+from unish.export import check_formats, export, write_video
 from unish.files import atomic_path
+from unish.places import RESULT_EXPORTS, RESULT_REPORT
 from unish.report import FitReport
 from unish.structures import Clip, Reconstruction
 from unish.summary import summarise
@@ -56,8 +60,11 @@ class Result:
         return json.loads((self.folder / "numbers.json").read_text())["html"]
 
 
-def write_result(root: Path, scene: Reconstruction, fit: FitReport, clip: Clip) -> Result:
-    """Write all files of a result under `root`. Raises `InputError` when there is no room."""
+def write_result(root: Path, scene: Reconstruction, fit: FitReport, clip: Clip, formats: Sequence[str] = ()) -> Result:
+    """Write all files of a result under `root`, its archive with other programs' `formats` in it.
+
+    Raises `InputError` when there is no room, or for a format that does not exist.
+    """
     name = secrets.token_urlsafe(16)
     with atomic_path(root / (_PREFIX + name)) as folder:
         folder.mkdir(parents=True)
@@ -67,10 +74,33 @@ def write_result(root: Path, scene: Reconstruction, fit: FitReport, clip: Clip) 
         (folder / "numbers.json").write_text(json.dumps({"html": numbers_html(summarise(scene), fit)}))
         write_video(scene, folder / "overlay.mp4", clip, long_side_px=OVERLAY_LONG_SIDE_PX)
         scene.save_into(folder / "reconstruction")
-        fit.save(folder / "reconstruction" / "report.json")
+        fit.save(folder / "reconstruction" / RESULT_REPORT)
+        export(scene, folder / "reconstruction" / RESULT_EXPORTS, formats, clip)
         shutil.make_archive(str(folder / "reconstruction"), "zip", folder, "reconstruction")
         shutil.rmtree(folder / "reconstruction")
     return Result(name, root / (_PREFIX + name))
+
+
+def write_exports(
+    result: Result, formats: Sequence[str], progress: Callable[[float, str], None] = lambda share, message: None
+) -> Path:
+    """The result in other programs' formats, zipped, beside its other files; what was made before is taken again.
+
+    Raises `InputError` when no format is chosen, the result is gone, or there is no room.
+    """
+    if not formats:
+        raise InputError("No format is chosen. Tick one or more.")
+    check_formats(formats)
+    if not result.archive.is_file():
+        raise InputError("That result is not kept any longer. Make it again: it takes a moment.")
+    path = result.folder / f"exports-{'-'.join(formats)}.zip"
+    if not path.is_file():
+        with tempfile.TemporaryDirectory() as place, atomic_path(path) as temporary:
+            shutil.unpack_archive(result.archive, place, "zip")
+            scene = Reconstruction.load(Path(place) / "reconstruction")
+            export(scene, Path(place) / RESULT_EXPORTS, formats, progress=progress)
+            shutil.make_archive(str(temporary.with_suffix("")), "zip", Path(place) / RESULT_EXPORTS)
+    return path
 
 
 def find_result(root: Path, name: str | None) -> Result | None:

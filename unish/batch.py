@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from unish.body import BodyModel
 from unish.errors import InputError, UniSHError
-from unish.export import FORMATS, export
+from unish.export import FORMATS, check_formats, export
 from unish.files import atomic_path
 from unish.pipeline import Options, reconstruct_clip
 from unish.places import RESULT_EXPORTS
@@ -92,9 +92,7 @@ def run_batch(
     One made with others is replaced with `overwrite`, else its clip fails. Raises `InputError` for an unknown format,
     before any work. A clip that fails does not stop the others.
     """
-    for name in formats:
-        if name not in FORMATS:
-            raise InputError(f"Expected formats among {', '.join(FORMATS)}, got {name!r}.")
+    check_formats(formats)
     key = _key(model, body, options)
     mine, rows = share.of(list(jobs)), []
     for number, job in enumerate(mine):

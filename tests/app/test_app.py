@@ -253,6 +253,21 @@ def test_the_overlay_plays(shown):
     until(shown, lambda: (shown.tab.evaluate(length) or 0) > 4)
 
 
+def test_files_for_other_programs_are_made_on_demand(shown, tmp_path):
+    tab = shown.tab
+    tab.locator("#exports button").first.click()
+    for name in ("BVH", "PLY"):
+        tab.locator("#formats label").filter(has_text=f"{name}:").click()
+    tab.locator("#make").click()
+    tab.locator("#made").wait_for()
+    with tab.expect_download() as waiting:
+        tab.locator("#made").click()
+    waiting.value.save_as(tmp_path / "exports.zip")
+    with zipfile.ZipFile(tmp_path / "exports.zip") as files:
+        assert {"scene.glb", "bvh/person_1.bvh", "ply/scene.ply"} <= set(files.namelist())
+        assert files.read("scene.glb")[:4] == b"glTF"
+
+
 def test_other_visitors_files_are_out_of_reach(shown, app):
     """Nothing lists the results, and a path is served only to those who were given it by name."""
     folders = [path for path in app.files.glob("unish-*") if path.is_dir()]
@@ -292,12 +307,12 @@ def test_the_api_takes_a_box_and_a_part_of_the_clip(app, repository, tmp_path):
     clip = handle_file(str(repository / "unish" / "assets" / "sample_clip.mp4"))
     part = {"fps": 3, "start_s": 0, "end_s": 1.5, "weights": "mini"}
     archive, page, overlay, numbers = client.predict(
-        clip=clip, boxes="100,100,400,460", focal="26mm", height="1.8", api_name="/reconstruct", **part
+        clip=clip, boxes="100,100,400,460", focal="26mm", height="1.8", formats="bvh", api_name="/reconstruct", **part
     )
     assert "<dd>1</dd>" in numbers, "one box, one person"
     with zipfile.ZipFile(archive) as files:
         names = {name.rsplit("/")[-1] for name in files.namelist()}
-    assert names >= {"reconstruction.safetensors", "reconstruction.json", "report.json"}
+    assert names >= {"reconstruction.safetensors", "reconstruction.json", "report.json", "person_1.bvh"}
     assert Path(page).read_text(encoding="utf-8").startswith("<!doctype html>")
     with av.open(overlay) as video:
         assert sum(1 for _ in video.decode(video=0)) == 5

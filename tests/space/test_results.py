@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from space.results import find_result, write_result
+from space.results import find_result, write_exports, write_result
 from tests.helpers.reconstructions import make_reconstruction
 from unish.errors import InputError
 from unish.report import fit_report
@@ -48,6 +48,23 @@ def test_a_result_that_is_partly_gone_is_gone(made, tmp_path):
     _, _, result = made
     result.scene.unlink()
     assert find_result(tmp_path, result.name) is None
+
+
+def test_exports_are_made_once_and_kept_beside_the_result(made, tmp_path):
+    _, _, result = made
+    path = write_exports(result, ["obj", "ply"])
+    with zipfile.ZipFile(path) as files:
+        assert "ply/scene.ply" in files.namelist()
+    written = path.stat().st_mtime_ns
+    assert write_exports(result, ["obj", "ply"]) == path and path.stat().st_mtime_ns == written
+    with pytest.raises(InputError, match="Tick one"):
+        write_exports(result, [])
+    with pytest.raises(InputError, match="Expected formats among"):
+        write_exports(result, ["../evil"])
+    result.archive.unlink()
+    with pytest.raises(InputError, match="not kept any longer"):
+        write_exports(result, ["colmap"])
+    assert sorted(p.name for p in result.folder.glob("exports*")) == ["exports-obj-ply.zip"]
 
 
 def test_a_full_disk_leaves_nothing(made, tmp_path, monkeypatch):

@@ -112,11 +112,16 @@ def export(
     return targets
 
 
-def check_places(folder: Path, formats: Sequence[str], overwrite: bool) -> dict[str, Path]:
-    """Where each format will be written, before any work. Raises `InputError` as `export` does."""
+def check_formats(formats: Sequence[str]) -> None:
+    """Raises `InputError` for the name of a format that does not exist."""
     for name in formats:
         if name not in FORMATS:
             raise InputError(f"Expected formats among {', '.join(FORMATS)}, got {name!r}.")
+
+
+def check_places(folder: Path, formats: Sequence[str], overwrite: bool) -> dict[str, Path]:
+    """Where each format will be written, before any work. Raises `InputError` as `export` does."""
+    check_formats(formats)
     targets = {name: folder / FORMATS[name].target for name in formats}
     for name, path in targets.items():
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
