@@ -10,6 +10,7 @@ type in the same run; operations are counted on a network without memory.
 """
 
 import contextlib
+import os
 import platform
 import resource
 import sys
@@ -111,13 +112,19 @@ def measured(model: UniSH, frames: int, people: int, device: str, repeats: int) 
         with _timed_parts(model, parts, device):
             began = _now(device)
             scene = window(model, frames, people, device)
-            parts["network, rest"] = _now(device) - began - sum(parts.values())
-            began = _now(device)
-            points = scene.points_camera[0].float()
-            parts["to the CPU"] = _elapsed(lambda: (points.cpu(), scene.confidence.cpu()), device)
-            parts["lens"] = _elapsed(lambda: solve_focal_shift(points, scene.confidence[0] > 0.1), device)
+            parts["rest"] = _now(device) - began - sum(parts.values())
+        parts |= _after(scene, device)
         runs.append(Timing(sum(parts.values()), _peak_gb(device), parts))
     return min(runs, key=lambda run: run.seconds)
+
+
+def _after(scene: SceneFeatures, device: str) -> dict[str, float]:
+    """What the pipeline does with the maps."""
+    points, confidence = scene.points_camera[0].float(), scene.confidence[0]
+    return {
+        "lens": _elapsed(lambda: solve_focal_shift(points, confidence > 0.1), device),
+        "to the CPU": _elapsed(lambda: (points.cpu(), confidence.cpu()), device),
+    }
 
 
 @contextlib.contextmanager
@@ -217,23 +224,35 @@ def main(config: ForwardConfig) -> None:
     for frames in config.frames:
         for people in config.people:
             work = teraflop(frames, people, config.size)
-            plain = _try(lambda: _plain(model, frames, people, config)) if config.plain else None
+            plain = _plain(model, frames, people, config) if config.plain else None
             for dtype in dtypes:
                 model.trunk_dtype = dtype
-                run = _try(lambda: measured(model, frames, people, config.device, config.repeats))
+                run = _unless_too_large(
+                    lambda size=(frames, people): measured(model, *size, config.device, config.repeats)
+                )
                 print(_row(frames, people, dtype, run, work, rates[dtype], plain), flush=True)
                 if run is not None:
                     parts[frames, people, dtype] = run.parts
     print("\n" + _parts_table(parts))
 
 
-def _plain(model: UniSH, frames: int, people: int, config: ForwardConfig) -> Timing:
+def _plain(model: UniSH, frames: int, people: int, config: ForwardConfig) -> Timing | None:
+    """Float32, and attention that makes the whole matrix; None where memory does not hold that."""
+    scene, (height, width) = model.config.scene, _size(model)
+    tokens = frames * (scene.decoder_registers + height * width // scene.patch_size**2)
+    needed = 3 * 4 * scene.decoder_heads * tokens**2  # scores, their exponentials, and a copy
+    if not config.device.startswith("cuda") and needed > 0.5 * _free_bytes():
+        return None  # a CPU would not say so but be killed
     model.trunk_dtype = torch.float32
     with sdpa_kernel(SDPBackend.MATH):
-        return measured(model, frames, people, config.device, 1)
+        return _unless_too_large(lambda: measured(model, frames, people, config.device, 1))
 
 
-def _try(work: Callable[[], Timing]) -> Timing | None:
+def _free_bytes() -> int:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _unless_too_large(work: Callable[[], Timing]) -> Timing | None:
     """None where the device's memory does not hold it."""
     try:
         return work()
@@ -249,8 +268,8 @@ def _row(
     if run is None:
         return f"{start} out of memory | – | – | {work:.1f} | – | – | – |"
     beside = "– | –" if plain is None else f"{plain.seconds:.2f} | {plain.seconds / run.seconds:.2f}×"
-    share = work / run.seconds / rate
-    return f"{start} {run.seconds:.2f} | {frames / run.seconds:.2f} | {run.peak_gb:.1f} | {work:.1f} | {share:.0%} | {beside} |"
+    pace, share = frames / run.seconds, work / run.seconds / rate
+    return f"{start} {run.seconds:.2f} | {pace:.2f} | {run.peak_gb:.1f} | {work:.1f} | {share:.0%} | {beside} |"
 
 
 def _parts_table(parts: dict[tuple[int, int, torch.dtype], dict[str, float]]) -> str:
