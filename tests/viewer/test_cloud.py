@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from unish.viewer.cloud import SUPPORT, Points, _pixel_grid, choose_points, drop_floaters
+from unish.geometry.clouds import SUPPORT
+from unish.viewer.cloud import Points, _pixel_grid, choose_points, drop_floaters
 
 SPACING_RAD = 0.01
 

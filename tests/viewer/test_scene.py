@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
 
 from unish.errors import InputError
+from unish.geometry.clouds import depth_edges
 from unish.upright import upright_rotation
 from unish.viewer import SceneArrays, decode_scene, encode_scene, scene_arrays, write_scene
-from unish.viewer.cloud import depth_edges
 from unish.viewer.scene_file import LEVELS, dequantise, quantise
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 
 from unish.export.drawing import Canvas, draw_line, draw_mesh, draw_points
 from unish.export.scene_points import ScenePoints, scene_points
+from unish.geometry.clouds import surface_spacing
 from unish.palette import person_color
 from unish.structures import Cameras, Reconstruction
 
@@ -97,11 +98,10 @@ def _pelvises(reconstruction: Reconstruction) -> list[np.ndarray]:
 
 def _size_of(scene: ScenePoints, points_camera: np.ndarray, focal_px: float) -> int:
     """Pixels that a point has to cover for a surface to look closed, up to 6."""
-    if len(scene) < 2:
+    if not len(scene):
         return 2
-    area_m2 = np.prod(np.sort(np.ptp(scene.points_world, axis=0))[1:])
-    spacing_m = np.sqrt(3 * area_m2 / len(scene))
-    return int(np.clip(np.ceil(focal_px * spacing_m / np.median(np.abs(points_camera[:, 2]))), 2, 6))
+    distance = np.median(np.abs(points_camera[:, 2]))
+    return int(np.clip(np.ceil(focal_px * surface_spacing(scene.points_world) / distance), 2, 6))
 
 
 def _frustum(cameras: Cameras, moment: int, depth_m: float = 0.3) -> list[Float[np.ndarray, "points 3"]]:

@@ -11,10 +11,11 @@ from jaxtyping import Float
 from unish.body.data import PARENTS
 from unish.errors import InputError
 from unish.files import atomic_path
+from unish.geometry.clouds import surface_spacing
 from unish.palette import person_color
 from unish.structures import Person, Reconstruction
 from unish.upright import upright_rotation
-from unish.viewer.cloud import Points, choose_points, point_spacing
+from unish.viewer.cloud import Points, choose_points
 from unish.viewer.people import DISTANCE_RANGE_M, distance_bytes, heading
 from unish.viewer.pictures import picture_arrays
 from unish.viewer.scene_file import SceneArrays, encode_scene, quantise
@@ -72,7 +73,7 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
             *([f"This viewer shows one frame in {step} of a long clip; the result itself has them all."] * (step > 1)),
         ],
     }
-    spacing = point_spacing(clouds.still if len(clouds.still) else clouds.moving)
+    spacing = surface_spacing((clouds.still if len(clouds.still) else clouds.moving).points_world)
     shown = []
     for name, points in (("still", clouds.still), ("moving", clouds.moving), ("seen", clouds.seen)):
         points_display = points.points_world @ display_from_world.T
