@@ -84,6 +84,17 @@ def test_python(folder, repository):
     assert (folder / "out_python" / "reconstruction.json").is_file()
 
 
+def test_export_and_batch(folder, repository):
+    """After `test_terminal`: on the result that it made."""
+    run(command(repository, "unish export"), folder, repository)
+    assert len(list((folder / "out" / "exports").iterdir())) == 8
+    clips = folder / "clips"
+    clips.mkdir()
+    shutil.copy(folder / "clip.mp4", clips / "walk.mp4")
+    said = run([*command(repository, "unish batch"), "--end", "1"], folder, repository)
+    assert "walk.mp4" in said and (folder / "results" / "walk" / "exports" / "scene.glb").is_file()
+
+
 def test_training_commands(tmp_path, repository):
     """The same commands with small numbers: two clips, two steps."""
     for make in commands(repository, "python -m train.synthetic"):
