@@ -11,7 +11,7 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,20 @@ import cv2
 import numpy as np
 import torch
 import tyro
-from scipy.spatial import KDTree
 from tqdm import tqdm
 
 from train.command import one_sentence
 from train.data import ClipSample, iterate_clips
 from unish.body import BodyModel, open_body
 from unish.errors import InputError
-from unish.evaluation import metrics
+from unish.evaluation.answers import Answer, AnsweredPerson, move
+from unish.evaluation.benchmark import BenchmarkSequence
+from unish.evaluation.readers import synthetic
+from unish.evaluation.scoring import MEASURES, score_answer
+from unish.evaluation.series import Series, means_of
+from unish.evaluation.series import pooled as pooled_means
 from unish.files import atomic_path
-from unish.geometry.camera import unproject_depth
 from unish.geometry.rotations import nearest_rotation
-from unish.geometry.visibility import visible_vertices
 from unish.models.hub import load
 from unish.models.unish import UniSH
 from unish.pipeline import reconstruct_tracked
@@ -39,25 +41,9 @@ from unish.structures import Clip, PersonTrack, Reconstruction
 HELD_OUT_SEED, TRAINING_SEED = 920_000_000, 930_000_000
 """First seeds of the clips rendered here; far from those that `train.synthetic` uses by itself."""
 MEAN_DEPTH_SIZE = (64, 64)
-MIN_VISIBILITY = 0.3
-MIN_SURFACE_PIXELS = 64
 
-COLUMNS = {
-    "abs_rel": ("Abs Rel", 1.0, 3),
-    "delta_125": ("δ<1.25", 1.0, 3),
-    "body_abs_rel": ("Abs Rel on bodies", 1.0, 3),
-    "body_delta_125": ("δ<1.25 on bodies", 1.0, 3),
-    "surface_abs_rel": ("surface of bodies %", 100.0, 2),
-    "scale_error": ("metric scale error %", 100.0, 1),
-    "camera_ate_cm": ("camera ATE cm", 1.0, 1),
-    "pa_mpjpe_mm": ("PA-MPJPE mm", 1.0, 1),
-    "mpjpe_mm": ("MPJPE mm", 1.0, 1),
-    "wa_mpjpe_mm": ("WA-MPJPE mm", 1.0, 1),
-    "root_error_mm": ("root in camera mm", 1.0, 1),
-    "body_off_points_cm": ("body off its points cm", 1.0, 1),
-    "points_behind_cm": ("points behind body cm", 1.0, 1),
-}
-"""Name → (heading, factor, decimals)."""
+COLUMNS = {name: (MEASURES[name].heading, MEASURES[name].factor, MEASURES[name].digits) for name in synthetic.MEASURES}
+"""Name → (heading, factor, decimals): the lines of `unish eval synthetic`."""
 
 
 @dataclass(frozen=True)
@@ -176,113 +162,75 @@ def truth(clip: ClipSample, body: BodyModel) -> Estimate:
 # --- scoring -------------------------------------------------------------------------------------------------------
 
 
-def score_clip(estimate: Estimate, clip: ClipSample, body: BodyModel) -> dict[str, np.ndarray]:
-    """Series of every metric of `COLUMNS`: one entry a clip for depth and scale, one a frame for the rest.
-
-    What the clip's labels do not know is not scored.
-    """
-    rows = _score_depth(estimate, clip)
-    if "body_rotations" not in clip.unknown and "world_from_camera" not in clip.unknown:
-        for name, values in _score_motion(estimate, clip, body).items():
-            rows[name] = values
-    if estimate.intrinsics is not None:
-        rows |= _score_contact(estimate, clip, body)
-    return {name: np.asarray(values, np.float64) for name, values in rows.items()}
+def score_clip(estimate: Estimate, clip: ClipSample, body: BodyModel) -> dict[str, Series]:
+    """Series of every metric of `COLUMNS`. What the clip's labels do not know is not scored."""
+    return score_answer(answer_of(estimate, clip, body), sequence_of(clip, body), COLUMNS)
 
 
-def _score_depth(estimate: Estimate, clip: ClipSample) -> dict[str, list]:
-    height, width = clip.depth_m.shape[1:]
-    depth = np.stack([cv2.resize(d.astype(np.float32), (width, height)) for d in estimate.depth_m])
-    valid = clip.depth_m > 0
-    scale = metrics.align_scale(depth, clip.depth_m, valid)
-    rows: dict[str, list] = {"scale_error": [abs(1 / scale - 1)]}
-    for prefix, pixels in (("", valid), ("body_", valid & (clip.person_mask > 0))):
-        if pixels.any():
-            rows[f"{prefix}abs_rel"] = [metrics.abs_rel(scale * depth, clip.depth_m, pixels)]
-            rows[f"{prefix}delta_125"] = [metrics.delta_125(scale * depth, clip.depth_m, pixels)]
-    surfaces = [
-        _surface_error(depth[frame], clip.depth_m[frame], clip.person_mask[frame] == person)
-        for frame in range(clip.frames)
-        for person in range(1, clip.people + 1)
-    ]
-    rows["surface_abs_rel"] = [error for error in surfaces if error is not None]
-    return {name: values for name, values in rows.items() if values}
+def sequence_of(clip: ClipSample, body: BodyModel) -> BenchmarkSequence:
+    """A clip as a sequence of a benchmark. Joints are unknown where bodies or cameras are."""
+    people = synthetic.true_people({name: getattr(clip, name) for name in synthetic.LABEL_NAMES}, body)
+    if {"body_rotations", "world_from_camera"} & set(clip.unknown):
+        people = tuple(
+            replace(person, joints_world=np.full((clip.frames, 24, 3), np.nan), vertices_world=None)
+            for person in people
+        )
+    return BenchmarkSequence(
+        name=clip.clip_id,
+        frames=clip.frames,
+        fps=clip.fps,
+        size_px=(clip.images.shape[2], clip.images.shape[1]),
+        image=lambda frame: clip.images[frame],
+        depth_m=lambda frame: clip.depth_m[frame],
+        world_from_camera=None if "world_from_camera" in clip.unknown else clip.world_from_camera,
+        intrinsics=clip.intrinsics,
+        people=people,
+        person_mask=lambda frame: clip.person_mask[frame],
+    )
 
 
-def _surface_error(depth: np.ndarray, true: np.ndarray, mask: np.ndarray) -> float | None:
-    """Abs Rel of one person's depth after a scale and a shift of its own, fitted by least squares: shape alone.
+def answer_of(estimate: Estimate, clip: ClipSample, body: BodyModel) -> Answer:
+    """An estimate of a clip in the form that is scored; depth without a lens is of the whole picture, and stretched."""
+    cameras, size = estimate.world_from_camera.astype(np.float64), clip.images.shape[2:0:-1]
 
-    The outermost pixels, where surfaces end, do not count. None for fewer than 64 pixels.
-    """
-    inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    x, y = depth[inside & (true > 0)].astype(np.float64), true[inside & (true > 0)].astype(np.float64)
-    if len(x) < MIN_SURFACE_PIXELS:
-        return None
-    middle = x.mean()
-    slope = ((x - middle) * (y - y.mean())).sum() / max(((x - middle) ** 2).sum(), 1e-12)
-    shift = y.mean() - slope * middle
-    return float((np.abs(slope * x + shift - y) / y).mean())
+    def depth_m(frame: int) -> np.ndarray:
+        depth = estimate.depth_m[frame].astype(np.float32)
+        return depth if estimate.intrinsics is not None else cv2.resize(depth, size)
 
-
-def _score_motion(estimate: Estimate, clip: ClipSample, body: BodyModel) -> dict[str, list]:
-    true = truth(clip, body)
-    rows: dict[str, list] = {}
-    ate = metrics.camera_ate(estimate.world_from_camera.astype(np.float64), true.world_from_camera.astype(np.float64))
-    rows["camera_ate_cm"] = [float(np.sqrt((ate**2).mean()))]
-    for person, seen in enumerate(seen_people(clip)):
-        if seen.sum() < 2:
-            continue
-        found, wanted = estimate.joints_camera[person], true.joints_camera[person].astype(np.float64)
-        rows.setdefault("pa_mpjpe_mm", []).extend(metrics.pa_mpjpe(found[seen], wanted[seen]))
-        rows.setdefault("mpjpe_mm", []).extend(metrics.mpjpe(found[seen], wanted[seen]))
-        offset = metrics.pelvis(found[seen]) - metrics.pelvis(wanted[seen])
-        rows.setdefault("root_error_mm", []).extend(1000 * np.linalg.norm(offset[:, 0], axis=-1))
-        worlds = (to_world(found, estimate.world_from_camera), to_world(wanted, true.world_from_camera))
-        rows.setdefault("wa_mpjpe_mm", []).extend(metrics.wa_mpjpe(worlds[0][seen], worlds[1][seen]))
-    return rows
+    surfaces = dict(enumerate(estimate.vertices_camera))
+    return Answer(
+        frames=np.arange(clip.frames),
+        depth_m=depth_m,
+        world_from_camera=cameras,
+        people={
+            index + 1: AnsweredPerson(
+                to_world(joints, cameras), joints, vertices_camera=_frames_of(surfaces.get(index))
+            )
+            for index, joints in enumerate(estimate.joints_camera.astype(np.float64))
+        },
+        intrinsics=estimate.intrinsics,
+        faces=body.faces.cpu().numpy(),
+    )
 
 
-def _score_contact(estimate: Estimate, clip: ClipSample, body: BodyModel) -> dict[str, list]:
-    """How the predicted body sits on the predicted points of its person, whatever the truth: centimetres from its
-    visible vertices to their nearest points, and how much deeper the points lie on average."""
-    assert estimate.intrinsics is not None
-    depth, intrinsics = (torch.from_numpy(a).float() for a in (estimate.depth_m, estimate.intrinsics))
-    points = unproject_depth(depth, intrinsics).numpy()
-    height, width = depth.shape[1:]
-    rows: dict[str, list] = {"body_off_points_cm": [], "points_behind_cm": []}
-    for person, vertices in enumerate(estimate.vertices_camera):
-        if vertices is None:
-            continue
-        surface = torch.from_numpy(vertices).float()
-        visible = visible_vertices(surface, body.faces.cpu(), intrinsics, height, width).numpy()
-        for frame in np.flatnonzero(seen_people(clip)[person]):
-            mask = (clip.person_mask[frame] == person + 1).astype(np.uint8)
-            inside = points[frame][cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) > 0]
-            shown = vertices[frame][visible[frame]]
-            if not len(inside) or not len(shown):
-                continue
-            distance, _ = KDTree(inside).query(shown[:: max(1, len(shown) // 500)])
-            rows["body_off_points_cm"].append(100 * float(np.mean(distance)))
-            rows["points_behind_cm"].append(100 * float(inside[:, 2].mean() - shown[:, 2].mean()))
-    return {name: values for name, values in rows.items() if values}
+def _frames_of(vertices: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray] | None:
+    return None if vertices is None else lambda frames: vertices[frames]
 
 
 def seen_people(clip: ClipSample) -> np.ndarray:
     """(people, frames) bool: where enough of a person is seen to be asked for."""
-    sides = np.minimum(clip.boxes_px[..., 2] - clip.boxes_px[..., 0], clip.boxes_px[..., 3] - clip.boxes_px[..., 1])
-    return (clip.visibility >= MIN_VISIBILITY) & (sides > 4)
+    return synthetic.asked_for(clip.visibility, clip.boxes_px)
 
 
 def to_world(joints_camera: np.ndarray, world_from_camera: np.ndarray) -> np.ndarray:
     """(frames, joints, 3) of each frame's camera, in the world."""
-    turned = np.einsum("fab,fjb->fja", world_from_camera[:, :3, :3], joints_camera)
-    return turned + world_from_camera[:, None, :3, 3]
+    return move(world_from_camera, joints_camera)
 
 
-def pooled(rows: list[dict[str, np.ndarray]]) -> dict[str, float]:
+def pooled(rows: list[dict[str, Series]]) -> dict[str, float]:
     """Mean of each metric over everything that was scored; NaN where there was nothing."""
-    series = {name: [row[name] for row in rows if name in row] for name in COLUMNS}
-    return {name: float(np.concatenate(values).mean()) if values else float("nan") for name, values in series.items()}
+    means = pooled_means(map(means_of, rows))
+    return {name: means.get(name, float("nan")) for name in COLUMNS}
 
 
 def score(config: ScoreConfig) -> dict:
@@ -321,9 +269,9 @@ def markdown(result: dict) -> str:
         cells = (f"{value:.{digits}f}" if value == value else "–" for value in values)
         lines.append(f"| {heading} | {' | '.join(cells)} |")
     note = (
-        f"{result['clips']} held-out clips ({result['source']}). Depth after one scale a clip; cameras and "
-        "WA-MPJPE after a similarity; surfaces after a scale and a shift a person; the rest in metres as predicted. "
-        "People are given by their true boxes."
+        f"{result['clips']} held-out clips ({result['source']}). Depth after one scale a clip, pooled by pixels; "
+        "cameras and WA-MPJPE after a similarity; surfaces after a scale and a shift a person; the rest in "
+        "metres as predicted. People are given by their true boxes."
     )
     return "\n".join([*lines, "", note, ""])
 

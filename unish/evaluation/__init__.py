@@ -1,11 +1,14 @@
-"""Scores of depth, cameras and bodies, by the protocols of the papers."""
+"""Scores of depth, cameras and bodies, by the protocols of the papers: metrics, benchmarks, and their tables."""
 
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow, TruePerson
 from unish.evaluation.metrics import (
     WorldMotion,
     abs_rel,
     accel,
     align_scale,
+    align_scale_shift,
     camera_ate,
+    camera_rpe,
     delta_125,
     foot_sliding,
     jitter,
@@ -18,21 +21,43 @@ from unish.evaluation.metrics import (
     wa_mpjpe,
     world_motion,
 )
+from unish.evaluation.runner import Predictor, run
+from unish.evaluation.scoring import MEASURES, score
+from unish.evaluation.series import Mean, Series, means_of, pooled
+from unish.evaluation.table import Table, make_table
+from unish.report import fit_report
 
 __all__ = [
+    "MEASURES",
+    "Benchmark",
+    "BenchmarkSequence",
+    "Mean",
+    "Predictor",
+    "PublishedRow",
+    "Series",
+    "Table",
+    "TruePerson",
     "WorldMotion",
     "abs_rel",
     "accel",
     "align_scale",
+    "align_scale_shift",
     "camera_ate",
+    "camera_rpe",
     "delta_125",
+    "fit_report",
     "foot_sliding",
     "jitter",
+    "make_table",
+    "means_of",
     "mpjpe",
     "pa_mpjpe",
     "pelvis",
+    "pooled",
     "pve",
     "root_translation_error",
+    "run",
+    "score",
     "w_mpjpe",
     "wa_mpjpe",
     "world_motion",

@@ -22,7 +22,7 @@ class TruePerson:
     present: Bool[np.ndarray, "frames"]
     """Frames that are scored."""
     joints_world: Float[np.ndarray, "frames 24 3"]
-    """SMPL's joints, metres, in the benchmark's own world."""
+    """SMPL's joints, metres, in the benchmark's own world; NaN where nobody knows them, which is not scored."""
     vertices_world: Callable[[int], Float[np.ndarray, "vertices 3"]] | None = None
     """The true surface at a frame, metres; None where the benchmark has none or its body file is not installed."""
 
@@ -45,6 +45,8 @@ class BenchmarkSequence:
     intrinsics: Float[np.ndarray, "frames 3 3"] | None = None
     """In pixels of the pictures."""
     people: tuple[TruePerson, ...] = ()
+    person_mask: Callable[[int], UInt8[np.ndarray, "height width"]] | None = None
+    """Whose each pixel of the picture at a frame is: 0 nobody's, k that of `people[k - 1]`."""
 
 
 @dataclass(frozen=True)

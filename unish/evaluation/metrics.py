@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 
 from unish.errors import InputError
 from unish.geometry.alignment import umeyama
+from unish.geometry.rotations import rotation_angle
 
 MM_PER_M = 1000.0
 CM_PER_M = 100.0
@@ -56,6 +57,24 @@ def align_scale(
     return scale
 
 
+def align_scale_shift(
+    predicted: Float[np.ndarray, "*shape"],
+    true: Float[np.ndarray, "*shape"],
+    valid: Bool[np.ndarray, "*shape"],
+    steps: int = 10,
+) -> tuple[float, float]:
+    """The scale s and shift t that make |s · predicted + t − true| smallest over the valid values.
+
+    Iteratively reweighted least squares (L1) as `align_scale`, from the plain least-squares line; the shift is in the
+    unit of `true`. The scale is 1 where all predicted values are equal. Raises InputError where nothing is valid.
+    """
+    x, y = _valid(predicted, true, valid)
+    scale, shift = _line(x, y, np.ones_like(x))
+    for _ in range(steps):
+        scale, shift = _line(x, y, 1.0 / np.maximum(np.abs(scale * x + shift - y), 1e-8))
+    return scale, shift
+
+
 def abs_rel(
     predicted: Float[np.ndarray, "*shape"], true: Float[np.ndarray, "*shape"], valid: Bool[np.ndarray, "*shape"]
 ) -> float:
@@ -87,6 +106,24 @@ def camera_ate(
     """
     predicted, true = predicted_world_from_camera[:, :3, 3], true_world_from_camera[:, :3, 3]
     return np.linalg.norm(_aligned(predicted, true, with_scale) - true, axis=-1) * CM_PER_M
+
+
+def camera_rpe(
+    predicted_world_from_camera: Float[np.ndarray, "frames 4 4"],
+    true_world_from_camera: Float[np.ndarray, "frames 4 4"],
+    with_scale: bool = True,
+) -> tuple[Float[np.ndarray, "frames_less_1"], Float[np.ndarray, "frames_less_1"]]:
+    """Errors of each camera's motion to the next frame: metres, and degrees, after the alignment of `camera_ate`.
+
+    The benchmarks' figures are the root mean squares over the frames (relative pose error of TUM RGB-D, step 1).
+    """
+    predicted, true = (x.astype(np.float64) for x in (predicted_world_from_camera, true_world_from_camera))
+    scale, _, _ = _similarity(predicted[:, :3, 3], true[:, :3, 3], with_scale)
+    predicted[:, :3, 3] *= scale
+    steps = [np.linalg.inv(cameras[:-1]) @ cameras[1:] for cameras in (true, predicted)]
+    error = np.linalg.inv(steps[0]) @ steps[1]
+    angle = rotation_angle(torch.from_numpy(error[:, :3, :3])).numpy()
+    return np.linalg.norm(error[:, :3, 3], axis=-1), np.degrees(angle)
 
 
 # --- bodies in the camera frame ------------------------------------------------------------------------------------
@@ -210,6 +247,17 @@ def _valid(predicted: np.ndarray, true: np.ndarray, valid: np.ndarray) -> tuple[
             "Expected at least one valid pixel, received none. Check the ground truth's depth range and mask."
         )
     return predicted[valid].astype(np.float64), true[valid].astype(np.float64)
+
+
+def _line(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept of the weighted least-squares line."""
+    weight = weight / weight.sum()
+    x_mean, y_mean = float(weight @ x), float(weight @ y)
+    spread = float(weight @ (x - x_mean) ** 2)
+    if spread <= 1e-18 * x_mean**2:
+        return 1.0, y_mean - x_mean
+    slope = float(weight @ ((x - x_mean) * (y - y_mean))) / spread
+    return slope, y_mean - slope * x_mean
 
 
 def _mean_distance_mm(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,0 +1,118 @@
+"""Renders the bundled benchmark: `python scripts/build_synthetic_benchmark.py [--out FOLDER]`.
+
+The first clips with people to be seen from the seeds that are held out from all training, in the format that
+unish/evaluation/readers/synthetic.py describes, and the row of a predictor that looks at nothing. Takes two minutes.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import save
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from train.data import ClipSample
+from train.score import HELD_OUT_SEED, TRAINING_SEED, TrivialPredictor, answer_of, seen_people
+from train.synthetic.clips import generate_clip
+from unish.body import open_body
+from unish.evaluation.readers import synthetic
+from unish.evaluation.scoring import score_answer
+from unish.evaluation.series import means_of, pooled
+from unish.files import atomic_path
+
+CLIPS, FRAMES = 24, 8
+TRAINING_CLIPS = 200
+JPEG_QUALITY = 85
+COMMAND = "python scripts/build_synthetic_benchmark.py"
+LONG_AGO = (1980, 1, 1, 0, 0, 0)
+"""The time of every member, so that the same clips make the same archives."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=synthetic.BUNDLED, help="replaced when it is there")
+    parser.add_argument("--clips", type=int, default=CLIPS)
+    parser.add_argument("--frames", type=int, default=FRAMES, help="of every clip")
+    parser.add_argument(
+        "--training-clips", type=int, default=TRAINING_CLIPS, help="that the trivial predictor averages"
+    )
+    options = parser.parse_args()
+    with atomic_path(options.out) as folder:
+        clips = list(itertools.islice(held_out(options.frames), options.clips))
+        write(clips, folder)
+        training = (generate_clip(TRAINING_SEED + i, options.frames) for i in range(options.training_clips))
+        row = trivial_row(clips, training, folder)
+        write_header(clips, folder, [row])
+    size = sum(path.stat().st_size for path in options.out.iterdir())
+    print(f"{options.out}: {len(clips)} clips of {options.frames} frames, {size / 1e6:.2f} MB")
+
+
+def held_out(frames: int) -> Iterator[ClipSample]:
+    """Clips in which somebody is seen."""
+    clips = (generate_clip(seed, frames) for seed in itertools.count(HELD_OUT_SEED))
+    return (clip for clip in clips if seen_people(clip).any())
+
+
+def write(clips: list[ClipSample], folder: Path) -> None:
+    """An archive a clip, and the head of the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for clip in clips:
+        with zipfile.ZipFile(folder / f"{clip.clip_id}.zip", "w", zipfile.ZIP_STORED) as archive:
+            for name, content in members(clip):
+                archive.writestr(zipfile.ZipInfo(name, LONG_AGO), content)
+    write_header(clips, folder, [])
+
+
+def write_header(clips: list[ClipSample], folder: Path, published: list[dict]) -> None:
+    """What `unish.evaluation.readers.synthetic.at` reads first."""
+    header = {
+        "format": synthetic.FORMAT,
+        "format_version": synthetic.FORMAT_VERSION,
+        "made_by": f"{COMMAND}, seeds {HELD_OUT_SEED} and up",
+        "fps": clips[0].fps,
+        "body": clips[0].body,
+        "sequences": [clip.clip_id for clip in clips],
+        "published": published,
+    }
+    (folder / synthetic.HEADER).write_text(json.dumps(header, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def members(clip: ClipSample) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every file in a clip's archive."""
+    millimetres = np.round(clip.depth_m * 1000).astype(np.uint16)
+    for frame in range(clip.frames):
+        yield synthetic.member("image", frame), encoded(clip.images[frame], "JPEG", quality=JPEG_QUALITY)
+        yield synthetic.member("depth", frame), encoded(millimetres[frame], "PNG", optimize=True)
+        yield synthetic.member("mask", frame), encoded(clip.person_mask[frame], "PNG", optimize=True)
+    labels = {name: np.ascontiguousarray(getattr(clip, name), np.float32) for name in synthetic.LABEL_NAMES}
+    yield synthetic.LABELS, save(labels)
+
+
+def encoded(pixels: np.ndarray, kind: str, **options: object) -> bytes:
+    """The bytes of a picture's file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def trivial_row(clips: list[ClipSample], training: Iterable[ClipSample], folder: Path) -> dict:
+    """What can be said without looking, scored on the benchmark as written."""
+    body = open_body()
+    trivial = TrivialPredictor.fit(training, body)
+    means = [
+        means_of(score_answer(answer_of(trivial(clip), clip, body), sequence, synthetic.MEASURES))
+        for clip, sequence in zip(clips, synthetic.read(folder), strict=True)
+    ]
+    return {"method": "trivial: looks at nothing", "source": COMMAND, "numbers": pooled(means)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""What a method says of a sequence, frame by frame of it, whatever it was that the method saw."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from unish.body import BodyModel, load_body
+from unish.body.lbs import joint_transforms
+from unish.errors import InputError
+from unish.evaluation.benchmark import BenchmarkSequence, TruePerson
+from unish.geometry.rotations import slerp
+from unish.structures import Person, Reconstruction
+
+LEAST_OVERLAP = 0.1
+"""Boxes that share less of what they cover together are not of one person."""
+
+Surface = Callable[[Int[np.ndarray, "n"]], Float[np.ndarray, "n vertices 3"]]
+"""Vertices at the frames asked for, metres."""
+
+
+@dataclass(frozen=True)
+class AnsweredPerson:
+    """One person at every frame of a sequence, metres."""
+
+    joints_world: Float[np.ndarray, "frames 24 3"]
+    """In the method's own world."""
+    joints_camera: Float[np.ndarray, "frames 24 3"]
+    vertices_world: Surface | None = None
+    """None where the method gives no surface."""
+    vertices_camera: Surface | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method says of a sequence. Depth and cameras are of the frames that it saw, people of every frame."""
+
+    frames: Int[np.ndarray, "seen"]
+    """The sequence's frames that the method saw, in order."""
+    depth_m: Callable[[int], Float[np.ndarray, "height width"]]
+    """Depth of the k-th frame seen: of the middle of the picture, at one scale, the longer side whole."""
+    world_from_camera: Float[np.ndarray, "seen 4 4"]
+    people: Mapping[int, AnsweredPerson]
+    """By the ids of the sequence's people."""
+    intrinsics: Float[np.ndarray, "seen 3 3"] | None = None
+    """In pixels of `depth_m`; None where the method has none."""
+    faces: Int[np.ndarray, "faces 3"] | None = None
+    """Triangles of the people's surfaces."""
+
+
+def answer_of(reconstruction: Reconstruction, sequence: BenchmarkSequence, body: BodyModel | None = None) -> Answer:
+    """A reconstruction as an answer: its people are those of the sequence whose boxes they share.
+
+    When it has fewer frames than the sequence, each stands at its time and people are interpolated to every frame:
+    rotations by slerp, translations linearly, then posed by `body` (default: the one that the result names); before
+    the first and after the last frame seen they stand still. Raises InputError when frames or people do not fit,
+    MissingAssetError when the body is not there.
+    """
+    frames = seen_frames(reconstruction, sequence)
+    pairs = _matched(reconstruction, sequence, frames)
+    if len(frames) == sequence.frames:
+        people = {true: _as_seen(person, reconstruction) for true, person in pairs.items()}
+    else:
+        body = body or load_body(reconstruction.provenance.body)
+        people = {true: _interpolated(person, frames, sequence.frames, body) for true, person in pairs.items()}
+    return Answer(
+        frames=frames,
+        depth_m=lambda index: np.asarray(reconstruction.depth_m[index]),
+        world_from_camera=np.asarray(reconstruction.cameras.world_from_camera, np.float64),
+        people=people,
+        intrinsics=np.asarray(reconstruction.cameras.intrinsics),
+        faces=np.asarray(reconstruction.faces),
+    )
+
+
+def seen_frames(reconstruction: Reconstruction, sequence: BenchmarkSequence) -> Int[np.ndarray, "seen"]:
+    """Which frames of the sequence the reconstruction is of: all, or those at its times.
+
+    Raises InputError when its times are not frames of the sequence.
+    """
+    if len(reconstruction) == sequence.frames:
+        return np.arange(sequence.frames)
+    frames = np.round(np.asarray(reconstruction.times_s) * sequence.fps).astype(int)
+    if len(frames) > sequence.frames or frames[0] < 0 or frames[-1] >= sequence.frames or (np.diff(frames) < 1).any():
+        raise InputError(
+            f"{sequence.name} has {sequence.frames} frames at {sequence.fps:g} a second, but the result has "
+            f"{len(reconstruction)} frames from {reconstruction.times_s[0]:.2f} s to {reconstruction.times_s[-1]:.2f} "
+            "s; reconstruct the pictures of this sequence, at its rate or a lower one."
+        )
+    return frames
+
+
+# --- who is who ----------------------------------------------------------------------------------------------------
+
+
+def _matched(reconstruction: Reconstruction, sequence: BenchmarkSequence, frames: np.ndarray) -> dict[int, Person]:
+    """Id of each true person who is scored → the person of the result who fills the same boxes."""
+    wanted = [person for person in sequence.people if person.present.any()]
+    found = reconstruction.people
+    if len(wanted) == len(found) == 1:
+        return {wanted[0].id: found[0]}
+    cameras = reconstruction.cameras
+    scale, margin = picture_fit((cameras.width_px, cameras.height_px), sequence.size_px)
+    boxes = [(np.asarray(person.boxes_px, np.float64) + np.tile(margin, 2)) / scale for person in found]
+    overlap = np.array([[_overlap(person, frames, box) for box in boxes] for person in wanted])
+    overlap = overlap.reshape(len(wanted), len(found))
+    pairs = {
+        wanted[row].id: found[column]
+        for row, column in zip(*linear_sum_assignment(-overlap), strict=True)
+        if overlap[row, column] >= LEAST_OVERLAP
+    }
+    for person in wanted:
+        if person.id not in pairs:
+            raise InputError(
+                f"{sequence.name}: nobody in the result is where person {person.id} of the sequence is (of "
+                f"{len(found)} people); give the true boxes to the method."
+            )
+    return pairs
+
+
+def _overlap(person: TruePerson, frames: np.ndarray, boxes_px: np.ndarray) -> float:
+    """Mean intersection over union of the boxes in the frames that are scored."""
+    scored = person.present[frames]
+    true, found = person.boxes_px[frames][scored].astype(np.float64), boxes_px[scored]
+    if not len(true):
+        return 0.0
+    sides = np.minimum(true[:, 2:], found[:, 2:]) - np.maximum(true[:, :2], found[:, :2])
+    shared = sides.clip(min=0).prod(-1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(-1) for boxes in (true, found)]
+    return float((shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)).mean())
+
+
+def picture_fit(size_px: tuple[int, int], picture_px: tuple[int, int]) -> tuple[float, Float[np.ndarray, "2"]]:
+    """How a map of `size_px` (width, height) lies in a picture of `picture_px`: x_map = scale · x_picture − margin.
+
+    A result's maps are the middle of the picture at one scale, whose longer side is never cut.
+    """
+    size, picture = np.array(size_px, np.float64), np.array(picture_px, np.float64)
+    scale = float((size / picture).max())
+    return scale, (scale * picture - size) / 2
+
+
+# --- people --------------------------------------------------------------------------------------------------------
+
+
+def _as_seen(person: Person, reconstruction: Reconstruction) -> AnsweredPerson:
+    camera_from_world = np.linalg.inv(np.asarray(reconstruction.cameras.world_from_camera, np.float64))
+
+    def vertices_world(frames: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n vertices 3"]:
+        return np.stack([np.asarray(person.vertices_world[frame], np.float64) for frame in frames])
+
+    joints_world = np.asarray(person.joints_world, np.float64)
+    return AnsweredPerson(
+        joints_world=joints_world,
+        joints_camera=move(camera_from_world, joints_world),
+        vertices_world=vertices_world,
+        vertices_camera=lambda frames: move(camera_from_world[frames], vertices_world(frames)),
+    )
+
+
+def _interpolated(person: Person, frames: np.ndarray, count: int, body: BodyModel) -> AnsweredPerson:
+    position = np.interp(np.arange(count), frames, np.arange(len(frames)))
+    before = torch.from_numpy(np.minimum(np.floor(position).astype(int), max(0, len(frames) - 2)))
+    after, share = (before + 1).clamp(max=len(frames) - 1), torch.from_numpy(position) - before
+    betas = torch.from_numpy(np.array(person.betas))
+
+    def between(values: np.ndarray) -> Tensor:
+        known = torch.from_numpy(np.array(values)).double()
+        return torch.lerp(known[before], known[after], share[:, None])
+
+    def turned(values: np.ndarray) -> Tensor:
+        known = torch.from_numpy(np.array(values)).double()
+        return slerp(known[before], known[after], share[:, None].expand(known[before].shape[:2]))
+
+    in_camera = turned(person.body_rotations)
+    root_world = turned(np.asarray(person.root_rotation_world)[:, None])
+    in_world = torch.cat([root_world, in_camera[:, 1:]], dim=1)
+    motions = {
+        "world": (in_world, between(person.translation_world)),
+        "camera": (in_camera, between(person.translation_camera)),
+    }
+    return AnsweredPerson(
+        joints_world=_joints(body, betas, *motions["world"]),
+        joints_camera=_joints(body, betas, *motions["camera"]),
+        vertices_world=_surface(body, betas, *motions["world"]),
+        vertices_camera=_surface(body, betas, *motions["camera"]),
+    )
+
+
+def _joints(body: BodyModel, betas: Tensor, rotations: Tensor, translation: Tensor) -> Float[np.ndarray, "frames 24 3"]:
+    parents = tuple(int(parent) for parent in body.parents)
+    _, positions = joint_transforms(rotations, body.rest_joints(betas).double(), parents)
+    return (positions + translation[:, None]).numpy()
+
+
+def _surface(body: BodyModel, betas: Tensor, rotations: Tensor, translation: Tensor) -> Surface:
+    def vertices(frames: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n vertices 3"]:
+        chosen = torch.from_numpy(frames)
+        with torch.inference_mode():
+            posed = body(betas.expand(len(chosen), -1), rotations[chosen].float(), translation[chosen].float())
+        return posed.vertices.double().numpy()
+
+    return vertices
+
+
+def require_finite(numbers: np.ndarray, what: str, sequence: BenchmarkSequence) -> None:
+    """Raises InputError where a method's numbers are not: leaving them out would flatter it."""
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{sequence.name}: the {what} of the result are not finite everywhere; make the result again.")
+
+
+def move(
+    matrix: Float[np.ndarray, "frames 4 4"], points: Float[np.ndarray, "frames points 3"]
+) -> Float[np.ndarray, "frames points 3"]:
+    """Points of the matrices' right-hand frame, expressed in their left-hand frame."""
+    return points @ np.swapaxes(matrix[:, :3, :3], -1, -2) + matrix[:, None, :3, 3]

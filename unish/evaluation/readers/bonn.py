@@ -1,0 +1,69 @@
+"""Video depth on the Bonn RGB-D Dynamic Dataset (Palazzolo et al. 2019): people moving before a Kinect.
+
+Protocol of DepthCrafter and MonST3R: five sequences, of each the sorted pictures 30 to 139 with the sorted depth maps
+of the same numbers, in one pass; depth is 16-bit PNG, 5000 a metre, already in the colour camera.
+"""
+
+from pathlib import Path
+
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow
+from unish.evaluation.readers.download import Download
+from unish.evaluation.readers.pictures import picture_size_px, png_depths, rgb_pictures
+
+SEQUENCES = ("balloon2", "crowd2", "crowd3", "person_tracking2", "synchronous")
+FRAMES = slice(30, 140)
+UNITS_PER_M = 5000.0
+FPS = 30.0
+DOWNLOAD = Download(
+    title="the Bonn RGB-D Dynamic Dataset",
+    page="https://www.ipb.uni-bonn.de/data/rgbd-dynamic-dataset/",
+    layout="ROOT/rgbd_bonn_balloon2/rgb/*.png and …/depth/*.png, and so on for its other sequences",
+)
+
+
+def read(root: Path) -> tuple[BenchmarkSequence, ...]:
+    """The five sequences below `root`, or below `root`/rgbd_bonn_dataset, which the archive makes."""
+    inner = DOWNLOAD.root(root) / "rgbd_bonn_dataset"
+    root = inner if inner.is_dir() else root
+    folders = {name: root / f"rgbd_bonn_{name}" for name in SEQUENCES}
+    DOWNLOAD.sequences(root, folders)
+    return tuple(_sequence(name, folder) for name, folder in folders.items())
+
+
+def _sequence(name: str, folder: Path) -> BenchmarkSequence:
+    pictures, depths = _chosen(folder / "rgb"), _chosen(folder / "depth")
+    size_px = picture_size_px(pictures[0], DOWNLOAD)
+    return BenchmarkSequence(
+        name=name,
+        frames=len(pictures),
+        fps=FPS,
+        size_px=size_px,
+        image=rgb_pictures(pictures, size_px, DOWNLOAD),
+        depth_m=png_depths(depths, size_px, DOWNLOAD, UNITS_PER_M),
+    )
+
+
+def _chosen(folder: Path) -> tuple[Path, ...]:
+    files = sorted(folder.glob("*.png"))
+    if len(files) < FRAMES.stop:
+        raise DOWNLOAD.missing(f"{folder} has {len(files)} pictures where at least {FRAMES.stop} are needed")
+    return tuple(files[FRAMES])
+
+
+def _published(method: str, abs_rel: float, delta_125: float) -> PublishedRow:
+    return PublishedRow(method, "UniSH, arXiv 2601.01222", {"abs_rel": abs_rel, "delta_125": delta_125})
+
+
+BONN = Benchmark(
+    name="bonn",
+    title="Bonn, video depth",
+    measures=("abs_rel", "delta_125"),
+    sequences=read,
+    published=(
+        _published("UniSH", 0.035, 0.980),
+        _published("π³", 0.049, 0.975),
+        _published("VGGT", 0.057, 0.966),
+        _published("MonST3R", 0.072, 0.957),
+        _published("CUT3R", 0.078, 0.937),
+    ),
+)

@@ -1,0 +1,71 @@
+"""Numbers of a label file, checked as they are taken: a wrong shape is one sentence, not a crash later on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from unish.evaluation.readers.download import Download
+from unish.geometry.transforms import invert_rigid
+from unish.pickles import read_pickle
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The dictionary of a label file."""
+
+    path: Path
+    content: dict[str, Any]
+    download: Download
+
+    def value(self, *keys: str | int) -> Any:
+        """What lies under the keys, one inside the other. Raises InputError when one is not there."""
+        value: Any = self.content
+        for key in keys:
+            try:
+                value = value[key]
+            except (KeyError, IndexError, TypeError) as error:
+                name = "/".join(map(str, keys))
+                raise self.download.broken(f"{self.path} has no entry {name} as its labels should") from error
+        return value
+
+    def array(
+        self, *keys: str | int, shape: tuple[int | None, ...], rows: Int[np.ndarray, "rows"] | None = None
+    ) -> Float[np.ndarray, "..."]:
+        """Numbers of a shape, None standing for any size, as float64; of these the given rows alone.
+
+        Raises InputError for another shape, or when a number that is wanted is not finite.
+        """
+        value, name = self.value(*keys), "/".join(map(str, keys))
+        try:
+            numbers = np.asarray(value, np.float64)
+        except (TypeError, ValueError):
+            numbers = np.full(0, np.nan)
+        fits = numbers.ndim == len(shape) and all(b in (None, a) for a, b in zip(numbers.shape, shape, strict=True))
+        if fits and rows is not None:
+            numbers = numbers[rows]
+        if not (fits and np.isfinite(numbers).all()):
+            wanted = "×".join("any" if size is None else str(size) for size in shape)
+            got = f"shape {np.shape(value)}" if not fits else "numbers that are not finite"
+            raise self.download.broken(f"{self.path} should hold {wanted} numbers as {name}, but has {got}")
+        return numbers
+
+
+def read_labels(path: Path, download: Download) -> Labels:
+    """The labels of a pickle. Raises MissingAssetError, or InputError when it is damaged or asks to run anything."""
+    return Labels(path, read_pickle(download.file(path), f"a label file of {download.title}"), download)
+
+
+def inverted(camera_from_world: Float[np.ndarray, "frames 4 4"]) -> Float[np.ndarray, "frames 4 4"]:
+    """World-from-camera matrices, of the camera-from-world ones that most data sets store."""
+    return invert_rigid(torch.from_numpy(camera_from_world)).numpy()
+
+
+def corner_origin(intrinsics: Float[np.ndarray, "*frames 3 3"]) -> Float[np.ndarray, "*frames 3 3"]:
+    """Intrinsics for pixels whose centres are at (j + ½, i + ½), of those for centres at (j, i) that OpenCV gives."""
+    moved = intrinsics.copy()
+    moved[..., :2, 2] += 0.5
+    return moved

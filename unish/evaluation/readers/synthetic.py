@@ -1,0 +1,209 @@
+"""Held-out clips of procedural scenes, bundled: rendered by scripts/build_synthetic_benchmark.py, exact in everything.
+
+A folder holds `benchmark.json` (the sequences in order, their rate and body, published rows) and a zip archive a
+sequence, NAME.zip: `image_FF.jpg`, `depth_FF.png` (16 bit, millimetres along the camera's axis, 0 unknown) and
+`mask_FF.png` (0 nobody, k the k-th person) of every frame FF, and `labels.safetensors`: intrinsics (frames, 3, 3) in
+pixels, world_from_camera (frames, 4, 4) in metres, body_rotations (people, frames, 24, 3, 3) with the root's in the
+camera's frame, translation_camera (people, frames, 3), betas (people, 10), boxes_px (people, frames, 4), and visibility
+(people, frames): the share of a body's silhouette that is seen.
+"""
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Shaped
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from unish.body import BodyModel, load_body
+from unish.body.data import PARENTS
+from unish.body.lbs import joint_transforms
+from unish.errors import InputError, MissingAssetError
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow, TruePerson
+
+BUNDLED = Path(__file__).parents[2] / "assets" / "synthetic_benchmark"
+FORMAT, FORMAT_VERSION = "unish synthetic benchmark", 1
+HEADER, LABELS = "benchmark.json", "labels.safetensors"
+MIN_VISIBILITY = 0.3
+MIN_BOX_PX = 4
+MEASURES = (
+    "abs_rel", "delta_125", "body_abs_rel", "body_delta_125", "surface_abs_rel", "scale_error", "camera_ate_cm",
+    "pa_mpjpe_mm", "mpjpe_mm", "wa_mpjpe_mm", "root_error_mm", "body_off_points_cm", "points_behind_cm",
+)  # fmt: skip
+_SHAPES = {
+    "intrinsics": ("frames", 3, 3), "world_from_camera": ("frames", 4, 4), "betas": ("people", 10),
+    "body_rotations": ("people", "frames", 24, 3, 3), "translation_camera": ("people", "frames", 3),
+    "boxes_px": ("people", "frames", 4), "visibility": ("people", "frames"),
+}  # fmt: skip
+LABEL_NAMES = tuple(_SHAPES)
+
+
+def at(root: Path) -> Benchmark:
+    """The benchmark of a folder in this format, with the rows that the folder holds.
+
+    Raises MissingAssetError when there is none, InputError when it is damaged.
+    """
+    rows = _header(root).get("published", [])
+    try:
+        published = tuple(PublishedRow(row["method"], row["source"], row["numbers"]) for row in rows)
+    except (KeyError, TypeError) as error:
+        raise _broken(root / HEADER, error) from error
+    return Benchmark("synthetic", "Synthetic, held-out clips of procedural scenes", MEASURES, read, published=published)
+
+
+def read(root: Path = BUNDLED) -> tuple[BenchmarkSequence, ...]:
+    """The sequences of a folder, in its order. Raises as `at`."""
+    header = _header(root)
+    try:
+        names, fps, body = list(header["sequences"]), float(header["fps"]), header["body"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _broken(root / HEADER, error) from error
+    posed = load_body(body)
+    return tuple(_sequence(_Archive(root / f"{name}.zip"), fps, posed) for name in names)
+
+
+def asked_for(
+    visibility: Float[np.ndarray, "people frames"], boxes_px: Float[np.ndarray, "people frames 4"]
+) -> Bool[np.ndarray, "people frames"]:
+    """Where enough of a person is seen to be asked for."""
+    sides = np.minimum(boxes_px[..., 2] - boxes_px[..., 0], boxes_px[..., 3] - boxes_px[..., 1])
+    return (visibility >= MIN_VISIBILITY) & (sides > MIN_BOX_PX)
+
+
+def true_people(labels: dict[str, np.ndarray], body: BodyModel) -> tuple[TruePerson, ...]:
+    """The people of labels in this format, in the labels' world."""
+    present = asked_for(labels["visibility"], labels["boxes_px"])
+    cameras = torch.from_numpy(labels["world_from_camera"].astype(np.float64))
+    return tuple(_person(labels, person, seen, cameras, body) for person, seen in enumerate(present))
+
+
+def _person(
+    labels: dict[str, np.ndarray], index: int, present: np.ndarray, world_from_camera: torch.Tensor, body: BodyModel
+) -> TruePerson:
+    betas, rotations, translation = (
+        torch.from_numpy(labels[name][index]).float() for name in ("betas", "body_rotations", "translation_camera")
+    )
+    turn, centre = world_from_camera[:, :3, :3], world_from_camera[:, :3, 3]
+    _, joints = joint_transforms(rotations, body.rest_joints(betas), PARENTS)
+    joints_camera = (joints + translation[:, None]).double()
+
+    def vertices_world(frame: int) -> Float[np.ndarray, "vertices 3"]:
+        with torch.no_grad():
+            vertices = body(betas, rotations[frame], translation[frame]).vertices.double()
+        return (vertices @ turn[frame].mT + centre[frame]).numpy()
+
+    return TruePerson(
+        id=index + 1,
+        boxes_px=labels["boxes_px"][index],
+        present=present,
+        joints_world=(joints_camera @ turn.mT + centre[:, None]).numpy(),
+        vertices_world=vertices_world,
+    )
+
+
+def _sequence(archive: "_Archive", fps: float, body: BodyModel) -> BenchmarkSequence:
+    labels = archive.labels
+    picture = archive.picture("image", 0)
+    return BenchmarkSequence(
+        name=archive.path.stem,
+        frames=len(labels["intrinsics"]),
+        fps=fps,
+        size_px=(picture.shape[1], picture.shape[0]),
+        image=lambda frame: archive.picture("image", frame),
+        depth_m=lambda frame: archive.picture("depth", frame).astype(np.float32) / 1000,
+        world_from_camera=labels["world_from_camera"],
+        intrinsics=labels["intrinsics"],
+        people=true_people(labels, body),
+        person_mask=lambda frame: archive.picture("mask", frame),
+    )
+
+
+@dataclass(frozen=True)
+class _Archive:
+    """The zip archive of a sequence."""
+
+    path: Path
+
+    @cached_property
+    def labels(self) -> dict[str, np.ndarray]:
+        """Checked against each other: as many people and frames everywhere."""
+        try:
+            labels = load(self._member(LABELS))
+            people, frames = labels["visibility"].shape
+            sizes = {"people": people, "frames": frames}
+            for name, axes in _SHAPES.items():
+                shape = tuple(sizes.get(axis, axis) if isinstance(axis, str) else axis for axis in axes)
+                if labels[name].shape != shape:
+                    raise ValueError(f"{name} has shape {labels[name].shape}, not {shape}")
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise _broken(self.path, error) from error
+        return labels
+
+    def picture(self, kind: str, frame: int) -> Shaped[np.ndarray, "height width *channels"]:
+        """Pixels of a frame's "image", "depth" (millimetres) or "mask"."""
+        name = member(kind, frame)
+        try:
+            with Image.open(io.BytesIO(self._member(name))) as picture:
+                return np.asarray(picture)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise _broken(self.path, error) from error
+
+    def _member(self, name: str) -> bytes:
+        if not self.path.is_file():
+            raise _missing(self.path)
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return archive.read(name)
+        except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
+            raise _broken(self.path, error) from error
+
+
+def member(kind: str, frame: int) -> str:
+    """Name of a picture inside a sequence's archive."""
+    return f"{kind}_{frame:02d}.{'jpg' if kind == 'image' else 'png'}"
+
+
+def _header(root: Path) -> dict[str, Any]:
+    path = root / HEADER
+    if not path.is_file():
+        raise _missing(path)
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+        if header["format"] != FORMAT or header["format_version"] > FORMAT_VERSION:
+            raise ValueError(f"its format is {header['format']!r} {header['format_version']}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise _broken(path, error) from error
+    return header
+
+
+def _missing(path: Path) -> MissingAssetError:
+    return MissingAssetError(
+        f"{path} is missing; render the benchmark with `python scripts/build_synthetic_benchmark.py --out "
+        f"{path.parent}`, or leave out --root for the bundled one."
+    )
+
+
+def _broken(path: Path, error: Exception) -> InputError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return InputError(
+        f"{path} is damaged or not of the synthetic benchmark ({reason}); render it again with "
+        f"`python scripts/build_synthetic_benchmark.py --out {path.parent}`."
+    )
+
+
+def _bundled() -> Benchmark:
+    try:
+        return at(BUNDLED)
+    except (MissingAssetError, InputError):  # said by `read`, when it is asked for
+        return Benchmark("synthetic", "Synthetic, held-out clips of procedural scenes", MEASURES, read)
+
+
+SYNTHETIC = _bundled()

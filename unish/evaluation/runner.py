@@ -1,0 +1,247 @@
+"""A method over the sequences of a benchmark: resumable, on any number of processes, one sequence's failure its own.
+
+Every sequence's numbers go to a file of their own as soon as they are known; a later run with the same weights and the
+same protocol reads them back. `accelerate launch` gives each process its share of the sequences.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from unish.body import BodyModel
+from unish.errors import InputError, MissingDependencyError, UniSHError
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
+from unish.evaluation.scoring import require_known, score
+from unish.evaluation.series import Mean, means_of
+from unish.files import atomic_path
+from unish.structures import Reconstruction
+
+PROTOCOL_VERSION = 1
+"""Raised when a measure changes, so that older numbers are not taken for new ones."""
+LONGEST_WAIT = timedelta(days=14)
+"""How long a process that is done waits for the others."""
+
+log = logging.getLogger("unish")
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A method under test."""
+
+    name: str
+    """Its row in the table."""
+    reconstruct: Callable[[BenchmarkSequence], Reconstruction]
+    identity: Callable[[BenchmarkSequence], Mapping[str, str]]
+    """What its answer to a sequence depends on, in words that change with it: weights, body, folder."""
+    timed: bool = True
+    """Whether the time and memory that `reconstruct` takes are the method's."""
+    body: BodyModel | None = None
+    """Poses its people between the frames that it saw; None: the body that its results name."""
+
+
+@dataclass(frozen=True)
+class SequenceResult:
+    """The numbers of one sequence."""
+
+    sequence: str
+    frames: int
+    """That were scored."""
+    means: dict[str, Mean]
+    """By measure; "seconds_per_frame" counts by the frames that the method saw."""
+    peak_memory_mb: float | None
+    """Most memory in use: of the CUDA device while this sequence ran, else of the process since it began; None where
+    the method did not run here."""
+    warnings: tuple[str, ...] = ()
+    """What the result says against itself."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run."""
+
+    results: tuple[SequenceResult, ...]
+    """In the order of the sequences."""
+    failures: dict[str, str]
+    """Sequence → the sentence it ended with."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """This process among those that share the work."""
+
+    index: int = 0
+    count: int = 1
+    device: str | None = None
+    """Where its network should run; None: anywhere."""
+
+    @property
+    def main(self) -> bool:
+        """Whether it is the one that makes the table."""
+        return self.index == 0
+
+    def gathered(self, failures: dict[str, str]) -> dict[str, str]:
+        """The failures of all processes, once all of them are done; they part afterwards."""
+        if self.count == 1:
+            return failures
+        from accelerate import PartialState
+        from accelerate.utils import gather_object
+
+        everybody = dict(gather_object(list(failures.items())))
+        PartialState().destroy_process_group()
+        return everybody
+
+
+def launched_share(device: str | None = None) -> Share:
+    """The share of a process started by `accelerate launch`; all of the work for one started by itself.
+
+    On the GPUs, one a process, unless the device is "cpu" or there are none. Raises MissingDependencyError when several
+    processes were started without accelerate being installed.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Share()
+    try:
+        from accelerate import PartialState
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Several processes share the work through the package accelerate, which is not installed; "
+            "pip install accelerate, or start one process."
+        ) from error
+    told = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    on_cpu = device == "cpu" or told or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+    return Share(state.process_index, state.num_processes, "cpu" if on_cpu else str(state.device))
+
+
+def run(
+    benchmark: Benchmark,
+    sequences: Sequence[BenchmarkSequence],
+    predictor: Predictor,
+    out: Path,
+    depth_alignment: str = "scale",
+    share: Share = Share(),
+    overwrite: bool = False,
+) -> Outcome:
+    """Score the method on this process's share of the sequences; wait for the others; gather what there is.
+
+    Numbers are kept in `out`/sequences. What is there already is kept when it was made by the same method and protocol.
+    Raises InputError when it was made by another one and may not be overwritten.
+    """
+    require_known(benchmark.measures, depth_alignment)
+    keys = {sequence.name: _key(benchmark, sequence, predictor, depth_alignment) for sequence in sequences}
+    paths = {sequence.name: out / "sequences" / f"{sequence.name}.json" for sequence in sequences}
+    done = {name: path for name, path in paths.items() if _is_done(path, keys[name], overwrite)}
+    failures: dict[str, str] = {}
+    mine = [sequence for sequence in sequences[share.index :: share.count] if sequence.name not in done]
+    with tqdm(total=len(mine), unit="sequence", disable=not share.main or not mine, file=sys.stderr) as bar:
+        for sequence in mine:
+            bar.set_description_str(sequence.name)
+            try:
+                result = _scored(benchmark, sequence, predictor, depth_alignment)
+                _write(paths[sequence.name], keys[sequence.name], result)
+            except Exception as error:  # one sequence must not take the night's work of the others with it
+                failures[sequence.name] = _sentence(error)
+                if not isinstance(error, UniSHError):
+                    log.error("%s failed", sequence.name, exc_info=error)
+            bar.update()
+    failures = share.gathered(failures)
+    kept = [_read(paths[sequence.name]) for sequence in sequences if sequence.name not in failures]
+    results = tuple(result for _, result in filter(None, kept))
+    return Outcome(results, {s.name: failures[s.name] for s in sequences if s.name in failures})
+
+
+def _scored(
+    benchmark: Benchmark, sequence: BenchmarkSequence, predictor: Predictor, depth_alignment: str
+) -> SequenceResult:
+    devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
+    for device in devices:
+        torch.cuda.reset_peak_memory_stats(device)
+    start_s = time.perf_counter()
+    reconstruction = predictor.reconstruct(sequence)
+    seconds = time.perf_counter() - start_s
+    means = means_of(score(reconstruction, sequence, benchmark.measures, depth_alignment, predictor.body))
+    if predictor.timed:
+        means["seconds_per_frame"] = Mean(seconds / len(reconstruction), float(len(reconstruction)))
+    return SequenceResult(
+        sequence=sequence.name,
+        frames=sequence.frames,
+        means=means,
+        peak_memory_mb=_peak_memory_mb(devices) if predictor.timed else None,
+        warnings=tuple(reconstruction.provenance.warnings),
+    )
+
+
+def _peak_memory_mb(devices: Iterable[int]) -> float:
+    import resource
+
+    used = max((torch.cuda.max_memory_allocated(device) for device in devices), default=0)
+    if used:
+        return used / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, UniSHError):
+        return str(error)
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no words'}"
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def _key(benchmark: Benchmark, sequence: BenchmarkSequence, predictor: Predictor, alignment: str) -> dict[str, Any]:
+    """All that the numbers depend on."""
+    return {
+        "protocol_version": PROTOCOL_VERSION,
+        "benchmark": benchmark.name,
+        "frames": sequence.frames,
+        "measures": list(benchmark.measures),
+        "depth_alignment": alignment,
+        "sampled_fps": benchmark.sampled_fps,
+        "window": benchmark.window,
+        **predictor.identity(sequence),
+    }
+
+
+def _is_done(path: Path, key: dict[str, Any], overwrite: bool) -> bool:
+    found = _read(path)
+    if found is None or found[0] == key:
+        return found is not None
+    if overwrite:
+        return False
+    other = next(name for name in [*key, *found[0]] if key.get(name) != found[0].get(name))
+    raise InputError(
+        f"{path} was made with {other} {found[0].get(other)}, not {key.get(other)}; give another --out, or --overwrite "
+        "to replace what is there."
+    )
+
+
+def _write(path: Path, key: dict[str, Any], result: SequenceResult) -> None:
+    content = {"format": "unish sequence scores", "key": key, **dataclasses.asdict(result)}
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], SequenceResult] | None:
+    """Key and numbers of a file; None when there is none, or none that can be read."""
+    try:
+        content = json.loads(path.read_text())
+        names = [field.name for field in dataclasses.fields(SequenceResult)]
+        values = {name: content[name] for name in names}
+        values["means"] = {name: Mean(**mean) for name, mean in values["means"].items()}
+        values["warnings"] = tuple(values["warnings"])
+        return content["key"], SequenceResult(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,220 @@
+"""A benchmark's table: this method beside the published ones, for the terminal, Markdown, JSON and CSV.
+
+JSON and CSV hold the numbers in the units of the measures' names and also those of every sequence; text and Markdown
+print them in the units of the headings.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unish.evaluation.benchmark import Benchmark
+from unish.evaluation.runner import SequenceResult
+from unish.evaluation.scoring import MEASURES
+from unish.evaluation.series import pooled
+from unish.files import atomic_path
+
+ALL = "all"
+"""In place of a sequence's name: the row of the whole benchmark."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method."""
+
+    method: str
+    source: str
+    """Where its numbers come from."""
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The numbers of a benchmark."""
+
+    title: str
+    benchmark: str
+    measures: tuple[str, ...]
+    rows: tuple[Row, ...]
+    """This method first."""
+    sequences: tuple[SequenceResult, ...]
+    """What its row was pooled from."""
+    notes: tuple[str, ...]
+
+    def text(self) -> str:
+        """For the terminal: columns in line, then what the numbers mean, then every sequence."""
+        parts = [self.title, _aligned(self._cells()), "\n".join(f"- {note}" for note in self.notes)]
+        if len(self.sequences) > 1:
+            parts.append(_aligned(self._sequence_cells()))
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def markdown(self) -> str:
+        """The table, and below it what the numbers mean."""
+        return _markdown(self._cells()) + "\n" + "\n".join(f"- {note}" for note in self.notes) + "\n"
+
+    def sequences_markdown(self) -> str:
+        """A line a sequence."""
+        return _markdown(self._sequence_cells())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`; what is not known is left out."""
+        return {
+            "format": "unish benchmark table",
+            "format_version": 1,
+            "benchmark": self.benchmark,
+            "title": self.title,
+            "measures": {
+                name: {"heading": MEASURES[name].heading, "better": MEASURES[name].better} for name in self.measures
+            },
+            "rows": [{"method": r.method, "source": r.source, "numbers": dict(r.numbers)} for r in self.rows],
+            "sequences": [
+                {
+                    "sequence": result.sequence,
+                    "frames": result.frames,
+                    "peak_memory_mb": result.peak_memory_mb,
+                    "numbers": {name: mean.value for name, mean in result.means.items()},
+                }
+                for result in self.sequences
+            ],
+            "notes": list(self.notes),
+        }
+
+    def csv(self) -> str:
+        """A line a method, then a line a sequence of this one."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["method", "sequence", "source", "frames", "peak_memory_mb", *self.measures])
+        for row in self.rows:
+            writer.writerow([row.method, ALL, row.source, "", "", *(row.numbers.get(m, "") for m in self.measures)])
+        for result in self.sequences:
+            numbers = [result.means[m].value if m in result.means else "" for m in self.measures]
+            memory = "" if result.peak_memory_mb is None else result.peak_memory_mb
+            writer.writerow([self.rows[0].method, result.sequence, "", result.frames, memory, *numbers])
+        return file.getvalue()
+
+    def save(self, folder: Path) -> None:
+        """Write table.txt, table.md, table.json and table.csv. Raises InputError when the place cannot be written."""
+        contents = {
+            "table.txt": self.text(),
+            "table.md": self.markdown() + "\n" + self.sequences_markdown(),
+            "table.json": json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+            "table.csv": self.csv(),
+        }
+        for name, content in contents.items():
+            with atomic_path(folder / name) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+
+    def _cells(self) -> list[list[str]]:
+        """A line a method; a line a measure where those are more, so that the table stays narrow."""
+        sourced = any(row.source for row in self.rows[1:])
+        head = ["method", *map(heading, self.measures), *(["source"] if sourced else [])]
+        lines = [
+            [row.method, *(MEASURES[m].text(row.numbers.get(m)) for m in self.measures), *([row.source] * sourced)]
+            for row in self.rows
+        ]
+        cells = [head, *lines]
+        return cells if len(self.measures) <= len(self.rows) else [list(line) for line in zip(*cells, strict=True)]
+
+    def _sequence_cells(self) -> list[list[str]]:
+        cells = [["sequence", "frames", *map(heading, self.measures), "peak MB"]]
+        for result in self.sequences:
+            means = {name: mean.value for name, mean in result.means.items()}
+            memory = "–" if result.peak_memory_mb is None else f"{result.peak_memory_mb:.0f}"
+            numbers = [MEASURES[m].text(means.get(m)) for m in self.measures]
+            cells.append([result.sequence, str(result.frames), *numbers, memory])
+        return cells
+
+
+def make_table(
+    benchmark: Benchmark,
+    method: str,
+    source: str,
+    results: tuple[SequenceResult, ...],
+    depth_alignment: str = "scale",
+    of: int | None = None,
+) -> Table:
+    """The table of what was measured, with the published rows and the notes that a reader of the numbers needs.
+
+    `of`: how many sequences the benchmark has, if not as many as there are results.
+    """
+    numbers = pooled(result.means for result in results)
+    measures = benchmark.measures
+    if "seconds_per_frame" in numbers and "seconds_per_frame" not in measures:
+        measures = (*measures, "seconds_per_frame")
+    published = tuple(Row(row.method, row.source, row.numbers) for row in benchmark.published)
+    return Table(
+        title=benchmark.title,
+        benchmark=benchmark.name,
+        measures=measures,
+        rows=(Row(method, source, numbers), *published),
+        sequences=results,
+        notes=_notes(benchmark, source, results, numbers, depth_alignment, of or len(results)),
+    )
+
+
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
+ALIGNED = {
+    "scale": "Depth after one scale a sequence",
+    "scale&shift": "Depth after one scale and one shift a sequence",
+    "metric": "Depth in metres as predicted",
+}
+
+
+def _notes(
+    benchmark: Benchmark,
+    source: str,
+    results: tuple[SequenceResult, ...],
+    numbers: Mapping[str, float],
+    alignment: str,
+    of: int,
+) -> tuple[str, ...]:
+    frames = sum(result.frames for result in results)
+    sequences = "1 sequence" if len(results) == 1 else f"{len(results)} sequences"
+    notes = [f"{source}: {sequences}, {frames} frames."]
+    if len(results) < of:
+        notes.append(f"Only {len(results)} of the {of} sequences: other rows are of all, so do not compare.")
+    if {"abs_rel", "delta_125"} & set(benchmark.measures):
+        others = "; other rows after one scale" if alignment != "scale" and benchmark.published else ""
+        notes.append(f"{ALIGNED[alignment]}{others}; pooled by valid pixels.")
+    if "seconds_per_frame" in numbers:  # else somebody else has run the method
+        notes.append(_how_it_ran(benchmark))
+    for name in benchmark.measures:
+        if name not in numbers and results:
+            notes.append(f"{MEASURES[name].heading} was not measured: it needs {MEASURES[name].needs}.")
+    memory = [result.peak_memory_mb for result in results if result.peak_memory_mb is not None]
+    if memory:
+        notes.append(f"Most memory in use: {max(memory):.0f} MB.")
+    notes += dict.fromkeys(warning for result in results for warning in result.warnings)
+    return tuple(notes)
+
+
+def _how_it_ran(benchmark: Benchmark) -> str:
+    seen = f"{benchmark.sampled_fps:g} frames a second" if benchmark.sampled_fps else "Every frame"
+    window = f"in passes of {benchmark.window} frames" if benchmark.window else "in one pass a sequence"
+    between = ", people interpolated to every frame between" if benchmark.sampled_fps else ""
+    return f"{seen} seen, {window}{between}."
+
+
+def heading(measure: str) -> str:
+    """With an arrow towards better."""
+    return f"{MEASURES[measure].heading} {ARROWS[MEASURES[measure].better]}"
+
+
+def _markdown(cells: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in cells]
+    return "\n".join([lines[0], "|---" * len(cells[0]) + "|", *lines[1:]]) + "\n"
+
+
+def _aligned(cells: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = (
+        "  ".join(
+            cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    )
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,107 @@
+"""A benchmark's sequence through the pipeline: its pictures at the benchmark's rate, its people by their true boxes."""
+
+import dataclasses
+import hashlib
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from unish.body import BodyModel
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
+from unish.pipeline.run import SMALLEST_WINDOW, reconstruct_tracked
+from unish.storage import Stack
+from unish.structures import Clip, PersonTrack, Reconstruction
+from unish.video.decode import limited_size
+from unish.video.people import find_people
+
+if TYPE_CHECKING:
+    from unish.models.unish import UniSH
+
+LONG_SIDE_PX = 1920
+"""Larger pictures are reduced, as `read_clip` does."""
+SAMPLED_VALUES = 4096
+
+
+def reconstruct_sequence(
+    sequence: BenchmarkSequence,
+    benchmark: Benchmark,
+    model: "UniSH",
+    body: BodyModel,
+    finder: str = "auto",
+    device: str | None = None,
+) -> Reconstruction:
+    """The pipeline's answer to a sequence, under the protocol of its benchmark.
+
+    People are given by their true boxes. Where the benchmark labels nobody they are found, by `finder` on `device`; if
+    nobody is, the whole picture stands for one: depth up to scale does not depend on it, and the result says so.
+    Raises as `reconstruct_tracked` and the sequence's reader do.
+    """
+    frames = sampled_frames(sequence, benchmark.sampled_fps)
+    clip = _clip(sequence, frames)
+    scale = clip.frames.shape[2] / sequence.size_px[0]
+    tracks, how = _tracks(sequence, frames, scale), "true boxes"
+    if not tracks:
+        found = find_people(clip, finder=finder, device=device)
+        tracks, how = found.tracks, found.finder
+        clip = dataclasses.replace(clip, warnings=clip.warnings + found.warnings)
+    if not tracks:
+        tracks, how = (_whole_picture(clip),), "whole picture"
+        doubt = f"Nobody was found in {sequence.name}: its metric scale is a guess."
+        clip = dataclasses.replace(clip, warnings=(*clip.warnings, doubt))
+    window = benchmark.window or max(len(frames), SMALLEST_WINDOW)
+    return reconstruct_tracked(clip, tracks, model, body, finder=how, window=window)
+
+
+def sampled_frames(sequence: BenchmarkSequence, sampled_fps: float | None) -> np.ndarray:
+    """Frames of the sequence that are nearest to the times of a rate; all of them for None or a higher rate."""
+    if sampled_fps is None or sampled_fps >= sequence.fps:
+        return np.arange(sequence.frames)
+    step = sequence.fps / sampled_fps
+    return np.round(np.arange(0, sequence.frames - 0.5, step)).astype(int)
+
+
+def weights_fingerprint(model: "UniSH") -> str:
+    """Some letters that change with the weights: of at most 4096 values of every tensor, evenly chosen."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().flatten()
+        values = values[:: max(1, len(values) // SAMPLED_VALUES)].float().cpu().numpy()
+        digest.update(f"{name} {tuple(tensor.shape)}".encode() + values.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _clip(sequence: BenchmarkSequence, frames: np.ndarray) -> Clip:
+    size, pictures = limited_size(sequence.size_px, LONG_SIDE_PX), Stack()
+    for frame in frames.tolist():
+        picture = sequence.image(frame)
+        if size != sequence.size_px:
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        pictures.append(picture)
+    fps = (
+        sequence.fps if len(frames) == sequence.frames else (len(frames) - 1) / (frames[-1] - frames[0]) * sequence.fps
+    )
+    return Clip(
+        frames=pictures.finish(),
+        times_s=frames / sequence.fps,
+        fps=float(fps),
+        source_name=sequence.name,
+        source_size=sequence.size_px,
+        source_frames=tuple(frames.tolist()),
+    )
+
+
+def _tracks(sequence: BenchmarkSequence, frames: np.ndarray, scale: float) -> tuple[PersonTrack, ...]:
+    """Everybody who is seen in one of the frames."""
+    seen = [(person, person.present[frames]) for person in sequence.people]
+    return tuple(
+        PersonTrack(person.id, person.boxes_px[frames].astype(np.float64) * scale, present, present.astype(float))
+        for person, present in seen
+        if present.any()
+    )
+
+
+def _whole_picture(clip: Clip) -> PersonTrack:
+    count, height, width = clip.frames.shape[:3]
+    box = np.tile(np.array([0.0, 0.0, width, height]), (count, 1))
+    return PersonTrack(1, box, np.ones(count, bool), np.ones(count))
