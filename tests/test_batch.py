@@ -110,7 +110,7 @@ def test_two_processes_share_the_clips(made, clips, repository, tmp_path):
         sys.executable,
         "-m",
         "accelerate.commands.launch",
-        "--cpu",
+        "--multi_gpu",
         "--num_processes",
         "2",
         "--num_machines",
@@ -118,7 +118,7 @@ def test_two_processes_share_the_clips(made, clips, repository, tmp_path):
     ]
     command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "unish", "batch"]
     command += [str(clips), "--out", str(tmp_path / "out"), *HOW]
-    environment = os.environ | {"PYTHONPATH": str(repository), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {"PYTHONPATH": str(repository), "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert "broken.mp4: Expected a video" in done.stderr.replace("unish: ", ""), done.stderr
     alone, shared = rows(made[0]), rows(tmp_path / "out")

@@ -30,18 +30,22 @@ class Share:
         return work[self.index :: self.count]
 
     def gathered(self, mine: list[Any]) -> list[Any]:
-        """What all processes have, process by process, once all of them are here."""
+        """What all processes have, process by process, once all of them are done; they part afterwards."""
         if self.count == 1:
             return mine
+        from accelerate import PartialState
         from accelerate.utils import gather_object
 
-        return gather_object(mine)
+        everybody = gather_object(mine)
+        PartialState().destroy_process_group()
+        return everybody
 
 
-def launched_share() -> Share:
+def launched_share(device: str | None = None) -> Share:
     """The share of a process started by `accelerate launch`; all of the work for one started by itself.
 
-    Raises MissingDependencyError when several processes were started without accelerate being installed.
+    On the GPUs, one a process, unless the device is "cpu" or there are none. Raises MissingDependencyError when several
+    processes were started without accelerate being installed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Share()
@@ -52,8 +56,12 @@ def launched_share() -> Share:
             "Several processes share the work through the package accelerate, which is not installed; "
             "pip install accelerate, or start one process."
         ) from error
-    state = PartialState(timeout=LONGEST_WAIT)
-    return Share(state.process_index, state.num_processes, str(state.device))
+    import torch
+
+    told = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    on_cpu = device == "cpu" or told or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
+    return Share(state.process_index, state.num_processes, "cpu" if on_cpu else str(state.device))
 
 
 def sentence_of(error: Exception) -> str:

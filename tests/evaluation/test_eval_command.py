@@ -20,9 +20,9 @@ from train.synthetic.clips import generate_clip
 from unish.body import open_body
 from unish.cli import main
 from unish.evaluation.readers import NAMES, benchmark, synthetic
-from unish.evaluation.runner import Share
 from unish.evaluation.scoring import MEASURES, score
 from unish.evaluation.series import means_of
+from unish.processes import Share
 from unish.structures import Cameras, Reconstruction
 
 FIRST = f"synthetic-{HELD_OUT_SEED}"
@@ -227,7 +227,7 @@ def test_wrong_names_and_folders_are_one_sentence(arguments, words, capsys):
 
 
 def test_several_processes_need_a_place(monkeypatch, capsys, small, truths):
-    monkeypatch.setattr("unish.evaluation.runner.launched_share", lambda device: Share(0, 2))
+    monkeypatch.setattr("unish.processes.launched_share", lambda device: Share(0, 2))
     assert "--out" in refused(["synthetic", "--root", str(small), "--predictions", str(truths)], capsys)
 
 

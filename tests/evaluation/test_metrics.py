@@ -223,8 +223,8 @@ def test_rigid_motion_and_place_change_no_camera_frame_number(seed):
     np.testing.assert_allclose(metrics.mpjpe(beside, true), metrics.mpjpe(pred, true), rtol=1e-9)
     np.testing.assert_allclose(metrics.accel(beside, true), metrics.accel(pred, true), rtol=1e-6)
     np.testing.assert_allclose(metrics.jitter(pred + rng.normal(size=3)), metrics.jitter(pred), rtol=1e-6)
-    turned = pred @ rotation(rng).T
-    assert (metrics.pa_mpjpe(turned, true) <= metrics.mpjpe(pred, true) + 1e-6).all()
+    turned = 1.3 * pred @ rotation(rng).T + rng.normal(size=3)
+    np.testing.assert_allclose(metrics.pa_mpjpe(turned, true), metrics.pa_mpjpe(pred, true), rtol=1e-6)
 
 
 @settings(max_examples=25, deadline=None)

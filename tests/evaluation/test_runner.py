@@ -13,8 +13,9 @@ from tests.helpers.true_sequences import make_world
 from unish.body import open_body
 from unish.errors import InputError, MissingAssetError, MissingDependencyError
 from unish.evaluation.benchmark import Benchmark
-from unish.evaluation.runner import Predictor, Share, launched_share, run
+from unish.evaluation.runner import Predictor, run
 from unish.evaluation.series import pooled
+from unish.processes import Share, launched_share
 
 NAMES = ("one", "two", "three")
 

@@ -33,7 +33,7 @@ def _batch(options: argparse.Namespace) -> int:
     from unish.pipeline import Options
     from unish.processes import launched_share
 
-    share = launched_share()
+    share = launched_share(options.device)
     chosen = Options(**options_of(options))
     chosen = dataclasses.replace(chosen, device=share.device or chosen.device)
     jobs = find_jobs(options.source, options.out)

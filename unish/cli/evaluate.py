@@ -14,7 +14,8 @@ from unish.errors import InputError
 
 if TYPE_CHECKING:
     from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
-    from unish.evaluation.runner import Outcome, Predictor, Share
+    from unish.evaluation.runner import Outcome, Predictor
+    from unish.processes import Share
 
 
 def add(commands) -> None:
@@ -59,9 +60,10 @@ def _benchmarks() -> str:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from unish.evaluation.runner import launched_share, run
+    from unish.evaluation.runner import run
     from unish.evaluation.scoring import require_known
     from unish.evaluation.table import make_table
+    from unish.processes import launched_share
 
     share = launched_share(options.device)
     benchmark, root = _benchmark(options)

@@ -13,7 +13,7 @@ from unish.body import BodyModel, load_body
 from unish.body.lbs import joint_transforms
 from unish.errors import InputError
 from unish.evaluation.benchmark import BenchmarkSequence, TruePerson
-from unish.geometry.rotations import slerp
+from unish.resampling import Moments, Motion, motion_camera, motion_world
 from unish.structures import Person, Reconstruction
 
 LEAST_OVERLAP = 0.1
@@ -66,7 +66,8 @@ def answer_of(reconstruction: Reconstruction, sequence: BenchmarkSequence, body:
         people = {true: _as_seen(person, reconstruction) for true, person in pairs.items()}
     else:
         body = body or load_body(reconstruction.provenance.body)
-        people = {true: _interpolated(person, frames, sequence.frames, body) for true, person in pairs.items()}
+        at = Moments.of(np.arange(sequence.frames, dtype=np.float64), frames.astype(np.float64))
+        people = {true: _interpolated(person, at, body) for true, person in pairs.items()}
     return Answer(
         frames=frames,
         depth_m=lambda index: np.asarray(reconstruction.depth_m[index]),
@@ -162,46 +163,29 @@ def _as_seen(person: Person, reconstruction: Reconstruction) -> AnsweredPerson:
     )
 
 
-def _interpolated(person: Person, frames: np.ndarray, count: int, body: BodyModel) -> AnsweredPerson:
-    position = np.interp(np.arange(count), frames, np.arange(len(frames)))
-    before = torch.from_numpy(np.minimum(np.floor(position).astype(int), max(0, len(frames) - 2)))
-    after, share = (before + 1).clamp(max=len(frames) - 1), torch.from_numpy(position) - before
+def _interpolated(person: Person, at: Moments, body: BodyModel) -> AnsweredPerson:
     betas = torch.from_numpy(np.array(person.betas))
-
-    def between(values: np.ndarray) -> Tensor:
-        known = torch.from_numpy(np.array(values)).double()
-        return torch.lerp(known[before], known[after], share[:, None])
-
-    def turned(values: np.ndarray) -> Tensor:
-        known = torch.from_numpy(np.array(values)).double()
-        return slerp(known[before], known[after], share[:, None].expand(known[before].shape[:2]))
-
-    in_camera = turned(person.body_rotations)
-    root_world = turned(np.asarray(person.root_rotation_world)[:, None])
-    in_world = torch.cat([root_world, in_camera[:, 1:]], dim=1)
-    motions = {
-        "world": (in_world, between(person.translation_world)),
-        "camera": (in_camera, between(person.translation_camera)),
-    }
+    in_world, in_camera = motion_world(person, at), motion_camera(person, at)
     return AnsweredPerson(
-        joints_world=_joints(body, betas, *motions["world"]),
-        joints_camera=_joints(body, betas, *motions["camera"]),
-        vertices_world=_surface(body, betas, *motions["world"]),
-        vertices_camera=_surface(body, betas, *motions["camera"]),
+        joints_world=_joints(body, betas, in_world),
+        joints_camera=_joints(body, betas, in_camera),
+        vertices_world=_surface(body, betas, in_world),
+        vertices_camera=_surface(body, betas, in_camera),
     )
 
 
-def _joints(body: BodyModel, betas: Tensor, rotations: Tensor, translation: Tensor) -> Float[np.ndarray, "frames 24 3"]:
+def _joints(body: BodyModel, betas: Tensor, motion: Motion) -> Float[np.ndarray, "frames 24 3"]:
     parents = tuple(int(parent) for parent in body.parents)
-    _, positions = joint_transforms(rotations, body.rest_joints(betas).double(), parents)
-    return (positions + translation[:, None]).numpy()
+    _, positions = joint_transforms(motion.rotations, body.rest_joints(betas).double(), parents)
+    return (positions + motion.translation[:, None]).numpy()
 
 
-def _surface(body: BodyModel, betas: Tensor, rotations: Tensor, translation: Tensor) -> Surface:
+def _surface(body: BodyModel, betas: Tensor, motion: Motion) -> Surface:
     def vertices(frames: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n vertices 3"]:
         chosen = torch.from_numpy(frames)
         with torch.inference_mode():
-            posed = body(betas.expand(len(chosen), -1), rotations[chosen].float(), translation[chosen].float())
+            rotations, translation = motion.rotations[chosen].float(), motion.translation[chosen].float()
+            posed = body(betas.expand(len(chosen), -1), rotations, translation)
         return posed.vertices.double().numpy()
 
     return vertices

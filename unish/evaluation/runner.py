@@ -7,12 +7,10 @@ same protocol reads them back. `accelerate launch` gives each process its share 
 import dataclasses
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +18,16 @@ import torch
 from tqdm import tqdm
 
 from unish.body import BodyModel
-from unish.errors import InputError, MissingDependencyError, UniSHError
+from unish.errors import InputError, UniSHError
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.scoring import require_known, score
 from unish.evaluation.series import Mean, means_of
 from unish.files import atomic_path
+from unish.processes import Share, sentence_of
 from unish.structures import Reconstruction
 
 PROTOCOL_VERSION = 1
 """Raised when a measure changes, so that older numbers are not taken for new ones."""
-LONGEST_WAIT = timedelta(days=14)
-"""How long a process that is done waits for the others."""
 
 log = logging.getLogger("unish")
 
@@ -76,60 +73,13 @@ class Outcome:
     """Sequence → the sentence it ended with."""
 
 
-@dataclass(frozen=True)
-class Share:
-    """This process among those that share the work."""
-
-    index: int = 0
-    count: int = 1
-    device: str | None = None
-    """Where its network should run; None: anywhere."""
-
-    @property
-    def main(self) -> bool:
-        """Whether it is the one that makes the table."""
-        return self.index == 0
-
-    def gathered(self, failures: dict[str, str]) -> dict[str, str]:
-        """The failures of all processes, once all of them are done; they part afterwards."""
-        if self.count == 1:
-            return failures
-        from accelerate import PartialState
-        from accelerate.utils import gather_object
-
-        everybody = dict(gather_object(list(failures.items())))
-        PartialState().destroy_process_group()
-        return everybody
-
-
-def launched_share(device: str | None = None) -> Share:
-    """The share of a process started by `accelerate launch`; all of the work for one started by itself.
-
-    On the GPUs, one a process, unless the device is "cpu" or there are none. Raises MissingDependencyError when several
-    processes were started without accelerate being installed.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Share()
-    try:
-        from accelerate import PartialState
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Several processes share the work through the package accelerate, which is not installed; "
-            "pip install accelerate, or start one process."
-        ) from error
-    told = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    on_cpu = device == "cpu" or told or not torch.cuda.is_available()
-    state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
-    return Share(state.process_index, state.num_processes, "cpu" if on_cpu else str(state.device))
-
-
 def run(
     benchmark: Benchmark,
     sequences: Sequence[BenchmarkSequence],
     predictor: Predictor,
     out: Path,
     depth_alignment: str = "scale",
-    share: Share = Share(),
+    share: Share = Share(),  # noqa: B008 (frozen)
     overwrite: bool = False,
 ) -> Outcome:
     """Score the method on this process's share of the sequences; wait for the others; gather what there is.
@@ -142,7 +92,7 @@ def run(
     paths = {sequence.name: out / "sequences" / f"{sequence.name}.json" for sequence in sequences}
     done = {name: path for name, path in paths.items() if _is_done(path, keys[name], overwrite)}
     failures: dict[str, str] = {}
-    mine = [sequence for sequence in sequences[share.index :: share.count] if sequence.name not in done]
+    mine = [sequence for sequence in share.of(list(sequences)) if sequence.name not in done]
     with tqdm(total=len(mine), unit="sequence", disable=not share.main or not mine, file=sys.stderr) as bar:
         for sequence in mine:
             bar.set_description_str(sequence.name)
@@ -150,11 +100,11 @@ def run(
                 result = _scored(benchmark, sequence, predictor, depth_alignment)
                 _write(paths[sequence.name], keys[sequence.name], result)
             except Exception as error:  # one sequence must not take the night's work of the others with it
-                failures[sequence.name] = _sentence(error)
+                failures[sequence.name] = sentence_of(error)
                 if not isinstance(error, UniSHError):
                     log.error("%s failed", sequence.name, exc_info=error)
             bar.update()
-    failures = share.gathered(failures)
+    failures = dict(share.gathered(list(failures.items())))
     kept = [_read(paths[sequence.name]) for sequence in sequences if sequence.name not in failures]
     results = tuple(result for _, result in filter(None, kept))
     return Outcome(results, {s.name: failures[s.name] for s in sequences if s.name in failures})
@@ -189,13 +139,6 @@ def _peak_memory_mb(devices: Iterable[int]) -> float:
         return used / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, UniSHError):
-        return str(error)
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no words'}"
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
