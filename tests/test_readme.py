@@ -95,6 +95,21 @@ def test_export_and_batch(folder, repository):
     assert "walk.mp4" in said and (folder / "results" / "walk" / "exports" / "scene.glb").is_file()
 
 
+def test_evaluation_prints_the_table_that_readme_quotes(repository, tmp_path):
+    """Every number of README's table, to 3 % and the last digit: the rest depends on the processor."""
+    said = run(command(repository, "unish eval synthetic"), tmp_path, repository)
+    quoted = re.findall(
+        r"^\| (.+? [↓↑→0]+) \| (-?[\d.]+) \| (-?[\d.]+|–) \|$", (repository / "README.md").read_text(), re.M
+    )
+    assert len(quoted) == 13
+    for heading, *numbers in quoted:
+        (line,) = (line for line in said.splitlines() if line.startswith(f"{heading} "))
+        for number, printed in zip(numbers, line.split()[-2:], strict=True):
+            last = 10.0 ** -len(number.partition(".")[2])
+            close = number == printed or abs(float(number) - float(printed)) <= 0.03 * abs(float(number)) + 1.5 * last
+            assert close, f"{heading}: README says {number}, the command {printed}"
+
+
 def test_training_commands(tmp_path, repository):
     """The same commands with small numbers: two clips, two steps."""
     for make in commands(repository, "python -m train.synthetic"):

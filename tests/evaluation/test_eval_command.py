@@ -212,7 +212,7 @@ def refused(arguments: list[str], capsys) -> str:
     [
         (["bon"], "bonn, tum"),
         ([], "NAME"),
-        (["bonn"], "--root"),
+        (["bonn"], "download the Bonn RGB-D"),
         (["bonn", "--root", "no/such/folder"], "no/such/folder"),
         (["synthetic", "--root", "no/such/folder"], "no/such/folder"),
         (["synthetic", "--sequences", "first"], FIRST),

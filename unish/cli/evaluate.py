@@ -28,7 +28,9 @@ def add(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("benchmark", metavar="NAME", help="one of the benchmarks below")
-    command.add_argument("--root", type=Path, metavar="DIR", help="the data as downloaded; synthetic comes with unish")
+    command.add_argument(
+        "--root", type=Path, metavar="DIR", help="the data as downloaded (default: ./NAME; synthetic comes with unish)"
+    )
     command.add_argument("--weights", default="auto", help="release, mini, auto, a folder or a Hub repository id")
     command.add_argument(
         "--predictions", type=Path, metavar="DIR", help="instead of weights: results saved as DIR/SEQUENCE"
@@ -106,8 +108,7 @@ def _benchmark(options: argparse.Namespace) -> tuple["Benchmark", Path]:
     if chosen.name == "synthetic":
         root = root or synthetic.BUNDLED
         chosen = synthetic.at(root)
-    if root is None:
-        raise InputError(f"{chosen.title} does not come with unish; give the folder it was downloaded to as --root.")
+    root = root or Path(chosen.name)
     if options.fit:
         chosen = dataclasses.replace(chosen, measures=(*chosen.measures, *FIT))
     return chosen, root
