@@ -75,7 +75,9 @@ def files_of_the_container(page: Path, there: list[str]) -> set[str]:
 def files_of_the_space(page: Path, there: list[str]) -> set[str]:
     """What its upload takes."""
     words = shlex.split(hub_lines(page)[-1])
-    chosen = {flag: [words[k + 1] for k, word in enumerate(words) if word == flag] for flag in ("--include", "--exclude")}
+    chosen = {
+        flag: [words[k + 1] for k, word in enumerate(words) if word == flag] for flag in ("--include", "--exclude")
+    }
     kept = filter_repo_objects(there, allow_patterns=chosen["--include"], ignore_patterns=chosen["--exclude"])
     return set(kept)
 

@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md: put into a copy of the package as the page says, and used from the command line."""
+"""The examples of docs/extending.md: put into a copy of the package as the page says, and used."""
 
 import csv
 import json
@@ -125,6 +125,7 @@ def test_the_body_is_closed_and_its_joints_are_the_open_bodys(extended):
 def test_a_benchmark_from_the_command_line(extended, repository):
     """The truth as a prediction makes no error; with every other column too far it makes some."""
     true = make_reconstruction(frames=4)
+    true.cameras.world_from_camera[:, 1, 3] = (0, 0.3, 0.1, 0.2)
     folder = extended / "yard" / "gate"
     folder.mkdir(parents=True)
     for frame in range(len(true)):

@@ -48,7 +48,9 @@ def test_every_link_and_picture_is_there(repository):
 )
 def test_a_broken_link_is_found(tmp_path, link, fault):
     page = tmp_path / "page.md"
-    page.write_text(f"# One\n\nSee [this]({link}), but not `[that](nowhere.md)`.\n\n```\n[nor](nowhere.md)\n# Two words\n```\n")
+    page.write_text(
+        f"# One\n\nSee [this]({link}), but not `[that](nowhere.md)`.\n\n```\n[nor](nowhere.md)\n# Two words\n```\n"
+    )
     (tmp_path / "other.md").write_text("# One\n\n## Two `words`!\n")
     assert [broken(page, target) for target in links(page)] == [fault]
 

@@ -113,7 +113,8 @@ def test_a_broken_anchor_ends_the_build(repository, tmp_path):
     docs = tmp_path / "docs"
     docs.mkdir()
     (docs / "index.md").write_text("# One\n\n[here](#two)\n")
-    settings = f"INHERIT: {repository / 'mkdocs.yml'}\ndocs_dir: {docs}\nhooks: []\nplugins: []\nextra_css: []\nnav: [index.md]\n"
+    settings = f"INHERIT: {repository / 'mkdocs.yml'}\ndocs_dir: {docs}\nnav: [index.md]\n"
+    settings += "".join(f"{name}: []\n" for name in ("hooks", "plugins", "extra_css"))
     (tmp_path / "mkdocs.yml").write_text(settings)
     done = build(tmp_path, tmp_path / "site")
     assert done.returncode == 1 and "'#two'" in done.stderr
@@ -125,7 +126,9 @@ def test_a_broken_anchor_ends_the_build(repository, tmp_path):
 def test_the_reference_has_every_public_name(site, module):
     ids = set().union(*(page.ids for page in reference(site)))
     shown = {name.rpartition(".")[2] for name in ids}
-    missing = [name for name in importlib.import_module(module).__all__ if not name.startswith("_") and name not in shown]
+    missing = [
+        name for name in importlib.import_module(module).__all__ if not name.startswith("_") and name not in shown
+    ]
     assert not missing
 
 
