@@ -27,7 +27,7 @@ import unish
 from space.example import SAMPLE_CLIP, Example
 from space.keeping import KEEP_FILES_S, SWEEP_EVERY_S, start_sweeping
 from space.layout import DRAW, form, results
-from space.limits import MAX_FRAMES, MAX_UPLOAD_MB, MAX_WAITING, check_gpu_time, check_upload, gpu_seconds
+from space.limits import MAX_FRAMES, MAX_UPLOAD_MB, MAX_WAITING, check_gpu_time, check_upload, gpu_seconds, look_seconds
 from space.picking import Look, cornered, look_at, picture_of, toggled, wanted_people
 from space.progress import break_off, go_on, report_to
 from space.results import Result, find_result, write_exports, write_result
@@ -39,12 +39,14 @@ from unish.export import check_formats
 from unish.pipeline import Knowledge, Options, reconstruct_tracked, require_people
 from unish.report import fit_report
 from unish.structures import Clip
-from unish.video.people import find_people
+from unish.video.people import FoundPeople, find_people
 from unish.video.reader import read_clip
 from unish.viewer.numbers import NUMBERS_CSS
 from unish.viewer.page import plotly_js_path
 
 EXAMPLE = Example()
+OFFERED = ["auto", "mini", "release"]
+"""Weights that a visitor may ask for; those of --weights come first."""
 ON_ZEROGPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
@@ -53,7 +55,9 @@ ON_ZEROGPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 @functools.lru_cache(maxsize=2)
 def networks(weights: str):
-    """The network and the body model, loaded once and kept."""
+    """The network and the body model, loaded once and kept. Raises `InputError` for weights that are not offered."""
+    if weights not in OFFERED:
+        raise InputError(f"Expected weights among {', '.join(OFFERED)}, got {weights!r}.")
     return unish.load(weights), load_body(None)
 
 
@@ -68,12 +72,18 @@ def stop(request: gr.Request):
     return gr.Button(visible=False)
 
 
-def on_gpu(function):
-    """On ZeroGPU the function gets a GPU for as long as its clip needs; elsewhere nothing changes."""
-    return function if spaces is None else spaces.GPU(duration=seconds_needed)(function)
+def on_gpu(duration: Any):
+    """On ZeroGPU the function gets a GPU for `duration` of its arguments, in seconds; elsewhere nothing changes."""
+    return (lambda function: function) if spaces is None else spaces.GPU(duration=duration)
 
 
-@on_gpu
+@on_gpu(look_seconds)
+def find_on_gpu(clip: Clip) -> FoundPeople:
+    """Who is in a clip."""
+    return find_people(clip)
+
+
+@on_gpu(seconds_needed)
 def reconstruct_on_gpu(
     clip: Clip, tracks: tuple, finder: str, weights: str, known: Knowledge, visitor: str
 ) -> unish.Reconstruction:
@@ -112,7 +122,7 @@ def look(video, fps, start_s, end_s, progress=gr.Progress()):  # noqa: B008
         progress(0.1, desc="Reading the clip")
         clip = read(video, fps, start_s, end_s)
         progress(0.5, desc="Finding people")
-        seen = look_at(clip, (video, fps, start_s, end_s))
+        seen = look_at(clip, (video, fps, start_s, end_s), find_on_gpu)
     busiest = max(range(len(seen.frames)), key=lambda k: sum(t.present[seen.frames[k]] for t in seen.tracks))
     slider = gr.Slider(maximum=max(1, len(seen.frames) - 1), value=busiest, interactive=len(seen.frames) > 1)
     return seen, gr.Group(visible=True), picture_of(seen, busiest), slider, people_of(seen)
@@ -156,7 +166,7 @@ def run(video, fps, start_s, end_s, weights, focal, static, height, seen, reques
         known = knowledge(clip, focal, static, height)
         progress(0.15, desc="Finding people")
         if seen is None or seen.source != (video, fps, start_s, end_s):
-            seen = look_at(clip, (video, fps, start_s, end_s))
+            seen = look_at(clip, (video, fps, start_s, end_s), find_on_gpu)
         tracks, finder, warnings = wanted_people(seen, clip)
         if ON_ZEROGPU:
             check_gpu_time(clip, len(tracks))
@@ -238,7 +248,7 @@ def reconstruct(
         wanted = [name.strip() for name in formats.split(",") if name.strip()]
         check_formats(wanted)
         drawn = [parse_box(line) for line in boxes.splitlines() if line.strip()]
-        found = find_people(footage, boxes=drawn)
+        found = find_people(footage, boxes=drawn) if drawn else find_on_gpu(footage)
         require_people(found.tracks)
         footage = dataclasses.replace(footage, warnings=footage.warnings + found.warnings)
         if ON_ZEROGPU:
@@ -253,7 +263,7 @@ def reconstruct(
 # ---------------------------------------------------------------- the page
 
 
-def build(weights: str) -> gr.Blocks:
+def build() -> gr.Blocks:
     """The page, and what calls what."""
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     with gr.Blocks(title="UniSH", fill_width=True, delete_cache=(SWEEP_EVERY_S, KEEP_FILES_S)) as demo:
@@ -261,7 +271,7 @@ def build(weights: str) -> gr.Blocks:
         seen, result, name = gr.State(None), gr.State(None), gr.Textbox(visible=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=320):
-                f = form(weights)
+                f = form(OFFERED)
             with gr.Column(scale=2, min_width=340):
                 r = results()
         outputs = [*r.parts, result, name]
@@ -307,6 +317,7 @@ def main() -> int:
     parser.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")
     parser.add_argument("--weights", default="auto", help="release, mini, auto, a folder or a Hub repository id")
     options = parser.parse_args()
+    OFFERED[:] = dict.fromkeys([options.weights, *OFFERED])
     try:
         networks(options.weights)
     except UniSHError as error:
@@ -315,7 +326,7 @@ def main() -> int:
     EXAMPLE.start()
     start_sweeping(files_folder())
     gr.set_static_paths([plotly_js_path()])
-    build(options.weights).launch(
+    build().launch(
         server_name=options.host,
         server_port=options.port,
         share=options.share,

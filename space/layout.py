@@ -1,6 +1,7 @@
 """What is on the page and where: the form on the left, the result on the right."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -61,7 +62,7 @@ class Shown:
         return [self.viewer, self.overlay, self.numbers, self.page, self.archive, self.exports, self.made]
 
 
-def form(weights: str) -> Form:
+def form(weights: Sequence[str]) -> Form:
     """The column on the left."""
     video = gr.Video(label="Clip", sources=["upload", "webcam"], height=300, elem_id="clip")
     gr.Examples([[str(SAMPLE_CLIP)]], video, label="Or take this one", elem_id="example")
@@ -81,8 +82,7 @@ def form(weights: str) -> Form:
         focal = gr.Textbox(label="Focal length", info=FOCAL_HELP, placeholder="not known", elem_id="focal")
         height = gr.Textbox(label="Height of a person", info=HEIGHT_HELP, placeholder="not known", elem_id="height")
         static = gr.Checkbox(label="The camera does not move", elem_id="static")
-        choices = list(dict.fromkeys([weights, "auto", "mini", "release"]))
-        which = gr.Dropdown(choices, value=weights, label="Weights")
+        which = gr.Dropdown(list(weights), value=weights[0], label="Weights")
     return Form(
         video, finished, people, picture, preview, mode, chosen, fps, start, end, focal, height, static, which, button,
         cancel,

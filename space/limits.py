@@ -16,6 +16,7 @@ MAX_WAITING = 20
 
 GPU_SECONDS_AT_MOST = 60
 """A visitor without an account has 120 s a day, and what is asked for counts one and a half times."""
+LOOK_SECONDS_AT_MOST = 20
 WINDOW_FRAMES = 30
 TFLOP_LINEAR, TFLOP_ATTENTION, TFLOP_A_PERSON = 44.8, 44.9, 7.6
 """Operations of one window of 16:9 frames with release weights, those that grow with the pixels and those that grow
@@ -55,6 +56,11 @@ def check_upload(path: Path) -> None:
 def gpu_seconds(clip: Clip, people: int) -> int:
     """How long a GPU is asked for: enough for this clip and so many people, and no more than a visitor has."""
     return min(GPU_SECONDS_AT_MOST, math.ceil(_seconds_needed(clip, people)))
+
+
+def look_seconds(clip: Clip) -> int:
+    """How long a GPU is asked for to find the people of a clip: an estimate on the safe side, not measured on one."""
+    return min(LOOK_SECONDS_AT_MOST, math.ceil(8 + 0.1 * len(clip.frames)))
 
 
 def check_gpu_time(clip: Clip, people: int) -> None:

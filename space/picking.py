@@ -1,6 +1,7 @@
 """Who is to be reconstructed: people found in a clip, numbered on its pictures, picked, removed or drawn by clicks."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -10,7 +11,7 @@ from jaxtyping import UInt8
 from unish.errors import InputError
 from unish.palette import person_color
 from unish.structures import Clip, PersonTrack
-from unish.video.people import Box, find_people
+from unish.video.people import Box, FoundPeople, find_people
 
 PREVIEW_LONG_SIDE_PX = 640
 PREVIEWS = 24
@@ -52,13 +53,17 @@ class Look:
         return [(f"Person {track.id}", track.id) for track in self.tracks] + drawn
 
 
-def look_at(clip: Clip, source: tuple[str, float, float | None, float | None]) -> Look:
-    """Small pictures of a clip and the people in it; everybody found is wanted at first."""
+def look_at(
+    clip: Clip,
+    source: tuple[str, float, float | None, float | None],
+    find: Callable[[Clip], FoundPeople] = find_people,
+) -> Look:
+    """Small pictures of a clip and the people in it, whom `find` finds; everybody is wanted at first."""
     frames = np.unique(np.linspace(0, len(clip.frames) - 1, PREVIEWS).round().astype(int))
     scale = min(1.0, PREVIEW_LONG_SIDE_PX / max(clip.frames.shape[1:3]))
     size = tuple(max(1, round(side * scale)) for side in clip.frames.shape[2:0:-1])
     pictures = np.stack([cv2.resize(clip.frames[frame], size, interpolation=cv2.INTER_AREA) for frame in frames])
-    found = find_people(clip)
+    found = find(clip)
     return Look(
         source=source,
         source_size=clip.source_size,

@@ -100,7 +100,7 @@ def test_the_files_that_are_copied_are_enough_and_the_options_those_of_the_app(p
     code = """
 import sys, unish, app
 app.networks('mini')
-app.build('mini')
+app.build()
 print(unish.__file__)
 sys.argv = ['app.py', '--help']
 app.main()
