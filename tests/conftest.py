@@ -1,5 +1,7 @@
 """Shared fixtures, and shape checking: every jaxtyping annotation of unish is enforced while the tests run."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,16 @@ from jaxtyping import install_import_hook
 
 install_import_hook("unish", "beartype.beartype")
 
+# No GPU, no sandbox (which wants a user of its own), nothing fetched.
+CHROMIUM_FLAGS = [
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-quic",
+    "--no-first-run",
+]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -39,3 +51,17 @@ def screenshots(repository) -> Path:
     folder = repository / "artifacts" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """Headless Chromium with software GL; skips where there is none. Of a module: two at once in a process are not
+    allowed by Playwright, nor is another event loop beside it."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    playwright = pytest.importorskip("playwright.sync_api")
+    if executable is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()

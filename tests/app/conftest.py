@@ -1,7 +1,6 @@
 """The real app in a process of its own, and a Chromium that looks at it."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,14 +13,6 @@ from pathlib import Path
 import pytest
 
 START_SECONDS = 180
-CHROMIUM_FLAGS = [
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--no-first-run",
-]
 
 
 @dataclass(frozen=True)
@@ -99,25 +90,21 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def visit(app) -> Iterator[Callable[[], Visit]]:
-    """Opens the app as a new visitor; skips where there is no Chromium."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    playwright = pytest.importorskip("playwright.sync_api")
-    if executable is None:
-        pytest.skip("no Chromium on this machine")
+def visit(app, browser) -> Iterator[Callable[[], Visit]]:
+    """Opens the app as a new visitor."""
+    contexts = []
 
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+    def open_visit() -> Visit:
+        contexts.append(browser.new_context(viewport={"width": 1000, "height": 700}))
+        visit = Visit(contexts[-1].new_page())
+        visit.tab.set_default_timeout(120_000)
+        visit.tab.on("request", lambda request: visit.requests.append(request.url))
+        visit.tab.on("pageerror", lambda error: visit.errors.append(str(error)))
+        visit.tab.on("console", lambda line: visit.errors.append(line.text) if line.type == "error" else None)
+        visit.tab.goto(app.url)
+        visit.tab.locator("#run").wait_for()
+        return visit
 
-        def open_visit() -> Visit:
-            visit = Visit(browser.new_context(viewport={"width": 1000, "height": 700}).new_page())
-            visit.tab.set_default_timeout(120_000)
-            visit.tab.on("request", lambda request: visit.requests.append(request.url))
-            visit.tab.on("pageerror", lambda error: visit.errors.append(str(error)))
-            visit.tab.on("console", lambda line: visit.errors.append(line.text) if line.type == "error" else None)
-            visit.tab.goto(app.url)
-            visit.tab.locator("#run").wait_for()
-            return visit
-
-        yield open_visit
-        browser.close()
+    yield open_visit
+    for context in contexts:
+        context.close()

@@ -1,22 +1,12 @@
 """A small room with a person walking through it, rendered by formula; and a Chromium that may not use the network."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from unish.structures import Cameras, Person, Provenance, Reconstruction
 
-CHROMIUM_FLAGS = [
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-quic",
-    "--no-first-run",
-]
 RADII = np.array([0.25, 0.85, 0.2])  # of the ellipsoid that stands for a body, metres
 CENTER_Y, CENTER_Z, FLOOR_Y = 0.55, 3.0, 1.4
 PLANES = [  # a room: (axis, where, colour)
@@ -124,16 +114,3 @@ def _person(index: int, name: str, centers: np.ndarray) -> Person:
 @pytest.fixture(scope="session")
 def room() -> Callable[..., Reconstruction]:
     return walking_room
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator:
-    """Headless Chromium with software GL; skips where there is none."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    playwright = pytest.importorskip("playwright.sync_api")
-    if executable is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
-        yield chromium
-        chromium.close()
