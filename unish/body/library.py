@@ -55,7 +55,7 @@ def load_body(source: str | os.PathLike[str] | None = None) -> BodyModel:
 def install(file: str | os.PathLike[str]) -> Path:
     """Check an SMPL file (.npz or the official .pkl), keep its arrays, and return where they are.
 
-    The file's name tells its gender (…female…, …male…, …_f_…, …_m_…), else it is taken as neutral. What is
+    The file's name tells its gender (`…female…`, `…male…`, `…_f_…`, `…_m_…`), else it is taken as neutral. What is
     kept is a plain .npz with nothing pickled in it. Raises as `read_body_file`.
     """
     data = read_body_file(file)
