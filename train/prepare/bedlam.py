@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +266,7 @@ def _made(config: BedlamConfig, missing: list[Shard]) -> Iterator[tuple[Shard, d
     if config.workers == 1 or len(missing) < 2:
         yield from ((shard, make_shard(config, shard)) for shard in missing)
         return
-    with ProcessPoolExecutor(min(config.workers, len(missing))) as pool:
+    with ProcessPoolExecutor(min(config.workers, len(missing)), mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(make_shard, config, shard): shard for shard in missing}
         try:
             for future in as_completed(futures):

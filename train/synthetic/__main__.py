@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 # One thread a worker: more would only fight over the cores (see the README of the data set).
@@ -142,7 +143,8 @@ def make_dataset(config: DatasetConfig) -> None:
             for index in missing:
                 bar.update(render_shard(config, index))
             return
-        with ProcessPoolExecutor(config.workers) as pool:
+        # Not forked: a fork of a process with threads may wait for ever for a lock that one of them held.
+        with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
             for future in as_completed([pool.submit(render_shard, config, index) for index in missing]):
                 bar.update(future.result())
 
