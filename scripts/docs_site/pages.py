@@ -5,7 +5,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-OUTSIDE = {"README.md": "start.md", "train/README.md": "training_in_detail.md", "LICENSE": "LICENSE"}
+_ROOT = Path(__file__).resolve().parents[2]
+OUTSIDE = {
+    "README.md": "start.md",
+    "train/README.md": "training_in_detail.md",
+    "LICENSE": "LICENSE",
+    **{f"notebooks/{path.name}": f"notebooks/{path.name}" for path in sorted(_ROOT.glob("notebooks/*.ipynb"))},
+}
 """Path from the repository's root → name in the site."""
 _LINK = re.compile(r"\]\((?P<path>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)")
 
