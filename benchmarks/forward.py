@@ -10,6 +10,7 @@ type in the same run; operations are counted on a network without memory.
 """
 
 import contextlib
+import itertools
 import os
 import platform
 import resource
@@ -30,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unish.geometry.camera import solve_focal_shift
 from unish.models.config import CROP_SIZE_PX, MINI, RELEASE
+from unish.models.hub import cast_trunk
 from unish.models.scene import SceneFeatures
 from unish.models.unish import UniSH
 
@@ -211,7 +213,7 @@ def main(config: ForwardConfig) -> None:
         nobody = teraflop(30, 0, config.size)
         print(f"one window of 30 frames: {nobody:.1f} Tflop, a person {teraflop(30, 1, config.size) - nobody:.1f}")
         return
-    dtypes = [getattr(torch, name) for name in config.dtype]
+    dtypes = [getattr(torch, name) for name in sorted(config.dtype, reverse=True)]  # float32 first: it casts one way
     rates = {dtype: matrix_rate(config.device, dtype) for dtype in dtypes}
     print(
         f"{hardware(config.device)}; matrix rate " + ", ".join(f"{_name(d)} {r:.2f} Tflop/s" for d, r in rates.items())
@@ -220,19 +222,17 @@ def main(config: ForwardConfig) -> None:
         "\n| frames | people | type | s | frames/s | peak GB | Tflop | of matrix rate | plain s | gain |\n|"
         + "---|" * 10
     )
-    model, parts = random_network(config.size, config.device), {}
-    for frames in config.frames:
-        for people in config.people:
+    model, parts, plain = random_network(config.size, config.device), {}, {}
+    for dtype in dtypes:
+        cast_trunk(model, dtype)  # as `unish.load(dtype=…)` does; from float32 on
+        for frames, people in itertools.product(config.frames, config.people):
+            if config.plain and (frames, people) not in plain:
+                plain[frames, people] = _plain(model, frames, people, config)
             work = teraflop(frames, people, config.size)
-            plain = _plain(model, frames, people, config) if config.plain else None
-            for dtype in dtypes:
-                model.trunk_dtype = dtype
-                run = _unless_too_large(
-                    lambda size=(frames, people): measured(model, *size, config.device, config.repeats)
-                )
-                print(_row(frames, people, dtype, run, work, rates[dtype], plain), flush=True)
-                if run is not None:
-                    parts[frames, people, dtype] = run.parts
+            run = _unless_too_large(lambda size=(frames, people): measured(model, *size, config.device, config.repeats))
+            print(_row(frames, people, dtype, run, work, rates[dtype], plain.get((frames, people))), flush=True)
+            if run is not None:
+                parts[frames, people, dtype] = run.parts
     print("\n" + _parts_table(parts))
 
 
@@ -243,7 +243,6 @@ def _plain(model: UniSH, frames: int, people: int, config: ForwardConfig) -> Tim
     needed = 3 * 4 * scene.decoder_heads * tokens**2  # scores, their exponentials, and a copy
     if not config.device.startswith("cuda") and needed > 0.5 * _free_bytes():
         return None  # a CPU would not say so but be killed
-    model.trunk_dtype = torch.float32
     with sdpa_kernel(SDPBackend.MATH):
         return _unless_too_large(lambda: measured(model, frames, people, config.device, 1))
 

@@ -139,3 +139,16 @@ def test_the_focal_gain_of_small_networks_reaches_the_result_only(scene, truth, 
     assert np.allclose(other.cameras.intrinsics[:, 0, 0], 0.5 * scene.cameras.intrinsics[:, 0, 0], rtol=1e-6)
     assert np.array_equal(other.depth_m, scene.depth_m)
     assert np.allclose(other.people[0].translation_camera, scene.people[0].translation_camera, atol=1e-5)
+
+
+def test_half_precision_moves_results_by_millimetres(repository):
+    """bfloat16 in the trunk and its weights against float32, on the bundled clip."""
+    clip = repository / "unish" / "assets" / "sample_clip.mp4"
+    how = {"weights": "mini", "finder": "mini", "body": "open", "device": "cpu", "end_s": 1.5}
+    full, half = (reconstruct(clip, precision=precision, **how) for precision in ("float32", "bfloat16"))
+    off = np.abs(half.depth_m - full.depth_m) / full.depth_m
+    assert 0 < np.median(off) < 0.003
+    joints_mm = 1000 * np.linalg.norm(half.people[0].joints_world - full.people[0].joints_world, axis=-1)
+    assert joints_mm.mean() < 12
+    with pytest.raises(InputError, match="float32 or bfloat16"):
+        reconstruct(clip, precision="float8", **how)

@@ -29,8 +29,7 @@ def _batch(options: argparse.Namespace) -> int:
     from unish.batch import find_jobs, run_batch, table, write_table
     from unish.body import load_body
     from unish.cli.progress import progress_bar
-    from unish.models.hub import load
-    from unish.pipeline import Options
+    from unish.pipeline import Options, load_chosen
     from unish.processes import launched_share
 
     share = launched_share(options.device)
@@ -38,7 +37,7 @@ def _batch(options: argparse.Namespace) -> int:
     chosen = dataclasses.replace(chosen, device=share.device or chosen.device)
     jobs = find_jobs(options.source, options.out)
     formats = [name.strip() for name in options.to.split(",") if name.strip()]
-    model, body = load(chosen.weights, device=chosen.device), load_body(chosen.body)
+    model, body = load_chosen(chosen), load_body(chosen.body)
     try:
         with progress_bar() as show:
             rows = run_batch(jobs, model, body, chosen, formats, options.overwrite, share, show)

@@ -21,6 +21,11 @@ def add_how(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--body", help="open, or an SMPL-format file (default: an installed SMPL, else open)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU where there is one)")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="of the large part of the network (default: bfloat16 on a GPU that has it, else float32)",
+    )
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -38,6 +43,7 @@ def options_of(parsed: argparse.Namespace) -> dict[str, Any]:
         "window",
         "body",
         "device",
+        "precision",
         "seed",
     )
     return {_NAMES.get(name, name): getattr(parsed, name) for name in names}

@@ -14,7 +14,16 @@ from unish.machine import chosen_device, hub_in_reach
 from unish.models.unish import UniSH
 from unish.models.weights import CONFIG_FILE, TORCH_SUFFIXES, WEIGHTS_FILE, load_priors, read_file, save
 
-__all__ = ["MINI_FOLDER", "RELEASE_FILE", "RELEASE_REPO", "describe_weights", "load", "load_priors", "save"]
+__all__ = [
+    "MINI_FOLDER",
+    "RELEASE_FILE",
+    "RELEASE_REPO",
+    "cast_trunk",
+    "describe_weights",
+    "load",
+    "load_priors",
+    "save",
+]
 
 RELEASE_REPO = "Murphyyyy/UniSH"
 RELEASE_FILE = "checkpoints/unish_release.safetensors"
@@ -49,7 +58,7 @@ def load(
     path, name = _find(str(weights))
     model = read_file(path, place)
     model.weights_name, model.weights_note = name, note
-    return model if dtype is None else _with_trunk_in(model, dtype)
+    return model if dtype is None else cast_trunk(model, dtype)
 
 
 def describe_weights() -> Iterator[tuple[str, str]]:
@@ -131,7 +140,7 @@ def _release_obstacle(device: torch.device) -> str:
     return ""
 
 
-def _with_trunk_in(model: UniSH, dtype: torch.dtype) -> UniSH:
+def cast_trunk(model: UniSH, dtype: torch.dtype) -> UniSH:
     """The model with its trunk computed, and its trunk's linear layers held, in `dtype`."""
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise InputError(f"dtype must be torch.float32, bfloat16 or float16; received {dtype}.")

@@ -13,6 +13,7 @@ Progress = Callable[[float, str], None]
 
 FILM_DIAGONAL_MM = math.hypot(36, 24)
 HEIGHTS_M = (0.4, 2.6)
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,15 @@ class Options:
     """Frames of one forward pass; longer clips are cut into windows that overlap and are joined."""
     device: str | None = None
     """"cpu", "cuda"; None: the GPU where there is one."""
+    precision: str | None = None
+    """"float32" or "bfloat16" for the trunk and its weights; None: bfloat16 on a GPU that has it, else float32."""
     body: str | None = None
     """"open", an installed or a given SMPL-format file; None: an installed SMPL, else the open body."""
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.precision not in (None, *PRECISIONS):
+            raise InputError(f"Expected {' or '.join(PRECISIONS)} as the precision, got {self.precision!r}.")
         if self.window < 4:
             raise InputError(f"A window needs 4 frames or more, got {self.window}; 30 is what the network expects.")
 

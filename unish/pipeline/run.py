@@ -61,8 +61,14 @@ def reconstruct(
     clip = source if isinstance(source, Clip) else _read(Path(source), chosen, report)
     chosen.knowledge(clip.source_size)  # what cannot be is said before the weights are read
     report(0.1, "Loading the weights")
-    model = load(chosen.weights, device=chosen.device)
+    model = load_chosen(chosen)
     return reconstruct_clip(clip, model, load_body(chosen.body), chosen, report)
+
+
+def load_chosen(chosen: Options) -> "UniSH":
+    """The network with the weights, on the device and in the precision that the user chose."""
+    dtype = None if chosen.precision is None else getattr(torch, chosen.precision)
+    return load(chosen.weights, device=chosen.device, dtype=dtype)
 
 
 def reconstruct_clip(
