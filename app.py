@@ -53,11 +53,16 @@ ON_ZEROGPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 # ---------------------------------------------------------------- networks and the GPU
 
 
+def check_weights(weights: str) -> None:
+    """Raises `InputError` for weights that are not offered: a visitor names none of the server's files."""
+    if weights not in OFFERED:
+        raise InputError(f"Expected weights among {', '.join(OFFERED)}, got {weights!r}.")
+
+
 @functools.lru_cache(maxsize=2)
 def networks(weights: str):
     """The network and the body model, loaded once and kept. Raises `InputError` for weights that are not offered."""
-    if weights not in OFFERED:
-        raise InputError(f"Expected weights among {', '.join(OFFERED)}, got {weights!r}.")
+    check_weights(weights)
     return unish.load(weights), load_body(None)
 
 
@@ -161,6 +166,7 @@ def run(video, fps, start_s, end_s, weights, focal, static, height, seen, reques
     visitor = request.session_hash or ""
     go_on(visitor)
     with told(video):
+        check_weights(weights)
         progress(0.0, desc="Reading the clip")
         clip = read(video, fps, start_s, end_s)
         known = knowledge(clip, focal, static, height)
@@ -244,6 +250,7 @@ def reconstruct(
     """
     path = clip["path"] if isinstance(clip, dict) else clip.path
     with told(path):
+        check_weights(weights)
         footage = read(path, fps, start_s, end_s)
         wanted = [name.strip() for name in formats.split(",") if name.strip()]
         check_formats(wanted)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from unish.cli.how import add_how, options_of
-from unish.export.formats import FORMATS
+from unish.export.formats import FORMATS, check_formats
 
 
 def add(commands) -> None:
@@ -37,6 +37,7 @@ def _batch(options: argparse.Namespace) -> int:
     chosen = dataclasses.replace(chosen, device=share.device or chosen.device)
     jobs = find_jobs(options.source, options.out)
     formats = [name.strip() for name in options.to.split(",") if name.strip()]
+    check_formats(formats)
     model, body = load_chosen(chosen), load_body(chosen.body)
     try:
         with progress_bar() as show:

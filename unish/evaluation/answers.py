@@ -13,6 +13,7 @@ from unish.body import BodyModel, load_body
 from unish.body.lbs import joint_transforms
 from unish.errors import InputError
 from unish.evaluation.benchmark import BenchmarkSequence, TruePerson
+from unish.geometry.camera import picture_fit
 from unish.resampling import Moments, Motion, motion_camera, motion_world
 from unish.structures import Person, Reconstruction
 
@@ -133,16 +134,6 @@ def _overlap(person: TruePerson, frames: np.ndarray, boxes_px: np.ndarray) -> fl
     shared = sides.clip(min=0).prod(-1)
     areas = [(boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(-1) for boxes in (true, found)]
     return float((shared / np.maximum(areas[0] + areas[1] - shared, 1e-9)).mean())
-
-
-def picture_fit(size_px: tuple[int, int], picture_px: tuple[int, int]) -> tuple[float, Float[np.ndarray, "2"]]:
-    """How a map of `size_px` (width, height) lies in a picture of `picture_px`: x_map = scale · x_picture − margin.
-
-    A result's maps are the middle of the picture at one scale, whose longer side is never cut.
-    """
-    size, picture = np.array(size_px, np.float64), np.array(picture_px, np.float64)
-    scale = float((size / picture).max())
-    return scale, (scale * picture - size) / 2
 
 
 # --- people --------------------------------------------------------------------------------------------------------

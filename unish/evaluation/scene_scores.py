@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from unish.evaluation import metrics
-from unish.evaluation.answers import Answer, picture_fit, require_finite
+from unish.evaluation.answers import Answer, require_finite
 from unish.evaluation.benchmark import BenchmarkSequence
 from unish.evaluation.series import Series
+from unish.geometry.camera import picture_fit
 
 DEPTH_ALIGNMENTS = ("scale", "scale&shift", "metric")
 """What depth may be off by in a sequence before its error counts: a factor, a factor and a shift, nothing."""

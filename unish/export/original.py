@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from unish.errors import InputError
+from unish.geometry.camera import picture_fit
 from unish.structures import Cameras
 
 _MOST_CUT_PX = 8
@@ -47,9 +48,8 @@ def original_frame(cameras: Cameras, width_px: int, height_px: int) -> OriginalF
 
     Raises `InputError` when no frame of this shape can have become the network's.
     """
-    seen = np.array([cameras.width_px, cameras.height_px])
-    scale = max(width_px, height_px) / max(cameras.width_px, cameras.height_px)
-    margin = (np.array([width_px, height_px]) - scale * seen) / 2
+    reduced, cut = picture_fit((cameras.width_px, cameras.height_px), (width_px, height_px))
+    scale, margin = 1 / reduced, cut / reduced
     # Half a pixel: a source that was reduced has sides rounded to whole pixels.
     if (margin < -0.5 * max(1, scale)).any() or (margin >= _MOST_CUT_PX * scale).any():
         raise InputError(

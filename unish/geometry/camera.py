@@ -51,6 +51,16 @@ def unproject_depth(
     return torch.cat([xy, torch.ones_like(xy[..., :1])], dim=-1) * depth_m[..., None]
 
 
+def picture_fit(size_px: tuple[int, int], picture_px: tuple[int, int]) -> tuple[float, Float[np.ndarray, "2"]]:
+    """How a map of `size_px` (width, height) lies in a picture of `picture_px`: x_map = scale · x_picture − margin.
+
+    A result's maps are the middle of the picture at one scale, whose longer side is never cut.
+    """
+    size, picture = np.array(size_px, np.float64), np.array(picture_px, np.float64)
+    scale = float(size.max() / picture.max())
+    return scale, (scale * picture - size) / 2
+
+
 def focal_px_from_half_diagonal(focal: Float[Tensor, "*batch"], width: int, height: int) -> Float[Tensor, "*batch"]:
     """Focal length in pixels from one given relative to half the image's diagonal (MoGe's unit)."""
     return focal * (0.5 * float(np.hypot(width, height)))
