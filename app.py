@@ -1,8 +1,12 @@
 """The demo: a clip goes in, a 3-D scene with people comes out in the browser. Options: `python app.py --help`."""
 
 import os
+import tempfile
+from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# A folder of its own: what is old in it is swept away, and Gradio's usual one is shared with other demos.
+os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / "unish-demo"))
 
 try:
     import spaces  # on ZeroGPU it has to come before anything that touches CUDA; elsewhere its decorator does nothing
@@ -16,7 +20,6 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr

@@ -1,10 +1,13 @@
 """Visitors' files live for a while and are then gone: uploads, results, and whatever a broken-off run left behind."""
 
+import re
 import shutil
 import threading
 import time
 from pathlib import Path
 
+_OURS = re.compile(r"[0-9a-f]{64}|\.?unish-.+")
+"""Gradio keeps an upload in a folder named by its hash, this page a result in one that begins with unish-."""
 KEEP_FILES_S = 3600
 SWEEP_EVERY_S = 300
 
@@ -21,13 +24,13 @@ def start_sweeping(root: Path, keep_s: float | int = KEEP_FILES_S, every_s: floa
 
 
 def sweep(root: Path, keep_s: float | int) -> int:
-    """Remove every entry of `root` in which nothing has changed for `keep_s` seconds; returns how many went.
+    """Remove what Gradio or this page made in `root` and nothing has changed in for `keep_s` seconds; returns how many.
 
-    An entry goes as a whole, so that no result is ever half there.
+    An entry goes as a whole, so that no result is ever half there. What has another name is somebody else's and stays.
     """
     before, gone = time.time() - keep_s, 0
     for entry in root.iterdir():
-        if _last_change(entry) < before:
+        if _OURS.fullmatch(entry.name) and _last_change(entry) < before:
             shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
             gone += 1
     return gone
