@@ -2,10 +2,15 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
+from scipy.optimize import least_squares
 
 from unish.geometry.camera import (
+    fit_pinhole,
     focal_px_from_half_diagonal,
+    half_diagonal_grid,
     intrinsics_from_focal,
     pixel_centers,
     project,
@@ -93,3 +98,36 @@ def test_without_a_shift_the_focal_length_of_rays_is_found():
     focal, shift = solve_focal_shift(points, everywhere, shared=True, fit_shift=False, samples=16)
     assert torch.allclose(focal_px_from_half_diagonal(focal, 64, 48), torch.tensor(70.0), rtol=0.03)
     assert (shift == 0).all()
+
+
+def scipy_camera(points, uv, valid, focal=None):
+    """Focal length and shift of one frame by MINPACK, to the end."""
+    points, uv = points[valid].double().numpy(), uv[valid].numpy()
+
+    def rays(shift):
+        return points[:, :2] / (points[:, 2:] + shift)
+
+    def best(shift):
+        return (rays(shift) * uv).sum() / (rays(shift) ** 2).sum() if focal is None else focal
+
+    found = least_squares(lambda shift: (best(shift) * rays(shift) - uv).ravel(), [0.0], method="lm", ftol=1e-12)
+    return float(best(found.x)), float(found.x[0])
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), noise=st.floats(0.0, 0.05), focal=st.floats(0.5, 3.0), shift=st.floats(-0.6, 2.0))
+def test_all_frames_at_once_are_scipys_one_by_one(seed, noise, focal, shift):
+    generator = torch.Generator().manual_seed(seed)
+    uv = torch.from_numpy(half_diagonal_grid(18, 32).reshape(-1, 2))
+    depth = 1 + 4 * torch.rand(3, len(uv), 1, generator=generator)
+    slopes = uv / focal + noise * torch.randn(3, len(uv), 2, generator=generator)
+    points = torch.cat([slopes * depth, depth - shift * 0.8], dim=-1).float()
+    valid = (torch.rand(3, len(uv), generator=generator) > 0.3) & (points[..., 2] > 0.1)
+    found = torch.stack(fit_pinhole(points, uv, valid), dim=-1)
+    kept = torch.full((3,), 1.2, dtype=torch.float64)
+    shifts = fit_pinhole(points, uv, valid, focal=kept)[1]
+    for frame in range(3):
+        expected = torch.tensor(scipy_camera(points[frame], uv, valid[frame]), dtype=torch.float64)
+        torch.testing.assert_close(found[frame], expected, rtol=1e-4, atol=1e-4)
+        expected = scipy_camera(points[frame], uv, valid[frame], focal=1.2)[1]
+        assert shifts[frame].item() == pytest.approx(expected, rel=1e-4, abs=1e-4)

@@ -4,11 +4,15 @@ OpenCV axes (x right, y down, z forward). Pixel (column j, row i) has its centre
 has its principal point at (W/2, H/2).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.optimize import least_squares
 from torch import Tensor
+
+MOST_STEPS = 50
+SETTLED = 1e-9
 
 
 def pixel_centers(
@@ -85,15 +89,13 @@ def solve_focal_shift(
     frames, height, width, _ = points_camera.shape
     rows = torch.arange(samples) * height // samples
     columns = torch.arange(samples) * width // samples
-    uv = half_diagonal_grid(height, width)[rows][:, columns].reshape(-1, 2)
-    chosen = points_camera[:, rows][:, :, columns].reshape(frames, -1, 3).double().cpu().numpy()
-    mask = valid[:, rows][:, :, columns].reshape(frames, -1).cpu().numpy()
+    uv = torch.from_numpy(half_diagonal_grid(height, width)[rows][:, columns].reshape(-1, 2))
+    chosen = points_camera[:, rows][:, :, columns].reshape(frames, -1, 3)
+    mask = valid[:, rows][:, :, columns].reshape(frames, -1)
     if shared:
-        chosen, mask, uv = chosen.reshape(1, -1, 3), mask.reshape(1, -1), np.tile(uv, (frames, 1))
-    solutions = np.array([fit_pinhole(p[m], uv[m], fit_shift) for p, m in zip(chosen, mask, strict=True)])
-    solutions = np.broadcast_to(solutions, (frames, 2))
-    result = torch.tensor(solutions, dtype=points_camera.dtype, device=points_camera.device)
-    return result[:, 0], result[:, 1]
+        chosen, mask, uv = chosen.reshape(1, -1, 3), mask.reshape(1, -1), uv.repeat(frames, 1)
+    focal, shift = fit_pinhole(chosen, uv.to(chosen.device), mask, fit_shift=fit_shift)
+    return focal.expand(frames).to(points_camera), shift.expand(frames).to(points_camera)
 
 
 def half_diagonal_grid(height: int, width: int) -> Float[np.ndarray, "height width 2"]:
@@ -105,32 +107,67 @@ def half_diagonal_grid(height: int, width: int) -> Float[np.ndarray, "height wid
     return np.stack(np.meshgrid(u, v, indexing="xy"), axis=-1)
 
 
+@torch.no_grad()
 def fit_pinhole(
-    points_camera: Float[np.ndarray, "points 3"],
-    uv: Float[np.ndarray, "points 2"],
+    points_camera: Float[Tensor, "*batch points 3"],
+    uv: Float[Tensor, "*#batch points 2"],
+    valid: Bool[Tensor, "*batch points"],
+    *,
     fit_shift: bool = True,
-    focal: float | None = None,
-) -> tuple[float, float]:
+    focal: Float[Tensor, "*batch"] | None = None,
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
     """Focal length and depth shift with focal · xy / (z + shift) ≈ uv, for points seen at `uv` (half diagonals).
 
-    A `focal` that is given is kept, and the shift alone fitted. See `solve_focal_shift`.
+    A `focal` that is given is kept, and the shift alone fitted. All of a batch are fitted together, in float64, on the
+    device of the points. See `solve_focal_shift`.
     """
-    if len(points_camera) < 2:
-        return (1.0 if focal is None else focal), 0.0
+    mask = valid[..., None]
+    xy, z = points_camera.double().split([2, 1], dim=-1)
+    # A point at the end of the axis that is seen at the middle says nothing.
+    xy, uv = (torch.where(mask, part, 0.0) for part in (xy, uv.double()))
+    z = torch.where(mask, z, torch.inf)
+    shift = torch.zeros(valid.shape[:-1], dtype=torch.float64, device=z.device)
+    if fit_shift:
+        shift = _least_squares(lambda shift: _pinhole_residual(xy, z, uv, focal, shift), shift)
+    if focal is None:
+        rays = xy / (z + shift[..., None, None])
+        focal = torch.where(valid.sum(-1) >= 2, _dot(rays, uv) / _dot(rays, rays), 1.0)
+    return focal.double(), torch.where(valid.sum(-1) >= 2, shift, 0.0)
 
-    def rays(shift: np.ndarray) -> np.ndarray:
-        return points_camera[:, :2] / (points_camera[:, 2:] + shift)
 
-    def best_focal(shift: np.ndarray) -> float:
-        if focal is not None:
-            return focal
-        xy = rays(shift)
-        return float((xy * uv).sum() / (xy * xy).sum())
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum((-2, -1))
 
-    def residual(shift: np.ndarray) -> np.ndarray:
-        return (best_focal(shift) * rays(shift) - uv).ravel()
 
-    if not fit_shift:
-        return best_focal(np.zeros(1)), 0.0
-    shift = least_squares(residual, x0=np.zeros(1), ftol=1e-3, method="lm").x
-    return best_focal(shift), float(shift[0])
+def _pinhole_residual(
+    xy: Tensor, z: Tensor, uv: Tensor, focal: Tensor | None, shift: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the residual r that is left with the best focal length for a shift: Σr², Σr·r′ and Σr′² (′ by the shift)."""
+    inverse = 1 / (z + shift[..., None, None])
+    rays = xy * inverse
+    slope = -rays * inverse
+    if focal is None:
+        best = _dot(rays, uv) / _dot(rays, rays)
+        bend = (_dot(slope, uv) - 2 * best * _dot(rays, slope)) / _dot(rays, rays)
+    else:
+        best, bend = focal.double(), torch.zeros_like(shift)
+    residual = best[..., None, None] * rays - uv
+    change = bend[..., None, None] * rays + best[..., None, None] * slope
+    return _dot(residual, residual), _dot(residual, change), _dot(change, change)
+
+
+def _least_squares(sums: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], start: Tensor) -> Tensor:
+    """Levenberg–Marquardt in one unknown for each of a batch; `sums` gives Σr², Σr·r′ and Σr′² at an unknown."""
+    at, damping = start, torch.full_like(start, 1e-3)
+    cost, pull, curvature = sums(at)
+    for _ in range(MOST_STEPS):
+        step = -pull / (curvature * (1 + damping))
+        if not (step.abs() > SETTLED * (1 + at.abs())).any():  # where nothing is valid it is no number
+            break
+        tried = sums(at + step)
+        better = tried[0] < cost
+        at = torch.where(better, at + step, at)
+        both = zip(tried, (cost, pull, curvature), strict=True)
+        cost, pull, curvature = (torch.where(better, new, old) for new, old in both)
+        damping = torch.where(better, damping / 10, damping * 10)
+    return at

@@ -114,7 +114,7 @@ def run_window(work: Forward, given_focal: float | None = None) -> None:
         people |= shown
     found = _sampled(scene, frames, people)
 
-    focals = frame_focals(found, work.uv, work.fit_shift)
+    focals = frame_focals(*_samples(scene), work.uv, work.fit_shift)
     so_far = np.concatenate([*work.focals, focals])
     focal = given_focal or (float(np.nanmedian(so_far)) if np.isfinite(so_far).any() else 1.0)
     bodies, votes = _people(work, scene, frames, focal)
@@ -165,10 +165,16 @@ def _fit(work: Forward, frames: np.ndarray) -> Float32[Tensor, "frames 3 height 
     return fit_frames(work.clip.frames[frames], scene.image_long_side_px, scene.patch_size)[0]
 
 
+def _samples(scene: "SceneFeatures") -> tuple[Tensor, Tensor]:
+    """Points and confidence of the pixels that a pass keeps."""
+    rows, columns = sample_pixels(*scene.confidence.shape[2:])
+    return scene.points_camera[0, :, rows, columns].float(), scene.confidence[0, :, rows, columns].float()
+
+
 def _sampled(scene: "SceneFeatures", frames: np.ndarray, people: Bool[np.ndarray, "frames height width"]) -> Pass:
     rows, columns = sample_pixels(*people.shape[1:])
     still = np.stack([_still(mask) for mask in people])[:, rows, columns]
-    points, confidence = (x[0, :, rows, columns].float().cpu().numpy() for x in (scene.points_camera, scene.confidence))
+    points, confidence = (part.cpu().numpy() for part in _samples(scene))
     return Pass(frames, scene.world_from_camera[0].double().cpu().numpy(), points, confidence, still)
 
 

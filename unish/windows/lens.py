@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from scipy.ndimage import median_filter
+from torch import Tensor
 
 from unish.geometry.camera import fit_pinhole
 from unish.geometry.metric import VALID_CONFIDENCE
@@ -26,15 +28,22 @@ class Lens:
     """One focal length for the whole clip."""
 
 
-def frame_focals(found: Pass, uv: Float[np.ndarray, "samples 2"], fit_shift: bool) -> Float[np.ndarray, "frames"]:
-    """The focal length that each frame of a pass asks for, given the one shift of the pass; NaN where it says none."""
-    _, shift = fit_pinhole(*_valid(found, uv, slice(None)), fit_shift=fit_shift)
-    focals = np.full(len(found.frames), np.nan)
-    for index in range(len(focals)):
-        points, seen_at = _valid(found, uv, index)
-        if len(points) >= 2:
-            focals[index] = fit_pinhole(points + np.array([0, 0, shift]), seen_at, fit_shift=False)[0]
-    return focals
+def frame_focals(
+    points_camera: Float[Tensor, "frames samples 3"],
+    confidence: Float[Tensor, "frames samples"],
+    uv: Float[np.ndarray, "samples 2"],
+    fit_shift: bool,
+) -> Float[np.ndarray, "frames"]:
+    """The focal length that each frame of a pass asks for, given the one shift of the pass; NaN where it says none.
+
+    Computed where the points are.
+    """
+    seen_at, valid = torch.from_numpy(uv).to(points_camera.device), confidence > VALID_CONFIDENCE
+    whole = (points_camera.flatten(0, 1), seen_at.repeat(len(points_camera), 1), valid.flatten())
+    _, shift = fit_pinhole(*whole, fit_shift=fit_shift)
+    shifted = torch.cat([points_camera[..., :2], points_camera[..., 2:] + shift], dim=-1)
+    focals, _ = fit_pinhole(shifted, seen_at, valid, fit_shift=False)
+    return torch.where(valid.sum(-1) >= 2, focals, torch.nan).cpu().numpy()
 
 
 def solve_lens(
@@ -54,7 +63,7 @@ def solve_lens(
     if given is not None:
         focal, one = np.full(frames, given / gain), True
     else:
-        focal, one = _clip_focal([frame_focals(found, uv, fit_shift) for found in passes], passes, frames)
+        focal, one = _clip_focal([frame_focals(*_seen(found), uv, fit_shift) for found in passes], passes, frames)
     shifts = [_shift(found, uv, focal[found.frames]) if fit_shift else 0.0 for found in passes]
     return Lens(focal * gain, tuple(shifts), one)
 
@@ -88,13 +97,14 @@ def _spread(values: np.ndarray) -> float:
 
 
 def _shift(found: Pass, uv: np.ndarray, focal: np.ndarray) -> float:
-    parts = [(*_valid(found, uv, index), focal[index]) for index in range(len(found.frames))]
-    points = np.concatenate([part[0] for part in parts])
+    points, confidence = _seen(found)
     # At focal length 1, uv over the frame's own focal length.
-    seen_at = np.concatenate([part[1] / part[2] for part in parts])
-    return fit_pinhole(points, seen_at, focal=1.0)[1]
+    seen_at = torch.from_numpy(uv / focal[:, None, None]).flatten(0, 1)
+    valid = (confidence > VALID_CONFIDENCE).flatten()
+    one = torch.ones((), dtype=torch.float64)
+    return float(fit_pinhole(points.flatten(0, 1), seen_at, valid, focal=one)[1])
 
 
-def _valid(found: Pass, uv: np.ndarray, frames: slice | int) -> tuple[np.ndarray, np.ndarray]:
-    points, valid = found.points_camera[frames], found.confidence[frames] > VALID_CONFIDENCE
-    return points[valid].astype(np.float64), np.broadcast_to(uv, (*valid.shape, 2))[valid]
+def _seen(found: Pass) -> tuple[Tensor, Tensor]:
+    """A pass's points and how sure the network is of them."""
+    return torch.from_numpy(found.points_camera), torch.from_numpy(found.confidence)
