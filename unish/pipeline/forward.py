@@ -11,9 +11,10 @@ from torch import Tensor
 
 from unish.geometry.camera import focal_px_from_half_diagonal
 from unish.geometry.metric import clip_norm
+from unish.pipeline.prepare import Prepared
 from unish.storage import let_go, new_array
 from unish.structures import Clip, PersonTrack
-from unish.video.preprocess import FrameTransform, bbox_info, crop_people, fit_frames, frame_transform
+from unish.video.preprocess import FrameTransform, bbox_info, frame_transform, unit_images
 from unish.windows.lens import frame_focals
 from unish.windows.split import Pass, sample_pixels, sample_uv
 
@@ -94,30 +95,26 @@ class Forward:
         return self.windows[len(self.passes) - 1].stop if self.passes else 0
 
 
-def run_window(work: Forward, given_focal: float | None = None) -> None:
-    """Run the next window. `given_focal`: half diagonals, before the network's gain."""
-    number = len(work.passes)
-    window = work.windows[number]
-    frames = np.arange(window.start, window.stop)
-    images = _fit(work, frames)
-    work.images[frames] = (images.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
-    scene = work.model.scene(images[None].to(work.device))
-    rows = work.rows(number)
+def run_window(work: Forward, given: Prepared, given_focal: float | None = None) -> None:
+    """Run the next window, that was made ready. `given_focal`: half diagonals, before the network's gain."""
+    frames = given.frames
+    scene = work.model.scene(unit_images(given.images, work.device)[None])
+    rows = work.rows(len(work.passes))
     work.depth[rows] = scene.points_camera[0, ..., 2].float().cpu().numpy()
     work.confidence[rows] = scene.confidence[0].float().cpu().numpy()
 
-    people = np.zeros(images.shape[:1] + images.shape[2:], bool)
+    people = np.zeros(given.images.shape[:3], bool)
     for label, track in enumerate(work.tracks, start=1):
         shown = track_pixels(track, frames, work.frame, work.clip.frames.shape[1:3])
         if track.masks is not None:
-            work.person_mask[window.start : window.stop][shown] = label
+            work.person_mask[frames[0] : frames[-1] + 1][shown] = label
         people |= shown
     found = _sampled(scene, frames, people)
 
     focals = frame_focals(*_samples(scene), work.uv, work.fit_shift)
     so_far = np.concatenate([*work.focals, focals])
     focal = given_focal or (float(np.nanmedian(so_far)) if np.isfinite(so_far).any() else 1.0)
-    bodies, votes = _people(work, scene, frames, focal)
+    bodies, votes = _people(work, scene, given, focal) if given.here else ({}, ())
     # The lists grow together, at the very end: a window that is broken off leaves nothing behind.
     work.focals.append(focals)
     work.bodies.append(bodies)
@@ -126,8 +123,8 @@ def run_window(work: Forward, given_focal: float | None = None) -> None:
 
 
 def run_bridge(work: Forward, frames: Int[np.ndarray, "frames"]) -> Pass:
-    """A pass over frames of two visits to one place, for its scene alone."""
-    scene = work.model.scene(_fit(work, frames)[None].to(work.device))
+    """A pass over frames of two visits to one place, for its scene alone; after the windows."""
+    scene = work.model.scene(unit_images(work.images[frames], work.device)[None])
     people = np.zeros((len(frames), work.frame.height_px, work.frame.width_px), bool)
     for track in work.tracks:
         people |= track_pixels(track, frames, work.frame, work.clip.frames.shape[1:3])
@@ -135,34 +132,22 @@ def run_bridge(work: Forward, frames: Int[np.ndarray, "frames"]) -> Pass:
 
 
 def _people(
-    work: Forward, scene: "SceneFeatures", frames: np.ndarray, focal: float
+    work: Forward, scene: "SceneFeatures", given: Prepared, focal: float
 ) -> tuple[dict[int, Bodies], tuple[tuple[int, float, float], ...]]:
     """The bodies of the people in a window, by the index of their track, and what each says of the scale."""
-    here = [index for index, track in enumerate(work.tracks) if track.present[frames].any()]
-    if not here:
-        return {}, ()
-    frame, crops, boxes = work.frame, [], []
-    for track in (work.tracks[index] for index in here):
-        shown = source_frames(track)[frames]
-        crops.append(torch.cat([crop_people(work.clip.frames[i : i + 1], track.boxes_px[i : i + 1]) for i in shown]))
-        boxes.append(frame.map_boxes(torch.from_numpy(track.boxes_px[shown]).float()))
-    focal_px = focal_px_from_half_diagonal(torch.full((len(frames),), focal), frame.width_px, frame.height_px)
-    info = bbox_info(torch.stack(boxes), focal_px, frame.width_px, frame.height_px)
-    crops, info = torch.stack(crops)[None].to(work.device), info[None].to(work.device)
+    frame = work.frame
+    focal_px = focal_px_from_half_diagonal(torch.full((len(given.frames),), focal), frame.width_px, frame.height_px)
+    info = bbox_info(given.boxes, focal_px, frame.width_px, frame.height_px)
+    crops, info = given.crops[None].to(work.device), info[None].to(work.device)
     found = work.model.people(scene, crops, info, work.clip.fps)
     norm = float(clip_norm(scene.points_camera, scene.confidence)[0])
     bodies, votes = {}, []
-    for place, index in enumerate(here):
-        seen = work.tracks[index].present[frames]
+    for place, index in enumerate(given.here):
+        seen = work.tracks[index].present[given.frames]
         parts = (found.body_rotations[0, place], found.translation_camera[0, place], found.betas[0, place])
         bodies[index] = Bodies(*(part.float().cpu() for part in parts), seen=int(seen.sum()))
         votes.append((work.tracks[index].id, float(found.scale[0, place]) / norm, float(seen.mean())))
     return bodies, tuple(votes)
-
-
-def _fit(work: Forward, frames: np.ndarray) -> Float32[Tensor, "frames 3 height width"]:
-    scene = work.model.config.scene
-    return fit_frames(work.clip.frames[frames], scene.image_long_side_px, scene.patch_size)[0]
 
 
 def _samples(scene: "SceneFeatures") -> tuple[Tensor, Tensor]:
@@ -197,12 +182,3 @@ def track_pixels(
         x0, y0, x1, y1 = np.round(np.clip(box, 0, [frame.width_px, frame.height_px] * 2)).astype(int)
         mask[y0:y1, x0:x1] = present
     return shown
-
-
-def source_frames(track: PersonTrack) -> Int[np.ndarray, "frames"]:
-    """For each frame the nearest one in which the person is seen."""
-    seen = np.flatnonzero(track.present)
-    frames = np.arange(len(track.present))
-    after = np.searchsorted(seen, frames).clip(max=len(seen) - 1)
-    before = (after - 1).clip(min=0)
-    return np.where(frames - seen[before] <= seen[after] - frames, seen[before], seen[after])

@@ -1,5 +1,6 @@
 """The way through: read, find people, run the windows, join them, assemble."""
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from unish.models.hub import load
 from unish.pipeline.assemble import assemble, seen_tracks
 from unish.pipeline.forward import Forward, run_bridge, run_window
 from unish.pipeline.options import Knowledge, Options, Progress
+from unish.pipeline.prepare import prepared_windows
 from unish.structures import Clip, PersonTrack, Reconstruction
 from unish.video.people import Box, find_people
 from unish.video.reader import read_clip
@@ -206,17 +208,26 @@ def _run_windows(
     work = Forward.begin(model, clip, tracks, windows)
     gain = model.config.scene.focal_gain
     given = None if known.focal is None else known.focal / gain
+    # Threads beside a network on the CPU would only take its cores.
+    ready = prepared_windows(clip, tracks, windows, work.frame, work.images, ahead=work.device.type != "cpu")
     try:
-        for number, window in enumerate(windows):
-            what = f"frames {window.start + 1} to {window.stop} of {len(clip.frames)}" if len(windows) > 1 else ""
-            named = f"window {number + 1} of {len(windows)}, {what}" if what else f"{len(clip.frames)} frames"
-            progress(0.3 + 0.6 * number / len(windows), f"Reconstructing {named}")
-            run_window(work, given)
+        with contextlib.closing(ready):
+            for number, window in enumerate(windows):
+                progress(0.3 + 0.6 * number / len(windows), _doing(number, window, windows, len(clip.frames)))
+                run_window(work, next(ready), given)
     except KeyboardInterrupt:
         if not work.passes:
             raise
         raise _Stopped(_cut(work)) from None
     return work
+
+
+def _doing(number: int, window: range, windows: tuple[range, ...], frames: int) -> str:
+    if len(windows) == 1:
+        return f"Reconstructing {frames} frames"
+    return (
+        f"Reconstructing window {number + 1} of {len(windows)}, frames {window.start + 1} to {window.stop} of {frames}"
+    )
 
 
 def _cut(work: Forward) -> Forward:

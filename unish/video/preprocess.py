@@ -94,10 +94,16 @@ def fit_frames(
 ) -> tuple[Float32[Tensor, "frames 3 model_height model_width"], FrameTransform]:
     """Frames as the scene branch takes them, in 0..1, and where they come from.
 
-    One uniform, antialiased (Lanczos) resize and a centre crop in a single resampling: the aspect is kept exactly,
-    nothing is padded or stretched. Raises InputError for a frame narrower than a patch.
+    The aspect is kept exactly, nothing is padded or stretched. Raises InputError for a frame narrower than a patch.
     """
     transform = frame_transform(frames.shape[2], frames.shape[1], long_side_px, patch_size)
+    return unit_images(resize_frames(frames, transform)), transform
+
+
+def resize_frames(
+    frames: UInt8[np.ndarray, "frames height width 3"], transform: FrameTransform
+) -> UInt8[np.ndarray, "frames model_height model_width 3"]:
+    """Frames at the network's size: one uniform, antialiased (Lanczos) resize and a crop in a single resampling."""
     corners = torch.tensor([0.0, 0.0, transform.width_px, transform.height_px], dtype=torch.float64)
     left, top, right, bottom = transform.unmap_boxes(corners).clamp(min=0).tolist()
     source_box = (left, top, min(right, frames.shape[2]), min(bottom, frames.shape[1]))
@@ -105,7 +111,14 @@ def fit_frames(
     resized = np.empty((len(frames), size[1], size[0], 3), np.uint8)
     for index, frame in enumerate(frames):
         resized[index] = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS, box=source_box))
-    return torch.from_numpy(resized).permute(0, 3, 1, 2).float().div_(255.0), transform
+    return resized
+
+
+def unit_images(
+    frames: UInt8[np.ndarray, "frames height width 3"], device: torch.device | str = "cpu"
+) -> Float32[Tensor, "frames 3 height width"]:
+    """Pictures as networks take them, in 0..1; they go to the device as bytes."""
+    return torch.from_numpy(frames).to(device).permute(0, 3, 1, 2).float().div_(255.0)
 
 
 def crop_people(
