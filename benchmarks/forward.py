@@ -31,7 +31,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unish.geometry.camera import solve_focal_shift
 from unish.models.config import CROP_SIZE_PX, MINI, RELEASE
-from unish.models.hub import cast_trunk
 from unish.models.scene import SceneFeatures
 from unish.models.unish import UniSH
 
@@ -224,7 +223,7 @@ def main(config: ForwardConfig) -> None:
     )
     model, parts, plain = random_network(config.size, config.device), {}, {}
     for dtype in dtypes:
-        cast_trunk(model, dtype)  # as `unish.load(dtype=…)` does; from float32 on
+        model.cast_trunk(dtype)  # as `unish.load(dtype=…)` does; from float32 on
         for frames, people in itertools.product(config.frames, config.people):
             if config.plain and (frames, people) not in plain:
                 plain[frames, people] = _plain(model, frames, people, config)

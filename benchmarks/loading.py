@@ -27,38 +27,23 @@ from unish.models.convert import to_official
 from unish.models.unish import UniSH
 
 WAYS = {
-    "read the file": "open(path, 'rb', buffering=0).readinto(bytearray(path.stat().st_size))",
+    "read the file": "content = bytearray(path.stat().st_size); open(path, 'rb', buffering=0).readinto(content)",
     "unish.load": "model = unish.load(str(path), device=device)",
     "unish.load, bfloat16": "model = unish.load(str(path), device=device, dtype=torch.bfloat16)",
 }
 CHILD = """
-import json, sys, threading, time
+import json, sys, time
 from pathlib import Path
 import torch, unish, unish.models.hub, safetensors
+from unish.machine import HostMemory
 path, device = Path(sys.argv[1]), sys.argv[2]
-
-def held():
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith('RssAnon')) * 1024
-
-most, done, before = 0, False, held()
-def watch():
-    global most
-    while not done:
-        most = max(most, held())
-        time.sleep(0.005)
-
-watcher = threading.Thread(target=watch)
-watcher.start()
-began = time.perf_counter()
-{way}
-if device.startswith('cuda'):
-    torch.cuda.synchronize()
-seconds = time.perf_counter() - began
-most = max(most, held())
-done = True
-watcher.join()
-print(json.dumps({{"seconds": seconds, "bytes": most - before}}))
+with HostMemory() as memory:
+    began = time.perf_counter()
+    {way}
+    if device.startswith('cuda'):
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - began
+print(json.dumps({{"seconds": seconds, "bytes": memory.peak_bytes}}))
 """
 
 

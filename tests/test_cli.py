@@ -158,7 +158,7 @@ def test_view_writes_the_page_of_a_saved_result(tmp_path, capsys):
 def test_doctor(capsys):
     assert main(["doctor"]) == 0
     report = capsys.readouterr().out
-    for word in ("torch", "device", "mini", "open body"):
+    for word in ("torch", "device", "mini on cpu in ", "open body"):
         assert word in report
 
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import time
 from collections.abc import Iterator
 
 from unish.errors import UniSHError
@@ -11,7 +12,7 @@ PACKAGES = ("numpy", "av", "opencv-python-headless", "plotly", "smplx", "gradio"
 
 
 def report() -> Iterator[tuple[str, str]]:
-    """(name, finding) of Python, packages, device, weights and bodies; never raises for what is missing."""
+    """(name, finding) of Python, packages, device, weights (loaded once), bodies; never raises for what is missing."""
     import torch
 
     from unish import __version__
@@ -27,12 +28,37 @@ def report() -> Iterator[tuple[str, str]]:
     yield "cpu", f"{os.cpu_count()} cores"
     for name, finding in describe_weights():
         yield name, finding
+    yield "loading", _loading()
     for name, find in (("open body", open_body), ("body in use", load_body)):
         try:
             body = find()
             yield name, f"{body.name}, {body.num_vertices} vertices"
         except UniSHError as error:
             yield name, f"missing: {error}"
+
+
+def _loading() -> str:
+    """How long the weights that a run would use take from disk to the device."""
+    from unish.machine import HostMemory
+    from unish.models.hub import load
+
+    try:
+        with HostMemory() as memory:
+            began = time.perf_counter()
+            model = load("auto")
+            seconds = time.perf_counter() - began
+    except UniSHError as error:
+        return f"failed: {error}"
+    tensors = list(model.state_dict().values())
+    size = sum(tensor.nbytes for tensor in tensors)
+    return (
+        f"{model.weights_name} on {tensors[0].device} in {seconds:.1f} s: {_bytes(size)}, "
+        f"with {_bytes(memory.peak_bytes)} of host memory"
+    )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _version(package: str) -> str:

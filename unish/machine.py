@@ -1,8 +1,11 @@
 """What this machine has: a device to compute on, a way to the Hugging Face Hub."""
 
+import contextlib
 import socket
+import threading
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 import torch
 
@@ -35,3 +38,39 @@ def hub_in_reach() -> bool:
     except OSError:
         return False
     return True
+
+
+class HostMemory:
+    """How much memory of its own this process takes, at most, within the `with` block; Linux only.
+
+    Pages of files that are mapped in do not count: the system can drop them at any time.
+    """
+
+    EVERY_S = 0.005
+
+    def __enter__(self) -> "HostMemory":
+        self._before, self._most = _held_bytes(), 0
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self.EVERY_S):
+            self._most = max(self._most, _held_bytes())
+
+    @property
+    def peak_bytes(self) -> int:
+        """Above what was held at the beginning; 0 where the system does not say."""
+        return max(self._most, _held_bytes()) - self._before
+
+
+def _held_bytes() -> int:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
+    return 0

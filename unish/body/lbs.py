@@ -1,5 +1,6 @@
 """Linear blend skinning of SMPL-format bodies (SMPL, Loper et al. 2015, section 3), batched and differentiable."""
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,7 +15,7 @@ def joint_transforms(
 
     `parents[k]` comes before k in the tree and is -1 for the root. The root stays at its rest place.
     """
-    batch = torch.broadcast_shapes(rotations.shape[:-3], rest_joints.shape[:-2])
+    batch = np.broadcast_shapes(rotations.shape[:-3], rest_joints.shape[:-2])
     orientations = [rotations[..., 0, :, :].expand(*batch, 3, 3)]
     positions = [rest_joints[..., 0, :].expand(*batch, 3)]
     for joint, parent in enumerate(parents[1:], start=1):

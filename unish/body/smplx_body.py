@@ -4,7 +4,6 @@ import contextlib
 import io
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -58,7 +57,7 @@ class SmplxBody(BodyModel):
         translation: Float[Tensor, "*#batch 3"],
     ) -> BodyOutput:
         """Pose the body; see `BodyModel.forward`."""
-        batch = torch.broadcast_shapes(betas.shape[:-1], rotations.shape[:-3], translation.shape[:-1])
+        batch = np.broadcast_shapes(betas.shape[:-1], rotations.shape[:-3], translation.shape[:-1])
         turns = rotations.expand(*batch, NUM_JOINTS, 3, 3).reshape(-1, NUM_JOINTS, 3, 3)
         posed = self.smplx(
             betas=betas.expand(*batch, -1).reshape(-1, betas.shape[-1]),

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unish.models.config import AlignConfig
-from unish.models.layers import Rotary, attend, full_precision, initialise, rotary_angles
+from unish.models.layers import Rotary, attend, full_precision, initialise, random_tokens, rotary_angles
 
 REFERENCE_FPS = 6.0
 TABLE_LENGTH = 120
@@ -77,7 +77,7 @@ class AlignNet(nn.Module):
     def __init__(self, config: AlignConfig, hidden_width: int, human_width: int, registers: int) -> None:
         super().__init__()
         self.config, self.registers = config, registers
-        self.scale_token = nn.Parameter(0.02 * torch.randn(1, 1, config.width))
+        self.scale_token = random_tokens(1, 1, config.width)
         self.register_adapter = _adapter(hidden_width, config)
         self.patch_adapter = _adapter(hidden_width, config)
         self.human_adapter = _adapter(human_width, config)

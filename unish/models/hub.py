@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from unish.errors import InputError, MissingAssetError
 from unish.machine import chosen_device, hub_in_reach
@@ -18,7 +17,6 @@ __all__ = [
     "MINI_FOLDER",
     "RELEASE_FILE",
     "RELEASE_REPO",
-    "cast_trunk",
     "describe_weights",
     "load",
     "load_priors",
@@ -28,6 +26,7 @@ __all__ = [
 RELEASE_REPO = "Murphyyyy/UniSH"
 RELEASE_FILE = "checkpoints/unish_release.safetensors"
 RELEASE_MEMORY_BYTES = 12 * 1024**3
+BFLOAT16_CAPABILITY = (8, 0)
 MINI_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "mini"
 
 logger = logging.getLogger("unish")
@@ -41,8 +40,8 @@ def load(
     `weights`: "release" (the released UniSH checkpoint, from the cache or the Hub; its π³ weights are
     CC BY-NC 4.0), "mini" (bundled), "auto" (release where a CUDA device can carry it and the file can be had, else
     mini), a folder saved by `save`, a weights file, or a Hub repository of such a folder.
-    `device`: CUDA where there is one, else the CPU. `dtype`: precision of the trunk and of its linear layers'
-    weights; heads stay float32. None: bfloat16 compute where the device has it.
+    `device`: CUDA where there is one, else the CPU. `dtype`: precision in which the trunk computes and its linear
+    layers' weights are held; heads stay float32. None: bfloat16 on a CUDA device that has it, else float32.
 
     Raises `MissingAssetError` when the weights cannot be found, `CheckpointError` when the file is truncated,
     foreign or not finite (naming the tensor), `InputError` when a choice cannot be met.
@@ -56,9 +55,11 @@ def load(
             note = f"The small bundled weights (mini) are used, not the release: {obstacle}."
             _announce(note)
     path, name = _find(str(weights))
-    model = read_file(path, place)
+    if dtype is None and place.type == "cuda" and torch.cuda.get_device_capability(place) >= BFLOAT16_CAPABILITY:
+        dtype = torch.bfloat16
+    model = read_file(path, place, dtype)
     model.weights_name, model.weights_note = name, note
-    return model if dtype is None else cast_trunk(model, dtype)
+    return model
 
 
 def describe_weights() -> Iterator[tuple[str, str]]:
@@ -68,7 +69,10 @@ def describe_weights() -> Iterator[tuple[str, str]]:
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(RELEASE_REPO, RELEASE_FILE)
-    yield "release", cached if isinstance(cached, str) else f"not cached; fetched from {RELEASE_REPO} when asked for"
+    if isinstance(cached, str):
+        yield "release", f"{cached} ({Path(cached).stat().st_size / 1e9:.2f} GB)"
+    else:
+        yield "release", f"not cached; fetched from {RELEASE_REPO} when asked for"
 
 
 def _find(weights: str) -> tuple[Path, str]:
@@ -138,20 +142,6 @@ def _release_obstacle(device: torch.device) -> str:
     except MissingAssetError:
         return "its file is neither cached nor reachable on the Hugging Face Hub"
     return ""
-
-
-def cast_trunk(model: UniSH, dtype: torch.dtype) -> UniSH:
-    """The model with its trunk computed, and its trunk's linear layers held, in `dtype`."""
-    if dtype not in (torch.float32, torch.bfloat16, torch.float16):
-        raise InputError(f"dtype must be torch.float32, bfloat16 or float16; received {dtype}.")
-    model.trunk_dtype = dtype
-    scene, human = model.scene_branch, model.human_branch
-    decoders = [head.decoder for head in (scene.point_head, scene.conf_head, scene.camera_head)]
-    for part in (scene.encoder, scene.decoder, *decoders, human.backbone):
-        for module in part.modules():
-            if isinstance(module, nn.Linear):
-                module.to(dtype)
-    return model
 
 
 @functools.cache

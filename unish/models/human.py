@@ -20,6 +20,7 @@ from unish.models.layers import (
     full_precision,
     image_stem,
     initialise,
+    random_tokens,
 )
 
 POSE_SIZE = 6 * NUM_JOINTS
@@ -49,7 +50,7 @@ class HumanBackbone(nn.Module):
         self.patch_embed = image_stem(
             config.stem, config.patch_size, config.width, config.stem_channels, config.patch_padding
         )
-        self.pos_embed = nn.Parameter(0.3 * torch.randn(1, 1 + rows * columns, config.width))
+        self.pos_embed = random_tokens(1, 1 + rows * columns, config.width, std=0.3)
         self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
 
@@ -96,7 +97,7 @@ class HumanHead(nn.Module):
         self.register_buffer("init_body_pose", standing_pose())
         self.register_buffer("init_betas", torch.zeros(1, NUM_BETAS))
         self.register_buffer("init_cam", torch.tensor([[0.9, 0.0, 0.0]]))
-        self.pos_embedding = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.pos_embedding = random_tokens(1, 1, width)
         self.to_token = nn.Linear(BOX_SIZE + POSE_SIZE + NUM_BETAS + CAMERA_SIZE, width)
         self.layers = nn.ModuleList(HeadLayer(config) for _ in range(config.head_depth))
         self.decpose = nn.Linear(width, POSE_SIZE)
@@ -159,10 +160,12 @@ def standing_pose() -> Float[Tensor, "1 144"]:
 
     SMPL's body frame has y up and faces +z; half a turn about x puts it upright before a camera with y down.
     """
-    matrices = torch.eye(3).repeat(NUM_JOINTS, 1, 1)
-    matrices[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-    lowered = math.radians(65)
-    for shoulder, angle in ((16, -lowered), (17, lowered)):
-        turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        matrices[shoulder, :2, :2] = turn
-    return matrix_to_rotation_6d(matrices).view(1, POSE_SIZE)
+    with torch.device("cpu"):  # arithmetic on the meta device would import SymPy, and take a second
+        matrices = torch.eye(3).repeat(NUM_JOINTS, 1, 1)
+        matrices[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+        lowered = math.radians(65)
+        for shoulder, angle in ((16, -lowered), (17, lowered)):
+            turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+            matrices[shoulder, :2, :2] = turn
+        pose = matrix_to_rotation_6d(matrices).flatten().tolist()
+    return torch.tensor([pose])

@@ -197,7 +197,7 @@ class PyramidStem(nn.Module):
         self.residuals = nn.ModuleList(nn.Conv2d(size, size, 3, padding=1) for size in sizes[:-1])
         for name, parameter in self.named_parameters():
             if name.endswith("weight"):
-                nn.init.kaiming_normal_(parameter)
+                nn.init.kaiming_uniform_(parameter)
             else:
                 nn.init.zeros_(parameter)
 
@@ -254,3 +254,8 @@ def initialise(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def random_tokens(*shape: int, std: float = 0.02) -> nn.Parameter:
+    """Learned tokens or position embeddings, before they have learned anything."""
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(shape), std=std))

@@ -20,6 +20,7 @@ from unish.models.layers import (
     grid_rotary,
     image_stem,
     initialise,
+    random_tokens,
 )
 from unish.models.refine import Refiner, pixel_rays
 
@@ -49,9 +50,9 @@ class Encoder(nn.Module):
         super().__init__()
         width, grid = config.width, config.position_grid
         self.grid = grid
-        self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, width))
-        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + grid * grid, width))
-        self.register_tokens = nn.Parameter(0.02 * torch.randn(1, config.encoder_registers, width))
+        self.cls_token = random_tokens(1, 1, width)
+        self.pos_embed = random_tokens(1, 1 + grid * grid, width)
+        self.register_tokens = random_tokens(1, config.encoder_registers, width)
         self.patch_embed = image_stem(config.stem, config.patch_size, width, config.stem_channels)
         self.blocks = nn.ModuleList(
             Block(width, config.encoder_heads, config.mlp_ratio, config.encoder_layer_scale)
@@ -85,7 +86,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: SceneConfig) -> None:
         super().__init__()
-        self.register_token = nn.Parameter(0.02 * torch.randn(1, 1, config.decoder_registers, config.width))
+        self.register_token = random_tokens(1, 1, config.decoder_registers, config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.decoder_heads, config.mlp_ratio, config.decoder_layer_scale, qk_norm=True)
             for _ in range(config.decoder_depth)
@@ -194,7 +195,7 @@ class SceneBranch(Trunk):
             for layer in (self.point_head.proj, self.conf_head.proj, self.camera_head.translation):
                 layer.weight.mul_(0.05)
             self.camera_head.rotation.weight.mul_(0.05)
-            self.camera_head.rotation.bias.copy_(torch.eye(3).flatten())
+            self.camera_head.rotation.bias.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 1]))
 
     def forward(self, images: Float[Tensor, "batch frames 3 height width"]) -> SceneFeatures:
         return self.decode(self.encode(images), images)

@@ -59,6 +59,21 @@ class UniSH(nn.Module):
     def trunk_dtype(self, dtype: torch.dtype | None) -> None:
         self.scene_branch.trunk_dtype = self.human_branch.trunk_dtype = dtype
 
+    def cast_trunk(self, dtype: torch.dtype) -> None:
+        """Compute the trunk, and hold the weights of its linear layers, in `dtype`; for inference.
+
+        Raises `InputError` for anything but float32, bfloat16 and float16.
+        """
+        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise InputError(f"dtype must be torch.float32, bfloat16 or float16; received {dtype}.")
+        self.trunk_dtype = dtype
+        scene, human = self.scene_branch, self.human_branch
+        decoders = [head.decoder for head in (scene.point_head, scene.conf_head, scene.camera_head)]
+        for part in (scene.encoder, scene.decoder, *decoders, human.backbone):
+            for module in part.modules():
+                if isinstance(module, nn.Linear):
+                    module.to(dtype)
+
     @property
     def checkpoint_activations(self) -> bool:
         """Recompute blocks in the backward pass instead of keeping their activations."""

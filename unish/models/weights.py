@@ -1,8 +1,9 @@
 """Weights files: read without running anything, checked tensor by tensor, written whole or not at all."""
 
+import contextlib
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,41 @@ CONFIG_FILE = "config.json"
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 
 
-def read_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """All tensors of a .safetensors file or of a torch checkpoint, floating ones as float32.
+@contextlib.contextmanager
+def open_tensors(path: Path) -> Iterator[Mapping[str, Tensor]]:
+    """The tensors of a .safetensors file, each read when it is asked for, or of a torch checkpoint; as they are stored.
 
     A torch checkpoint is read with `weights_only`, and may wrap its tensors as `state_dict` or `model`. Raises
     `CheckpointError` when the file is truncated, of another kind or holds more than tensors.
     """
     if path.suffix in TORCH_SUFFIXES:
-        return _read_torch(path, device)
+        yield _read_torch(path)
+        return
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            return {name: _as_float32(file.get_tensor(name)) for name in sorted(file.keys())}
+        with safe_open(path, framework="pt") as file:
+            yield _Safetensors(file)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {_damage(path, error)}") from error
+
+
+class _Safetensors(Mapping[str, Tensor]):
+    def __init__(self, file: Any) -> None:
+        self._file, self._names = file, sorted(file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a weights file, floating ones as float32. Raises `CheckpointError` as `open_tensors` does."""
+    with open_tensors(path) as stored:
+        return {name: _as_float32(tensor) for name, tensor in stored.items()}
 
 
 def _as_float32(tensor: Tensor) -> Tensor:
@@ -57,9 +80,9 @@ def _damage(path: Path, error: SafetensorError) -> str:
     return f"{error}. Download or copy it again."
 
 
-def _read_torch(path: Path, device: torch.device | str) -> dict[str, Tensor]:
+def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        loaded: Any = torch.load(path, map_location=device, weights_only=True)
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors, or is damaged, and was not run; save its state dict as safetensors."
@@ -75,7 +98,7 @@ def _read_torch(path: Path, device: torch.device | str) -> dict[str, Tensor]:
     for name, value in loaded.items():
         if not isinstance(value, Tensor):
             raise CheckpointError(f"'{name}' in {path} must be a tensor; received {type(value).__name__}.")
-    return {name: _as_float32(value) for name, value in loaded.items()}
+    return loaded
 
 
 def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
@@ -110,18 +133,25 @@ def load_priors(model: UniSH, pi3: str | Path | None = None, camerahmr: str | Pa
         module.load_state_dict(state)
 
 
-def read_file(path: Path, device: torch.device | str = "cpu") -> UniSH:
+def read_file(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> UniSH:
     """The network of one weights file: the released file by its own names, or ours with `config.json` beside it.
 
-    The tensors read become the network's own: there is never a second copy. Raises `CheckpointError` as
-    `check_state` and `read_tensors` do.
+    Made without memory; each tensor goes from the file to its place on the device, in the type that it has there
+    (`dtype`: that of the trunk, see `UniSH.cast_trunk`), so that there is never a second copy. Raises
+    `CheckpointError` as `check_state` and `open_tensors` do.
     """
-    state = read_tensors(path, device)
-    ours = any(name.startswith(("scene_branch.", "human_branch.", "align_net.")) for name in state)
-    with torch.device("meta"):
-        model = UniSH(_config_beside(path) if ours else RELEASE)
-    expected = model.state_dict()
-    check_state(state, expected if ours else to_official(expected), str(path))
+    with open_tensors(path) as stored:
+        ours = any(name.startswith(("scene_branch.", "human_branch.", "align_net.")) for name in stored)
+        with torch.device("meta"):
+            model = UniSH(_config_beside(path) if ours else RELEASE)
+        if dtype is not None:
+            model.cast_trunk(dtype)
+        expected = model.state_dict() if ours else to_official(model.state_dict())
+        state = {}
+        for name, tensor in stored.items():
+            kind = expected[name].dtype if name in expected else tensor.dtype
+            state[name] = tensor.to(device).to(kind)
+    check_state(state, expected, str(path))
     model.load_state_dict(state if ours else from_official(state), assign=True)
     return model.eval()
 
