@@ -12,6 +12,7 @@ from unish.body import open_body
 from unish.errors import Interrupted
 from unish.evaluation import metrics
 from unish.pipeline import run
+from unish.pipeline.capacity import USABLE, frame_bytes
 
 CONFIG = JoiningConfig(frames=90, window=30)
 SEAMS = [range(29, 30), range(59, 60)]
@@ -155,3 +156,15 @@ def test_a_small_gpu_gets_shorter_windows(clip, body, monkeypatch):
     assert max(window.stop - window.start for window in result.windows) <= 15
     assert any("memory does not hold" in warning for warning in result.provenance.warnings)
     assert errors_m(result, clip)[0].max() < 0.02
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.5, 15), (0.01, 8), (100.0, 30)])
+def test_windows_are_as_long_as_the_free_memory_lets_them(clip, body, monkeypatch, share, expected):
+    network = Oracle(clip, OracleFaults())
+    height, width = clip.images.shape[1:3]
+    frame = frame_bytes(network.config.scene, width, height, 2)
+    monkeypatch.setattr("unish.pipeline.run.free_bytes", lambda device: int(share * 30.5 * frame / USABLE))
+    result = reconstruct_with_boxes(clip, network, body)
+    assert expected - 2 <= max(window.stop - window.start for window in result.windows) <= expected
+    told = f"does not hold 30 frames at once: windows of {expected} frames"
+    assert (expected < 30) == any(told in warning for warning in result.provenance.warnings)

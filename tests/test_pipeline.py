@@ -133,8 +133,7 @@ def test_result_is_frozen(scene):
 
 
 def test_the_focal_gain_of_small_networks_reaches_the_result_only(scene, truth, body):
-    network = OracleNetwork(truth, body)
-    network.config.scene.focal_gain = 0.5
+    network = OracleNetwork(truth, body, focal_gain=0.5)
     other = reconstruct_tracked(make_clip(), (make_track(),), network, body, finder="oracle")
     assert np.allclose(other.cameras.intrinsics[:, 0, 0], 0.5 * scene.cameras.intrinsics[:, 0, 0], rtol=1e-6)
     assert np.array_equal(other.depth_m, scene.depth_m)

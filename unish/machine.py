@@ -25,6 +25,17 @@ def chosen_device(device: torch.device | str | None) -> torch.device:
     return chosen
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that PyTorch can still take there; None where the system does not say."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
+    return None
+
+
 def hub_in_reach() -> bool:
     """Whether the Hub may be asked and its name resolves: offline, its client would retry for long."""
     from huggingface_hub import constants

@@ -1,7 +1,7 @@
 """A network that knows the answer: ground truth in network units, with the ambiguities that the pipeline must undo."""
 
+import dataclasses
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from unish.geometry.camera import intrinsics_from_focal, unproject_depth
 from unish.geometry.metric import clip_norm
 from unish.geometry.rotations import axis_angle_to_matrix
 from unish.geometry.transforms import invert_rigid, relative_to_first, rigid
+from unish.models.config import MINI
 from unish.models.scene import SceneFeatures
 from unish.models.unish import PeopleFeatures
 from unish.structures import Clip, PersonTrack
@@ -55,11 +56,14 @@ class OracleNetwork(nn.Module):
 
     weights_name = "oracle"
 
-    def __init__(self, truth: Truth, body: BodyModel, unit_m: float = 2.5, shift_m: float = 0.6) -> None:
+    def __init__(
+        self, truth: Truth, body: BodyModel, unit_m: float = 2.5, shift_m: float = 0.6, focal_gain: float = 1.0
+    ) -> None:
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(()))
-        scene = SimpleNamespace(image_long_side_px=WIDTH, patch_size=PATCH, ray_prior=False, focal_gain=1.0)
-        self.config = SimpleNamespace(scene=scene)
+        pinhole = {"ray_prior": False, "focal_gain": focal_gain}
+        scene = dataclasses.replace(MINI.scene, image_long_side_px=WIDTH, patch_size=PATCH, **pinhole)
+        self.config = dataclasses.replace(MINI, scene=scene)
         self.truth, self.body, self.unit_m, self.shift_m = truth, body, unit_m, shift_m
 
     def scene(self, images: Tensor) -> SceneFeatures:

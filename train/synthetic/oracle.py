@@ -3,8 +3,7 @@ own for every pass, with a depth shift, with noise and outliers. For testing wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import SimpleNamespace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from unish.geometry.camera import unproject_depth
 from unish.geometry.metric import clip_norm
 from unish.geometry.rotations import axis_angle_to_matrix
 from unish.geometry.transforms import relative_to_first, rigid
+from unish.models.config import MINI
 from unish.models.scene import SceneFeatures
 from unish.models.unish import PeopleFeatures
 
@@ -60,10 +60,8 @@ class Oracle(nn.Module):
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(()))
         height, width = sample.images.shape[1:3]
-        scene = SimpleNamespace(
-            image_long_side_px=max(height, width), patch_size=14, ray_prior=faults.shift_m == 0, focal_gain=1.0
-        )
-        self.config = SimpleNamespace(scene=scene)
+        known = {"image_long_side_px": max(height, width), "ray_prior": faults.shift_m == 0, "focal_gain": 1.0}
+        self.config = replace(MINI, scene=replace(MINI.scene, **known))
         self.sample, self.faults, self.seed = sample, faults, seed
         self.numbers = {image.tobytes(): index for index, image in enumerate(sample.images)}
         self.units: dict[tuple[int, ...], float] = {}

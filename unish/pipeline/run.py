@@ -13,13 +13,16 @@ import torch
 
 from unish.body import BodyModel, load_body
 from unish.errors import InputError, Interrupted
+from unish.machine import free_bytes
 from unish.models.hub import load
 from unish.pipeline.assemble import assemble, seen_tracks
+from unish.pipeline.capacity import most_frames
 from unish.pipeline.forward import Forward, run_bridge, run_window
 from unish.pipeline.options import Knowledge, Options, Progress
 from unish.pipeline.prepare import prepared_windows
 from unish.structures import Clip, PersonTrack, Reconstruction
 from unish.video.people import Box, find_people
+from unish.video.preprocess import frame_transform
 from unish.video.reader import read_clip
 from unish.windows.joining import Joined, join_passes
 from unish.windows.lens import Lens, solve_lens
@@ -184,21 +187,39 @@ def _run(
     size: int,
     progress: Progress,
 ) -> Forward:
-    """Every window of the clip; shorter windows from the start again where the GPU's memory is too small."""
-    try:
-        return _run_windows(clip, tracks, model, known, size, progress)
-    except torch.OutOfMemoryError:
-        smaller = min(size, len(clip.frames)) // 2
-        if smaller < SMALLEST_WINDOW:
-            raise InputError(
-                f"The GPU's memory does not hold {min(size, len(clip.frames))} frames at once. Take --device cpu, or "
-                "smaller weights."
-            ) from None
-    doubt = f"The GPU's memory does not hold {size} frames at once: windows of {smaller} frames were taken."
+    """Every window of the clip, shorter ones than asked for where the memory is too small for those."""
+    fitting = _fitting(clip, len(tracks), model)
+    if fitting < min(size, len(clip.frames)):
+        clip, size = _with_shorter(clip, size, fitting), fitting
+    while True:
+        try:
+            return _run_windows(clip, tracks, model, known, size, progress)
+        except torch.OutOfMemoryError:
+            smaller = min(size, len(clip.frames)) // 2
+            if smaller < SMALLEST_WINDOW:
+                raise InputError(
+                    f"The GPU's memory does not hold {min(size, len(clip.frames))} frames at once. Take --device cpu, "
+                    "or smaller weights."
+                ) from None
+        torch.cuda.empty_cache()
+        clip, size = _with_shorter(clip, size, smaller), smaller
+
+
+def _fitting(clip: Clip, people: int, model: "UniSH") -> int:
+    """The longest window that the memory should hold; never less than the smallest, which is always tried."""
+    free = free_bytes(next(model.parameters()).device)
+    if free is None:
+        return len(clip.frames)
+    scene = model.config.scene
+    frame = frame_transform(clip.frames.shape[2], clip.frames.shape[1], scene.image_long_side_px, scene.patch_size)
+    return max(SMALLEST_WINDOW, most_frames(scene, frame.width_px, frame.height_px, people, free))
+
+
+def _with_shorter(clip: Clip, size: int, smaller: int) -> Clip:
+    """The clip, with a word on the windows that will be taken."""
+    doubt = f"The memory does not hold {size} frames at once: windows of {smaller} frames were taken."
     log.warning(doubt)
-    torch.cuda.empty_cache()
-    clip = dataclasses.replace(clip, warnings=(*clip.warnings, doubt))
-    return _run(clip, tracks, model, known, smaller, progress)
+    return dataclasses.replace(clip, warnings=(*clip.warnings, doubt))
 
 
 def _run_windows(
