@@ -1,6 +1,7 @@
 """Times one window of the network: seconds, memory, operations, and which part takes what.
 
     python benchmarks/forward.py --frames 8 16 30 60 120          # release size, on a GPU
+    python benchmarks/forward.py --frames 8 16 30 60 120 --compile
     python benchmarks/forward.py --frames 2 4                     # on a CPU
     python benchmarks/forward.py --count-only                     # operations alone, anywhere
 
@@ -11,7 +12,6 @@ type in the same run; operations are counted on a network without memory.
 
 import contextlib
 import itertools
-import os
 import platform
 import resource
 import sys
@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unish.geometry.camera import solve_focal_shift
+from unish.machine import free_bytes
 from unish.models.config import CROP_SIZE_PX, MINI, RELEASE
 from unish.models.scene import SceneFeatures
 from unish.models.unish import UniSH
@@ -60,6 +61,8 @@ class ForwardConfig:
     """Timed runs, the fastest of which counts, after one that is not timed."""
     plain: bool = True
     """Time the plain path as well."""
+    compile: bool = False
+    """Time the network with compiled blocks."""
     count_only: bool = False
     """Only count operations."""
 
@@ -215,18 +218,21 @@ def main(config: ForwardConfig) -> None:
     dtypes = [getattr(torch, name) for name in sorted(config.dtype, reverse=True)]  # float32 first: it casts one way
     rates = {dtype: matrix_rate(config.device, dtype) for dtype in dtypes}
     print(
-        f"{hardware(config.device)}; matrix rate " + ", ".join(f"{_name(d)} {r:.2f} Tflop/s" for d, r in rates.items())
+        f"{hardware(config.device)}{', compiled' if config.compile else ''}; matrix rate "
+        + ", ".join(f"{_name(d)} {r:.2f} Tflop/s" for d, r in rates.items())
     )
     print(
         "\n| frames | people | type | s | frames/s | peak GB | Tflop | of matrix rate | plain s | gain |\n|"
         + "---|" * 10
     )
-    model, parts, plain = random_network(config.size, config.device), {}, {}
+    model, parts = random_network(config.size, config.device), {}
+    sizes = list(itertools.product(config.frames, config.people))
+    plain = {size: _plain(model, *size, config) for size in sizes if config.plain}
+    if config.compile:
+        model.compile_blocks()
     for dtype in dtypes:
         model.cast_trunk(dtype)  # as `unish.load(dtype=…)` does; from float32 on
-        for frames, people in itertools.product(config.frames, config.people):
-            if config.plain and (frames, people) not in plain:
-                plain[frames, people] = _plain(model, frames, people, config)
+        for frames, people in sizes:
             work = teraflop(frames, people, config.size)
             run = _unless_too_large(lambda size=(frames, people): measured(model, *size, config.device, config.repeats))
             print(_row(frames, people, dtype, run, work, rates[dtype], plain.get((frames, people))), flush=True)
@@ -240,14 +246,10 @@ def _plain(model: UniSH, frames: int, people: int, config: ForwardConfig) -> Tim
     scene, (height, width) = model.config.scene, _size(model)
     tokens = frames * (scene.decoder_registers + height * width // scene.patch_size**2)
     needed = 3 * 4 * scene.decoder_heads * tokens**2  # scores, their exponentials, and a copy
-    if not config.device.startswith("cuda") and needed > 0.5 * _free_bytes():
+    if not config.device.startswith("cuda") and needed > 0.5 * (free_bytes(torch.device(config.device)) or 0):
         return None  # a CPU would not say so but be killed
     with sdpa_kernel(SDPBackend.MATH):
         return _unless_too_large(lambda: measured(model, frames, people, config.device, 1))
-
-
-def _free_bytes() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _unless_too_large(work: Callable[[], Timing]) -> Timing | None:

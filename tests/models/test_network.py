@@ -1,6 +1,9 @@
 """How the network behaves at any size: shapes, empty casts, gradients, memory-saving paths."""
 
 import dataclasses
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -149,3 +152,29 @@ def test_crops_are_normalised_only_where_the_config_says(on):
     (backbone_sees,) = seen
     red = backbone_sees[:, 0] * 0.229 + 0.485 if on else backbone_sees[:, 0]
     assert torch.allclose(red, crops[:, 0, :, 32:224], atol=1e-6)
+
+
+COMPILED = """
+import torch
+from tests.models.conftest import TINY, clip
+from unish.models.unish import UniSH
+
+torch.manual_seed(0)
+network = UniSH(TINY).eval()
+inputs = [clip(1, *size) for size in ((1, 2, 28, 42), (2, 3, 42, 28))]
+with torch.inference_mode():
+    expected = [network(*given) for given in inputs]
+    network.compile_blocks()
+    for given, before in zip(inputs, expected):
+        for name, value in vars(network(*given)).items():
+            torch.testing.assert_close(value, getattr(before, name), atol=1e-5, rtol=1e-5)
+counters = torch._dynamo.utils.counters
+assert counters["stats"]["unique_graphs"] and not counters["recompile_limit"], counters
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_blocks_say_the_same_at_any_size(repository):
+    """In a process of its own: torch.compile does not see through the shape checks of the tests."""
+    done = subprocess.run([sys.executable, "-c", COMPILED], cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -258,4 +258,5 @@ def initialise(module: nn.Module) -> None:
 
 def random_tokens(*shape: int, std: float = 0.02) -> nn.Parameter:
     """Learned tokens or position embeddings, before they have learned anything."""
-    return nn.Parameter(nn.init.trunc_normal_(torch.empty(shape), std=std))
+    spread = math.sqrt(3) * std
+    return nn.Parameter(nn.init.uniform_(torch.empty(shape), -spread, spread))

@@ -10,6 +10,7 @@ from unish.errors import InputError
 from unish.models.align import REFERENCE_FPS, AlignNet
 from unish.models.config import CROP_SIZE_PX, UniSHConfig
 from unish.models.human import HumanBranch, HumanFeatures
+from unish.models.layers import Block
 from unish.models.scene import SceneBranch, SceneFeatures
 from unish.structures import Prediction
 
@@ -82,6 +83,17 @@ class UniSH(nn.Module):
     @checkpoint_activations.setter
     def checkpoint_activations(self, on: bool) -> None:
         self.scene_branch.checkpoint_activations = self.human_branch.checkpoint_activations = on
+
+    def compile_blocks(self) -> None:
+        """Have torch.compile fuse what lies between the products of every transformer block; for inference.
+
+        One compilation serves blocks of a kind and clips of any length and size. The first window takes the time for
+        it (a minute or so), and a C++ compiler; it pays where many clips follow. Not for ZeroGPU, where every visitor
+        would wait for it.
+        """
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.compile(dynamic=True)
 
     def forward(
         self,
