@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unish.geometry.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix
+from unish.geometry.rotations import rotation_6d_to_matrix
 from unish.models.config import CROP_MARGIN_PX, NUM_BETAS, NUM_JOINTS, HumanConfig
 from unish.models.layers import (
     IMAGENET_MEAN,
@@ -158,14 +158,12 @@ class HumanBranch(Trunk):
 def standing_pose() -> Float[Tensor, "1 144"]:
     """A body that stands facing the camera with its arms down, as the head's 24 six-number rotations.
 
-    SMPL's body frame has y up and faces +z; half a turn about x puts it upright before a camera with y down.
+    SMPL's body frame has y up and faces +z; half a turn about x puts it upright before a camera with y down. The six
+    numbers are where a rotation takes x and y.
     """
-    with torch.device("cpu"):  # arithmetic on the meta device would import SymPy, and take a second
-        matrices = torch.eye(3).repeat(NUM_JOINTS, 1, 1)
-        matrices[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-        lowered = math.radians(65)
-        for shoulder, angle in ((16, -lowered), (17, lowered)):
-            turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-            matrices[shoulder, :2, :2] = turn
-        pose = matrix_to_rotation_6d(matrices).flatten().tolist()
-    return torch.tensor([pose])
+    joints = [(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)] * NUM_JOINTS
+    joints[0] = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+    lowered = math.radians(65)
+    for shoulder, angle in ((16, -lowered), (17, lowered)):
+        joints[shoulder] = (math.cos(angle), math.sin(angle), 0.0, -math.sin(angle), math.cos(angle), 0.0)
+    return torch.tensor(joints).view(1, POSE_SIZE)
