@@ -231,6 +231,7 @@ def main(config: ForwardConfig) -> None:
     if config.compile:
         model.compile_blocks()
     for dtype in dtypes:
+        torch.compiler.reset()
         model.cast_trunk(dtype)  # as `unish.load(dtype=…)` does; from float32 on
         for frames, people in sizes:
             work = teraflop(frames, people, config.size)
