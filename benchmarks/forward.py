@@ -76,19 +76,16 @@ class Timing:
     parts: dict[str, float]
 
 
-def window(model: UniSH, frames: int, people: int, device: str) -> SceneFeatures:
-    """One forward pass, as the pipeline makes it."""
+def window(
+    model: UniSH, frames: int, people: int, device: str, size: tuple[int, int] = (WIDTH_PX, HEIGHT_PX)
+) -> SceneFeatures:
+    """One forward pass over pictures of that width and height, as the pipeline makes it."""
     with torch.inference_mode():
-        scene = model.scene(torch.zeros(1, frames, 3, *_size(model), device=device))
+        scene = model.scene(torch.zeros(1, frames, 3, size[1], size[0], device=device))
         if people:
             crops = torch.zeros(1, people, frames, 3, CROP_SIZE_PX, CROP_SIZE_PX, device=device)
             model.people(scene, crops, torch.zeros(1, people, frames, 3, device=device), 6.0)
     return scene
-
-
-def _size(model: UniSH) -> tuple[int, int]:
-    patch = model.config.scene.patch_size
-    return HEIGHT_PX // patch * patch, WIDTH_PX // patch * patch
 
 
 def teraflop(frames: int = 30, people: int = 0, size: str = "release") -> float:
@@ -244,8 +241,8 @@ def main(config: ForwardConfig) -> None:
 
 def _plain(model: UniSH, frames: int, people: int, config: ForwardConfig) -> Timing | None:
     """Float32, and attention that makes the whole matrix; None where memory does not hold that."""
-    scene, (height, width) = model.config.scene, _size(model)
-    tokens = frames * (scene.decoder_registers + height * width // scene.patch_size**2)
+    scene = model.config.scene
+    tokens = frames * (scene.decoder_registers + HEIGHT_PX * WIDTH_PX // scene.patch_size**2)
     needed = 3 * 4 * scene.decoder_heads * tokens**2  # scores, their exponentials, and a copy
     if not config.device.startswith("cuda") and needed > 0.5 * (free_bytes(torch.device(config.device)) or 0):
         return None  # a CPU would not say so but be killed
