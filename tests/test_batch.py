@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from unish.batch import VIDEO_SUFFIXES, find_jobs
 from unish.cli import main
@@ -64,6 +66,17 @@ def test_every_clip_has_its_folder_and_its_row_and_the_broken_one_its_sentence(m
         "exports",
     }
     assert not (out / "broken").exists()
+
+
+def test_reading_ahead_of_a_network_on_a_gpu_changes_nothing(made, clips, tmp_path, monkeypatch):
+    monkeypatch.setattr("unish.batch._device", lambda model: torch.device("cuda"))
+    assert batch(clips, tmp_path / "out") == 2
+    found, expected = rows(tmp_path / "out"), rows(made[0])
+    assert {name: (row["status"], row["sentence"]) for name, row in found.items()} == {
+        name: (row["status"], row["sentence"]) for name, row in expected.items()
+    }
+    depths = [Reconstruction.load(out / "b").depth_m for out in (tmp_path / "out", made[0])]
+    np.testing.assert_array_equal(*depths)
 
 
 def test_a_second_run_keeps_what_is_there_and_adds_the_formats_that_lack(made, clips, capsys):

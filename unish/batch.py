@@ -1,16 +1,21 @@
 """A folder of clips, one after the other: resumable, on any number of processes, one clip's failure its own."""
 
+import contextlib
 import csv
 import dataclasses
 import io
 import json
 import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from unish.ahead import one_ahead
 from unish.body import BodyModel
 from unish.errors import InputError, UniSHError
 from unish.export import FORMATS, check_formats, export
@@ -20,7 +25,7 @@ from unish.places import RESULT_EXPORTS
 from unish.processes import Share, sentence_of
 from unish.report import fit_report
 from unish.results import write_result
-from unish.structures import Reconstruction
+from unish.structures import Clip, Reconstruction
 from unish.video.reader import IMAGE_SUFFIXES, read_clip
 
 if TYPE_CHECKING:
@@ -95,17 +100,19 @@ def run_batch(
     check_formats(formats)
     key = _key(model, body, options)
     mine, rows = share.of(list(jobs)), []
-    for number, job in enumerate(mine):
+    with _opened(mine, key, options, overwrite, ahead=_device(model).type != "cpu") as clips:
+        for number, job in enumerate(mine):
 
-        def report(part: float, message: str, done: int = number, name: str = job.clip.name) -> None:
-            progress((done + part) / len(mine), f"{name}: {message}")
+            def report(part: float, message: str, done: int = number, name: str = job.clip.name) -> None:
+                progress((done + part) / len(mine), f"{name}: {message}")
 
-        try:
-            rows.append(_one(job, model, body, options, key, formats, overwrite, report))
-        except Exception as error:  # one clip must not take the night's work of the others with it
-            rows.append(Row(job.clip.name, "failed", sentence=sentence_of(error)))
-            if not isinstance(error, UniSHError):
-                log.error("%s failed", job.clip.name, exc_info=error)
+            report(0.0, "Reading the clip")
+            try:
+                rows.append(_one(job, next(clips), model, body, options, key, formats, report))
+            except Exception as error:  # one clip must not take the night's work of the others with it
+                rows.append(Row(job.clip.name, "failed", sentence=sentence_of(error)))
+                if not isinstance(error, UniSHError):
+                    log.error("%s failed", job.clip.name, exc_info=error)
     progress(1.0, "Done")
     order = {job.clip.name: place for place, job in enumerate(jobs)}
     return sorted(share.gathered(rows), key=lambda row: order[row.clip])
@@ -131,21 +138,63 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A clip before the network sees it: what is known of an earlier result, or its frames, or what is wrong."""
+
+    record: dict[str, Any] | None = None
+    clip: Clip | None = None
+    seconds: float = 0.0
+    """That reading took."""
+    error: Exception | None = None
+
+
+@contextlib.contextmanager
+def _opened(
+    jobs: Sequence[Job], key: dict[str, Any], options: Options, overwrite: bool, *, ahead: bool
+) -> Iterator[Iterator[_Opened]]:
+    """The clips of the jobs in order; with `ahead`, the next one is read while the network is at the one before."""
+    over = threading.Event()
+
+    def go_on(share: float) -> None:
+        if over.is_set():
+            raise InterruptedError
+
+    def read(job: Job) -> _Opened:
+        began = time.perf_counter()
+        try:
+            record = _record(job, key, overwrite)
+            if record is not None:
+                return _Opened(record)
+            clip = read_clip(job.clip, fps=options.fps, start_s=options.start_s, end_s=options.end_s, progress=go_on)
+            return _Opened(clip=clip, seconds=time.perf_counter() - began)
+        except Exception as error:  # told when it is this clip's turn
+            return _Opened(error=error)
+
+    try:
+        yield iter((one_ahead if ahead else map)(read, jobs))
+    finally:
+        over.set()
+
+
 def _one(
     job: Job,
+    opened: _Opened,
     model: "UniSH",
     body: BodyModel,
     options: Options,
     key: dict[str, Any],
     formats: Sequence[str],
-    overwrite: bool,
     report: Callable[[float, str], None],
 ) -> Row:
-    record, status = _record(job, key, overwrite), "kept"
-    if record is None:
-        began = time.perf_counter()
-        clip = read_clip(job.clip, fps=options.fps, start_s=options.start_s, end_s=options.end_s)
-        scene = reconstruct_clip(clip, model, body, options, progress=lambda part, message: report(0.8 * part, message))
+    if opened.error is not None:
+        raise opened.error
+    record, status = opened.record, "kept"
+    if opened.clip is not None:
+        began = time.perf_counter() - opened.seconds
+        scene = reconstruct_clip(
+            opened.clip, model, body, options, progress=lambda part, message: report(0.8 * part, message)
+        )
         fit = fit_report(scene)
         record = {
             "key": key,
@@ -156,8 +205,13 @@ def _one(
         }
         write_result(scene, fit, job.folder, job.clip.name, extra={RECORD: json.dumps(record, indent=2) + "\n"})
         status = "made"
+    assert record is not None
     _export(job, body, formats, lambda part, message: report(0.8 + 0.2 * part, message))
     return Row(job.clip.name, status, record["frames"], record["people"], record["fit"], record["seconds"])
+
+
+def _device(model: "UniSH") -> torch.device:
+    return next(model.parameters()).device
 
 
 def _export(job: Job, body: BodyModel, formats: Sequence[str], report: Callable[[float, str], None]) -> None:

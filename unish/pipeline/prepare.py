@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32, Int, UInt8
 from torch import Tensor
 
+from unish.ahead import one_ahead
 from unish.structures import Clip, PersonTrack
 from unish.video.preprocess import CROP_SIZE_PX, FrameTransform, crop_people, resize_frames
 
@@ -49,17 +50,7 @@ def prepared_windows(
             done = windows[number - 1].stop if number else 0
             return _prepare(clip, tracks, windows[number], done, frame, images, threads)
 
-        yield from (_one_ahead if ahead else map)(make, range(len(windows)))
-
-
-def _one_ahead(make: Callable[[int], Prepared], numbers: range) -> Iterator[Prepared]:
-    """`map`, whose next item is being made while the last one is used."""
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(make, numbers[0])
-        for number in numbers[1:]:
-            ready, following = following.result(), thread.submit(make, number)
-            yield ready
-        yield following.result()
+        yield from (one_ahead if ahead else map)(make, range(len(windows)))
 
 
 def _prepare(
