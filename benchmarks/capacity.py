@@ -9,7 +9,6 @@ what `unish.pipeline.capacity` makes of a card that nobody else uses: how long a
 
 import itertools
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def counted(
 
 def main(config: CapacityConfig) -> None:
     """Print the tables as Markdown."""
-    print(f"{hardware(config.device)}, {time.strftime('%Y-%m-%d')}\n")
+    print(f"{hardware(config.device)}\n")
     print("| type | people | frames | counted GB | measured GB |\n" + "|---" * 5 + "|")
     weights, slopes = {}, {}
     for dtype in reversed(TYPES):  # the measured network is cast one way

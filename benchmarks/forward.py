@@ -200,10 +200,15 @@ def random_network(size: str, device: str) -> UniSH:
 
 
 def hardware(device: str) -> str:
-    """What it ran on, in words."""
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{platform.processor() or 'CPU'}"
-    threads = "" if device.startswith("cuda") else f", {torch.get_num_threads()} threads"
-    return f"{name}{threads}, torch {torch.__version__}"
+    """What it runs on, in words."""
+    name, threads = platform.processor() or "CPU", f", {torch.get_num_threads()} threads"
+    if device.startswith("cuda"):
+        name, threads = torch.cuda.get_device_name(device), ""
+    else:
+        with contextlib.suppress(OSError, StopIteration):
+            lines = Path("/proc/cpuinfo").read_text().splitlines()
+            name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return f"{name}{threads}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}"
 
 
 def main(config: ForwardConfig) -> None:

@@ -11,7 +11,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +21,7 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.forward import hardware
 from unish.models.config import MINI, RELEASE
 from unish.models.convert import to_official
 from unish.models.unish import UniSH
@@ -83,9 +83,7 @@ def main(config: LoadingConfig) -> None:
         path = Path(folder) / "model.safetensors"
         make_file(config.size, path)
         size = path.stat().st_size
-        print(
-            f"{size / 1e9:.2f} GB on disk, to {config.device}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}\n"
-        )
+        print(f"{size / 1e9:.2f} GB on disk; {hardware(config.device)}\n")
         print("| way | s | host memory GB | of the file |\n|---|---|---|---|")
         for name, way in WAYS.items():
             found = measured(way, path, config.device)

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import importlib
 import io
-import os
 import sys
 import tempfile
 import time
@@ -18,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -81,6 +79,7 @@ def main(config: ProfileConfig) -> None:
     began = time.perf_counter()
     places = [(name, *_place(module), attribute) for name, module, attribute in PARTS]
     imports = time.perf_counter() - began
+    from benchmarks.forward import hardware
     from unish.cli import main as unish
 
     clock = Clock()
@@ -98,7 +97,7 @@ def main(config: ProfileConfig) -> None:
     total, parts = min(runs, key=lambda run: run[0])
     parts = {"import": imports, **parts, "all else": total - sum(parts.values())}
     total += imports
-    print(f"{os.cpu_count()} cores, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}; in all {total:.1f} s\n")
+    print(f"{hardware('cpu')}; in all {total:.1f} s\n")
     print("| part | s | share |\n|---|---|---|")
     for name, seconds in sorted(parts.items(), key=lambda part: -part[1]):
         print(f"| {name} | {seconds:.2f} | {seconds / total:.0%} |")

@@ -56,6 +56,8 @@ class StageConfig:
     """Read shards one after the other instead of by index: for data sets larger than the disk."""
     most_bad: float = 0.01
     """Stop when more than this share of the clips cannot be read."""
+    threads: int | None = None
+    """Clips decoded at the same time; nothing: one for each core but one, at most 8. Changes no numbers."""
     held_out: str | None = None
     """Data set whose validation split is scored every so often; nothing: no validation."""
     held_out_clips: int = 8
@@ -106,6 +108,7 @@ def run_stage(
         mixture=config.mixture,
         streaming=config.streaming,
         most_bad=config.most_bad,
+        threads=config.threads,
         seed=config.seed,
     )
     batches = ClipBatches(data, make_batch, accelerator.process_index, accelerator.num_processes)

@@ -8,9 +8,10 @@ import contextlib
 import inspect
 import itertools
 import logging
-import queue
-import threading
+import os
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,8 +46,12 @@ class DataConfig:
     most_bad: float = 0.01
     """Stop when more than this share of the clips cannot be read."""
     seed: int = 0
+    threads: int | None = None
+    """Clips decoded at the same time; nothing: `default_threads`. Changes when batches are made, not which."""
 
     def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"Expected 1 or more threads that make batches, received {self.threads}.")
         if self.mixture and (len(self.mixture) != len(self.data) or min(self.mixture) < 0 or sum(self.mixture) <= 0):
             raise InputError(
                 f"Expected one share of 0 or more for each of {len(self.data)} data sets, received {self.mixture}. "
@@ -219,24 +224,39 @@ class BadSamples:
 
 
 MakeBatch = Callable[[ClipSample, np.random.Generator], Batch | None]
-"""A clip to a training batch; None where it shows nothing to learn from."""
+"""A clip to a training batch; None where it shows nothing to learn from. Runs in several threads at a time."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What became of a row."""
+
+    clip_id: str
+    batch: Batch | None = None
+    fault: Exception | None = None
+    """Why the clip could not be read."""
 
 
 class ClipBatches:
-    """Batches made of clips, one after the other, a few of them ahead in a thread of its own."""
+    """Batches made of clips, a few of them ahead: one thread reads rows, `DataConfig.threads` make batches of them.
+
+    Batches come in the order of the rows, and faults where their row's turn is, whatever the number of threads.
+    """
 
     def __init__(self, config: DataConfig, make: MakeBatch, rank: int = 0, world: int = 1, ahead: int = 2) -> None:
         if not config.data:
             raise InputError("Expected a data set to train on, received none. Give a folder or Hub name with --data.")
-        self._config, self._make, self._rank, self._world, self._ahead = config, make, rank, world, ahead
+        self._config, self._make, self._rank, self._world = config, make, rank, world
+        self._threads = config.threads or default_threads()
+        self._ahead = ahead
         self._rows = MixedRows(
             [_rows_of(name, config, rank, world) for name in config.data], config.mixture, config.seed
         )
         self._bad = BadSamples(config.most_bad)
-        self._state = self._current()
-        self._queue: queue.Queue | None = None
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._state: State = {"rows": self._rows.state_dict(), "bad": self._bad.state_dict()}
+        self._reader: ThreadPoolExecutor | None = None
+        self._makers: ThreadPoolExecutor | None = None
+        self._coming: deque[Future[tuple[State, Future[_Made]]]] = deque()
 
     @property
     def bad(self) -> tuple[str, ...]:
@@ -247,19 +267,13 @@ class ClipBatches:
         return self
 
     def __next__(self) -> Batch:
-        if self._thread is None:
-            self._rows.load_state_dict(self._state["rows"])
-            self._bad.load_state_dict(self._state["bad"])
-            self._queue, self._stop = queue.Queue(self._ahead), threading.Event()
-            self._thread = threading.Thread(target=self._work, args=(self._queue, self._stop), daemon=True)
-            self._thread.start()
-        assert self._queue is not None
-        batch, state, error = self._queue.get()
-        if error is not None:
+        if self._reader is None:
+            self._open()
+        try:
+            return self._next_batch()
+        except BaseException:  # an interrupt as well: the next call starts from the saved place
             self.close()
-            raise error
-        self._state = state
-        return batch
+            raise
 
     def state_dict(self) -> State:
         """The place after the last batch that was given out, whatever has been read ahead."""
@@ -270,49 +284,58 @@ class ClipBatches:
         self._state = state
 
     def close(self) -> None:
-        """End the reading thread; the next batch starts one at the saved place."""
-        if self._thread is not None and self._queue is not None:
-            self._stop.set()
-            while self._thread.is_alive():
-                try:
-                    self._queue.get(timeout=0.05)
-                except queue.Empty:
-                    continue
-            self._thread = None
+        """End all threads; the next batch starts them again at the saved place."""
+        for pool in (self._reader, self._makers):  # in this order: the reader hands rows to the makers
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
+        if self._reader is not None:
             self._rows.close()
+        self._reader = self._makers = None
+        self._coming.clear()
 
-    def _current(self) -> State:
-        return {"rows": self._rows.state_dict(), "bad": self._bad.state_dict()}
-
-    def _work(self, out: queue.Queue, stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                item = (self._next_batch(), self._current(), None)
-            except Exception as error:  # handed to the thread that asks for batches
-                item = (None, None, error)
-            while not stop.is_set():
-                try:
-                    out.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if item[2] is not None:
-                return
+    def _open(self) -> None:
+        self._rows.load_state_dict(self._state["rows"])
+        self._bad.load_state_dict(self._state["bad"])
+        self._makers = ThreadPoolExecutor(self._threads, "make clips")
+        self._reader = ThreadPoolExecutor(1, "read clips")
+        for _ in range(self._threads + self._ahead):
+            self._coming.append(self._reader.submit(self._read, self._makers))
 
     def _next_batch(self) -> Batch:
+        assert self._reader is not None and self._makers is not None
         for _ in range(10_000):
-            number = self._rows.drawn * self._world + self._rank
-            row = next(self._rows)
-            try:
-                sample = decode_sample(row)
-            except (InputError, LookupError, TypeError, ValueError) as error:
-                self._bad.bad(str(row.get("clip_id", "without a name")), error)
+            rows, making = self._coming.popleft().result()
+            made = making.result()
+            self._coming.append(self._reader.submit(self._read, self._makers))
+            if made.fault is not None:
+                self._bad.bad(made.clip_id, made.fault)
                 continue
             self._bad.good()
-            batch = self._make(sample, np.random.default_rng((self._config.seed, number)))
-            if batch is not None:
-                return batch
+            if made.batch is not None:
+                self._state = {"rows": rows, "bad": self._bad.state_dict()}
+                return made.batch
         raise InputError("Expected clips that show somebody, received 10,000 that do not. Check the data set.")
+
+    def _read(self, makers: ThreadPoolExecutor) -> "tuple[State, Future[_Made]]":
+        """Take one row and have a batch made of it; with the place after it. Runs in the reader alone."""
+        number = self._rows.drawn * self._world + self._rank
+        row = next(self._rows)
+        return self._rows.state_dict(), makers.submit(self._made, row, number)
+
+    def _made(self, row: Row, number: int) -> _Made:
+        clip_id = str(row.get("clip_id", "without a name"))
+        try:
+            sample = decode_sample(row)
+        except (InputError, LookupError, TypeError, ValueError) as error:
+            return _Made(clip_id, fault=error)
+        return _Made(clip_id, self._make(sample, np.random.default_rng((self._config.seed, number))))
+
+
+def default_threads() -> int:
+    """A thread for each core that this process may use but one, at most 8; processes of a machine share its cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by Accelerate's and torch's launchers
+    return min(max(cores // here - 1, 1), 8)
 
 
 def _shuffle_shards(dataset: IterableDataset, seed: int) -> IterableDataset:

@@ -1,7 +1,10 @@
-"""Streams of clips: order, resuming, processes, mixtures, and data that cannot be read."""
+"""Streams of clips: order, resuming, processes, threads, mixtures, and data that cannot be read."""
 
 import itertools
 import logging
+import os
+import threading
+import time
 from collections import Counter
 
 import datasets
@@ -10,7 +13,7 @@ import pytest
 from conftest import fake_clip
 
 from train.data import encode_sample, features, write_shards
-from train.streams import ClipBatches, DataConfig
+from train.streams import ClipBatches, DataConfig, default_threads
 from unish.errors import InputError
 
 CLIPS = 11
@@ -27,13 +30,17 @@ def folder(tmp_path_factory):
     return str(path)
 
 
+def named(clip, rng):
+    return {"id": clip.clip_id, "draw": rng.random()}
+
+
 @pytest.fixture
 def open_batches():
     opened = []
 
-    def start(*folders, rank=0, world=1, **settings):
+    def start(*folders, rank=0, world=1, make=named, **settings):
         config = DataConfig(folders, block=4, **settings)
-        batches = ClipBatches(config, lambda clip, rng: {"id": clip.clip_id, "draw": rng.random()}, rank, world)
+        batches = ClipBatches(config, make, rank, world)
         opened.append(batches)
         return batches
 
@@ -82,14 +89,99 @@ def test_the_state_goes_on_with_the_rest(folder, open_batches, streaming):
 
 
 @both
-def test_closing_ends_the_thread_and_loses_nothing(folder, open_batches, streaming):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_closing_ends_all_threads_and_loses_nothing(folder, open_batches, streaming, threads):
     whole = take(open_batches(folder, streaming=streaming), 12)
-    batches = open_batches(folder, streaming=streaming)
+    before = set(threading.enumerate())
+    batches = open_batches(folder, streaming=streaming, threads=threads)
     seen = take(batches, 5)
-    thread = batches._thread
+    assert 2 <= len(set(threading.enumerate()) - before) <= 1 + threads  # the reader, and makers as they are needed
     batches.close()
-    assert not thread.is_alive()
+    assert set(threading.enumerate()) <= before
     assert seen + take(batches, 7) == whole
+
+
+# --- several threads -------------------------------------------------------------------------------------------------
+
+
+def uneven(clip, rng):
+    """A batch that takes longer for some clips than for the next ones; nobody is seen in every fourth."""
+    batch = named(clip, rng)
+    time.sleep(0.02 * rng.random())
+    return None if int(clip.clip_id.split("-")[1]) % 4 == 3 else batch
+
+
+def some_bad(path):
+    rows = [encode_sample(small_clip(k)) for k in range(9)]
+    for row in (rows[2], rows[5], rows[6]):
+        row["images"][0]["bytes"] = b"no picture"
+    return write_rows(path, rows)
+
+
+@both
+def test_threads_change_neither_batches_nor_states_nor_what_is_bad(tmp_path, open_batches, streaming):
+    data, seen = some_bad(tmp_path), {}
+    for threads in (1, 3):
+        batches = open_batches(data, streaming=streaming, threads=threads, most_bad=0.9, make=uneven)
+        seen[threads] = [(next(batches), batches.state_dict(), batches.bad) for _ in range(15)]
+    assert seen[1] == seen[3]
+    assert len(seen[1][-1][2]) > 3
+
+
+@both
+def test_a_state_goes_on_with_another_number_of_threads(tmp_path, open_batches, streaming):
+    data, settings = some_bad(tmp_path), {"streaming": streaming, "most_bad": 0.9, "make": uneven}
+    one = open_batches(data, threads=1, **settings)
+    three = open_batches(data, threads=3, **settings)
+    take(one, 7)
+    three.load_state_dict(one.state_dict())
+    assert list(itertools.islice(three, 8)) == list(itertools.islice(one, 8))
+    assert three.state_dict() == one.state_dict()
+
+
+def until_it_stops(batches):
+    seen = []
+    with pytest.raises(InputError) as error:
+        for batch in itertools.islice(batches, 99):
+            seen.append(batch["id"])
+    assert seen
+    with pytest.raises(InputError):  # asked again, it says so again
+        next(batches)
+    return seen, str(error.value), batches.state_dict()
+
+
+@both
+def test_a_fault_comes_where_its_clip_is_whatever_the_threads(tmp_path, open_batches, streaming):
+    def refuse(clip, rng):
+        if clip.clip_id == "fake-8":
+            raise InputError("Expected another body.")
+        return uneven(clip, rng)
+
+    data = some_bad(tmp_path)
+    for settings in ({"most_bad": 0.05}, {"most_bad": 0.9, "make": refuse}):
+        settings = {"make": uneven, "streaming": streaming, **settings}
+        one, three = (until_it_stops(open_batches(data, threads=threads, **settings)) for threads in (1, 3))
+        assert one == three
+
+
+def test_threads_work_at_the_same_time(folder, open_batches):
+    together = threading.Barrier(3, timeout=60)
+
+    def wait_for_the_others(clip, rng):
+        together.wait()
+        return named(clip, rng)
+
+    assert len(set(take(open_batches(folder, threads=3, make=wait_for_the_others), 6))) == 6
+    together.abort()  # lets those go that were made ahead
+
+
+def test_processes_of_a_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(12)), raising=False)
+    counts = []
+    for processes in ("1", "2", "4", "99"):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        counts.append(default_threads())
+    assert counts == [8, 5, 2, 1]
 
 
 @both
@@ -160,6 +252,8 @@ def test_an_unreachable_hub_data_set_is_one_sentence(open_batches, streaming, mo
 def test_settings_that_do_not_fit_are_named(folder, tmp_path, open_batches):
     with pytest.raises(InputError, match="one share of 0 or more for each of 1"):
         DataConfig((folder,), mixture=(1.0, 2.0))
+    with pytest.raises(InputError, match="1 or more threads"):
+        DataConfig((folder,), threads=0)
     with pytest.raises(InputError, match="Expected a data set to train on"):
         open_batches()
     alone = write_rows(tmp_path, [encode_sample(small_clip(0))])
