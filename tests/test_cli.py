@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.reconstructions import make_reconstruction
 from unish.cli import main
-from unish.errors import Interrupted
+from unish.errors import CheckpointError, Interrupted
 from unish.structures import Reconstruction
 
 
@@ -160,6 +160,22 @@ def test_doctor(capsys):
     report = capsys.readouterr().out
     for word in ("torch", "device", "mini on cpu in ", "open body"):
         assert word in report
+
+
+def test_doctor_loads_the_release_only_where_it_is_cached(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def refused(weights):
+        asked.append(weights)
+        raise CheckpointError("damaged.")
+
+    monkeypatch.setattr("unish.models.hub.load", refused)
+    for file in (None, tmp_path / "release.safetensors"):
+        tmp_path.joinpath("release.safetensors").write_bytes(b"")
+        monkeypatch.setattr("unish.models.hub.cached_release", lambda file=file: file)
+        assert main(["doctor"]) == 0
+        assert "failed: damaged." in capsys.readouterr().out
+    assert asked == ["mini", "auto"]
 
 
 def test_ctrl_c_writes_the_windows_that_are_done(tmp_path, monkeypatch, capsys):

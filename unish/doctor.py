@@ -38,14 +38,14 @@ def report() -> Iterator[tuple[str, str]]:
 
 
 def _loading() -> str:
-    """How long the weights that a run would use take from disk to the device."""
+    """How long the weights that a run would use take from disk to the device; nothing is fetched for it."""
     from unish.machine import HostMemory
-    from unish.models.hub import load
+    from unish.models.hub import cached_release, load
 
     try:
         with HostMemory() as memory:
             began = time.perf_counter()
-            model = load("auto")
+            model = load("auto" if cached_release() else "mini")
             seconds = time.perf_counter() - began
     except UniSHError as error:
         return f"failed: {error}"

@@ -17,6 +17,7 @@ __all__ = [
     "MINI_FOLDER",
     "RELEASE_FILE",
     "RELEASE_REPO",
+    "cached_release",
     "describe_weights",
     "load",
     "load_priors",
@@ -64,15 +65,20 @@ def load(
 
 def describe_weights() -> Iterator[tuple[str, str]]:
     """(name, where it is) of the weights that can be had by name, without asking the network."""
-    mini = MINI_FOLDER / WEIGHTS_FILE
+    mini, release = MINI_FOLDER / WEIGHTS_FILE, cached_release()
     yield "mini", f"{mini} ({mini.stat().st_size / 1e6:.1f} MB)" if mini.is_file() else f"missing at {mini}"
+    if release is None:
+        yield "release", f"not cached; fetched from {RELEASE_REPO} when asked for"
+    else:
+        yield "release", f"{release} ({release.stat().st_size / 1e9:.2f} GB)"
+
+
+def cached_release() -> Path | None:
+    """The release's file, if it was fetched before."""
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(RELEASE_REPO, RELEASE_FILE)
-    if isinstance(cached, str):
-        yield "release", f"{cached} ({Path(cached).stat().st_size / 1e9:.2f} GB)"
-    else:
-        yield "release", f"not cached; fetched from {RELEASE_REPO} when asked for"
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def _find(weights: str) -> tuple[Path, str]:
