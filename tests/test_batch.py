@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import unish.batch
 from unish.batch import VIDEO_SUFFIXES, find_jobs
 from unish.cli import main
 from unish.errors import InputError
@@ -77,6 +78,21 @@ def test_reading_ahead_of_a_network_on_a_gpu_changes_nothing(made, clips, tmp_pa
     }
     depths = [Reconstruction.load(out / "b").depth_m for out in (tmp_path / "out", made[0])]
     np.testing.assert_array_equal(*depths)
+
+
+def test_a_clip_that_found_no_room_ahead_is_read_again_at_its_turn(clips, tmp_path, monkeypatch):
+    read, refused = unish.batch.read_clip, []
+
+    def without_room(path, **how):
+        if path.name == "b.MOV" and not refused:
+            refused.append(path)
+            raise InputError("A clip this long needs more room.")
+        return read(path, **how)
+
+    monkeypatch.setattr("unish.batch._device", lambda model: torch.device("cuda"))
+    monkeypatch.setattr("unish.batch.read_clip", without_room)
+    batch(clips, tmp_path / "out")
+    assert refused and rows(tmp_path / "out")["b.MOV"]["status"] == "made"
 
 
 def test_a_second_run_keeps_what_is_there_and_adds_the_formats_that_lack(made, clips, capsys):

@@ -6,6 +6,7 @@ import pytest
 import unish
 from benchmarks.joining import JoiningConfig, joined, measure, one_pass, strung
 from tests.helpers.long_clips import errors_m, one_leaves_and_returns, there_and_back, two_people, up_error_deg
+from tests.helpers.oracle import make_track
 from train.score import reconstruct_with_boxes
 from train.synthetic.oracle import EXACT, Oracle, OracleFaults
 from unish.body import open_body
@@ -168,3 +169,11 @@ def test_windows_are_as_long_as_the_free_memory_lets_them(clip, body, monkeypatc
     assert expected - 2 <= max(window.stop - window.start for window in result.windows) <= expected
     told = f"does not hold 30 frames at once: windows of {expected} frames"
     assert (expected < 30) == any(told in warning for warning in result.provenance.warnings)
+
+
+def test_people_who_are_not_there_together_need_no_memory_together():
+    present = np.zeros((3, 60), bool)
+    present[0, :20] = present[1, 15:30] = present[2, 50:] = True
+    tracks = tuple(make_track(60, absent=tuple(np.flatnonzero(~here)), person=n) for n, here in enumerate(present, 1))
+    assert run._most_at_once(tracks, (range(0, 30), range(30, 60))) == 2
+    assert run._most_at_once(tracks, (range(0, 60),)) == 3

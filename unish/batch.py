@@ -171,8 +171,13 @@ def _opened(
         except Exception as error:  # told when it is this clip's turn
             return _Opened(error=error)
 
+    def in_turn() -> Iterator[_Opened]:
+        for job, opened in zip(jobs, (one_ahead if ahead else map)(read, jobs), strict=True):
+            # A clip read ahead shared the disk with the one before it, and may now find room.
+            yield read(job) if ahead and opened.error is not None else opened
+
     try:
-        yield iter((one_ahead if ahead else map)(read, jobs))
+        yield in_turn()
     finally:
         over.set()
 

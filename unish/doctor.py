@@ -47,8 +47,8 @@ def _loading() -> str:
             began = time.perf_counter()
             model = load("auto" if cached_release() else "mini")
             seconds = time.perf_counter() - began
-    except UniSHError as error:
-        return f"failed: {error}"
+    except (UniSHError, RuntimeError) as error:  # PyTorch's own: a GPU that is full, or broken
+        return f"failed: {str(error).splitlines()[0]}"
     tensors = list(model.state_dict().values())
     size = sum(tensor.nbytes for tensor in tensors)
     return (

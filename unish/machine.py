@@ -25,6 +25,11 @@ def chosen_device(device: torch.device | str | None) -> torch.device:
     return chosen
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether it is a GPU that computes in bfloat16 itself: NVIDIA's from 2020 on. Others only emulate it, slowly."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def free_bytes(device: torch.device) -> int | None:
     """Memory that PyTorch can still take there; None where the system does not say."""
     if device.type == "cuda":

@@ -131,3 +131,26 @@ def test_all_frames_at_once_are_scipys_one_by_one(seed, noise, focal, shift):
         torch.testing.assert_close(found[frame], expected, rtol=1e-4, atol=1e-4)
         expected = scipy_camera(points[frame], uv, valid[frame], focal=1.2)[1]
         assert shifts[frame].item() == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("depth", [0.7, 2.0, 7.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_wall_seen_head_on_leaves_the_shift_alone(depth, dtype):
+    """Focal length and shift cannot be told apart there; what rounding says of them is not taken."""
+    uv = torch.from_numpy(half_diagonal_grid(24, 32).reshape(-1, 2))
+    points = torch.cat([uv / 1.2 * depth, torch.full((len(uv), 1), depth)], dim=-1).to(dtype)
+    focal, shift = fit_pinhole(points, uv, torch.ones(len(uv), dtype=torch.bool))
+    assert focal.item() == pytest.approx(1.2, rel=1e-5) and abs(shift.item()) < 1e-5
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 0.0])
+def test_points_that_are_none_are_left_out(wrong):
+    uv = torch.from_numpy(half_diagonal_grid(12, 16).reshape(-1, 2))
+    depth = 2 + torch.rand(len(uv), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points = torch.cat([uv / 1.2 * depth, depth - 0.3], dim=-1)
+    points[5, 2] = wrong
+    valid = torch.ones(len(uv), dtype=torch.bool)
+    focal, shift = fit_pinhole(points, uv, valid)
+    assert focal.item() == pytest.approx(1.2, rel=1e-6) and shift.item() == pytest.approx(0.3, rel=1e-6)
+    points[:, :2] = 0
+    assert [value.item() for value in fit_pinhole(points, uv, valid)] == [1.0, 0.0]

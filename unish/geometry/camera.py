@@ -13,6 +13,7 @@ from torch import Tensor
 
 MOST_STEPS = 50
 SETTLED = 1e-9
+ROUNDING = 1e-24
 
 
 def pixel_centers(
@@ -83,7 +84,8 @@ def solve_focal_shift(
     Minimises |f·xy/(z + shift) − uv| over the valid points of a `samples`² grid: f in closed form, shift by
     Levenberg–Marquardt from 0. Returns (focal relative to the half diagonal, shift in the points' unit). With
     `shared`, one camera is fitted to all frames together and repeated; without `fit_shift` the shift stays 0, which is
-    right for points that were predicted as rays times depth. Fewer than two valid points: focal 1, shift 0.
+    right for points that were predicted as rays times depth. Fewer than two valid points, or none off the axis: focal
+    1, shift 0. All points at one depth: shift 0.
     Source: MoGe's solver, as UniSH's released inference calls it.
     """
     frames, height, width, _ = points_camera.shape
@@ -121,6 +123,7 @@ def fit_pinhole(
     A `focal` that is given is kept, and the shift alone fitted. All of a batch are fitted together, in float64, on the
     device of the points. See `solve_focal_shift`.
     """
+    valid = valid & points_camera.isfinite().all(-1) & (points_camera[..., 2] != 0)
     mask = valid[..., None]
     xy, z = points_camera.double().split([2, 1], dim=-1)
     # A point at the end of the axis that is seen at the middle says nothing.
@@ -129,10 +132,11 @@ def fit_pinhole(
     shift = torch.zeros(valid.shape[:-1], dtype=torch.float64, device=z.device)
     if fit_shift:
         shift = _least_squares(lambda shift: _pinhole_residual(xy, z, uv, focal, shift), shift)
+    enough = (valid.sum(-1) >= 2) & (xy != 0).any(-1).any(-1)
     if focal is None:
         rays = xy / (z + shift[..., None, None])
-        focal = torch.where(valid.sum(-1) >= 2, _dot(rays, uv) / _dot(rays, rays), 1.0)
-    return focal.double(), torch.where(valid.sum(-1) >= 2, shift, 0.0)
+        focal = torch.where(enough, _dot(rays, uv) / _dot(rays, rays), 1.0)
+    return focal.double(), torch.where(enough, shift, 0.0)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -153,7 +157,10 @@ def _pinhole_residual(
         best, bend = focal.double(), torch.zeros_like(shift)
     residual = best[..., None, None] * rays - uv
     change = bend[..., None, None] * rays + best[..., None, None] * slope
-    return _dot(residual, residual), _dot(residual, change), _dot(change, change)
+    curvature = _dot(change, change)
+    # Of points at one depth the focal length takes up every shift: only rounding is left, which says nothing.
+    curvature = torch.where(curvature > ROUNDING * best**2 * _dot(slope, slope), curvature, torch.nan)
+    return _dot(residual, residual), _dot(residual, change), curvature
 
 
 def _least_squares(sums: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], start: Tensor) -> Tensor:

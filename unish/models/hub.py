@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from unish.errors import InputError, MissingAssetError
-from unish.machine import chosen_device, hub_in_reach
+from unish.machine import chosen_device, has_bfloat16, hub_in_reach
 from unish.models.unish import UniSH
 from unish.models.weights import CONFIG_FILE, TORCH_SUFFIXES, WEIGHTS_FILE, load_priors, read_file, save
 
@@ -27,7 +27,6 @@ __all__ = [
 RELEASE_REPO = "Murphyyyy/UniSH"
 RELEASE_FILE = "checkpoints/unish_release.safetensors"
 RELEASE_MEMORY_BYTES = 12 * 1024**3
-BFLOAT16_CAPABILITY = (8, 0)
 MINI_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "mini"
 
 logger = logging.getLogger("unish")
@@ -56,7 +55,7 @@ def load(
             note = f"The small bundled weights (mini) are used, not the release: {obstacle}."
             _announce(note)
     path, name = _find(str(weights))
-    if dtype is None and place.type == "cuda" and torch.cuda.get_device_capability(place) >= BFLOAT16_CAPABILITY:
+    if dtype is None and has_bfloat16(place):
         dtype = torch.bfloat16
     model = read_file(path, place, dtype)
     model.weights_name, model.weights_note = name, note

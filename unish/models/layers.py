@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from unish.machine import has_bfloat16
+
 ROTARY_BASE = 100.0
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -230,8 +232,7 @@ class Trunk(nn.Module):
         """The autocast region for the trunk."""
         dtype = self.trunk_dtype
         if dtype is None:
-            half = device.type == "cuda" and torch.cuda.is_bf16_supported()
-            dtype = torch.bfloat16 if half else torch.float32
+            dtype = torch.bfloat16 if has_bfloat16(device) else torch.float32
         if dtype == torch.float32:
             return full_precision(device)
         return torch.autocast(device.type, dtype=dtype)

@@ -115,7 +115,9 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sou
             raise CheckpointError(f"{source} holds '{name}', which this network has no place for.")
     for name in expected:
         if not torch.isfinite(state[name]).all():
-            raise CheckpointError(f"'{name}' in {source} holds values that are not finite; take another copy.")
+            raise CheckpointError(
+                f"'{name}' in {source} holds values that are not finite in {state[name].dtype}; take another copy."
+            )
 
 
 def load_priors(model: UniSH, pi3: str | Path | None = None, camerahmr: str | Path | None = None) -> None:
@@ -149,8 +151,11 @@ def read_file(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype
         expected = model.state_dict() if ours else to_official(model.state_dict())
         state = {}
         for name, tensor in stored.items():
-            kind = expected[name].dtype if name in expected else tensor.dtype
-            state[name] = tensor.to(device).to(kind)
+            place = expected.get(name)
+            if place is None or place.shape != tensor.shape:
+                state[name] = tensor  # refused below, by name
+            else:
+                state[name] = tensor.to(device).to(place.dtype)
     check_state(state, expected, str(path))
     model.load_state_dict(state if ours else from_official(state), assign=True)
     return model.eval()

@@ -188,7 +188,7 @@ def _run(
     progress: Progress,
 ) -> Forward:
     """Every window of the clip, shorter ones than asked for where the memory is too small for those."""
-    fitting = _fitting(clip, len(tracks), model)
+    fitting = _fitting(clip, _most_at_once(tracks, _windows(clip, size)), model)
     if fitting < min(size, len(clip.frames)):
         clip, size = _with_shorter(clip, size, fitting), fitting
     while True:
@@ -203,6 +203,15 @@ def _run(
                 ) from None
         torch.cuda.empty_cache()
         clip, size = _with_shorter(clip, size, smaller), smaller
+
+
+def _windows(clip: Clip, size: int) -> tuple[range, ...]:
+    return split_frames(len(clip.frames), size, max(1, round(size * OVERLAP)))
+
+
+def _most_at_once(tracks: tuple[PersonTrack, ...], windows: tuple[range, ...]) -> int:
+    """The most people that any of the windows shows."""
+    return max(sum(bool(track.present[w.start : w.stop].any()) for track in tracks) for w in windows)
 
 
 def _fitting(clip: Clip, people: int, model: "UniSH") -> int:
@@ -225,7 +234,7 @@ def _with_shorter(clip: Clip, size: int, smaller: int) -> Clip:
 def _run_windows(
     clip: Clip, tracks: tuple[PersonTrack, ...], model: "UniSH", known: Knowledge, size: int, progress: Progress
 ) -> Forward:
-    windows = split_frames(len(clip.frames), size, max(1, round(size * OVERLAP)))
+    windows = _windows(clip, size)
     work = Forward.begin(model, clip, tracks, windows)
     gain = model.config.scene.focal_gain
     given = None if known.focal is None else known.focal / gain

@@ -242,8 +242,8 @@ def _sample_stream(
         kept.times_s.append(timed.time_s)
         kept.numbers.append(timed.number)
         last = timed
-        if math.isfinite(last_wanted_s):
-            report(min(1.0, (timed.time_s - sampling.start_s) / max(last_wanted_s - sampling.start_s, 1e-9)))
+        done_s, wanted_s = timed.time_s - sampling.start_s, last_wanted_s - sampling.start_s
+        report(min(1.0, done_s / max(wanted_s, 1e-9)))  # 0 where the length is not known
     if last is None:
         raise _nothing_decoded(path, sampling, length_s, faults)
     kept.warnings += _warnings(last, kept, sampling, length_s, faults)
