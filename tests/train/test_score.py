@@ -93,7 +93,7 @@ def test_the_trivial_predictor_knows_the_means_of_its_clips(clips, body):
 def test_one_command_from_shards_to_a_table(clips, tiny, tmp_path, capsys):
     write_shards(clips[:2], tmp_path / "data" / "train")
     write_shards(clips[2:], tmp_path / "data" / "validation")
-    torch.manual_seed(1)  # an untrained network whose people happen to stand before the camera
+    torch.manual_seed(4)  # an untrained network whose people happen to stand before the camera
     save(UniSH(tiny), tmp_path / "weights")
     score.main(
         score.ScoreConfig(weights=str(tmp_path / "weights"), data=str(tmp_path / "data"), out=tmp_path / "scored")
