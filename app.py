@@ -27,22 +27,22 @@ from gradio.events import api
 from gradio.utils import get_upload_folder
 
 import unish
+from space.cleanup import KEEP_FILES_S, SWEEP_EVERY_S, start_sweeping
 from space.example import SAMPLE_CLIP, Example
-from space.keeping import KEEP_FILES_S, SWEEP_EVERY_S, start_sweeping
 from space.layout import DRAW, form, results
 from space.limits import MAX_FRAMES, MAX_UPLOAD_MB, MAX_WAITING, check_gpu_time, check_upload, gpu_seconds, look_seconds
-from space.picking import Look, cornered, look_at, picture_of, toggled, wanted_people
+from space.person_selection import Look, cornered, look_at, picture_of, toggled, wanted_people
 from space.progress import break_off, go_on, report_to
 from space.results import Result, find_result, write_exports, write_result
 from space.style import CSS, INTRODUCTION, KEEP_LINK, SHOW_VIEWER, THEME
+from unish.analysis.fit_report import fit_report
 from unish.body import load_body
 from unish.cli.parsing import parse_box, parse_heights
 from unish.errors import InputError, UniSHError
 from unish.export import check_formats
-from unish.pipeline import Knowledge, Options, reconstruct_tracked, require_people
-from unish.report import fit_report
+from unish.people.detection import FoundPeople, find_people
+from unish.pipeline import ClipPriors, Options, reconstruct_tracked, require_people
 from unish.structures import Clip
-from unish.video.people import FoundPeople, find_people
 from unish.video.reader import read_clip
 from unish.viewer.numbers import NUMBERS_CSS
 from unish.viewer.page import plotly_js_path
@@ -93,7 +93,7 @@ def find_on_gpu(clip: Clip) -> FoundPeople:
 
 @on_gpu(seconds_needed)
 def reconstruct_on_gpu(
-    clip: Clip, tracks: tuple, finder: str, weights: str, known: Knowledge, visitor: str
+    clip: Clip, tracks: tuple, finder: str, weights: str, known: ClipPriors, visitor: str
 ) -> unish.Reconstruction:
     """All that needs a GPU. NumPy goes in and comes out: on ZeroGPU it runs in another process."""
     model, body = networks(weights)
@@ -185,7 +185,7 @@ def run(video, fps, start_s, end_s, weights, focal, static, height, seen, reques
         return shown(write_result(files_folder(), scene, fit_report(scene), clip))
 
 
-def knowledge(clip: Clip, focal: str | None, static: bool, height: str | None) -> Knowledge:
+def knowledge(clip: Clip, focal: str | None, static: bool, height: str | None) -> ClipPriors:
     """What the visitor knows of the clip. Raises `InputError` for what cannot be."""
     words = (height or "").replace(",", " ").split()
     chosen = Options(focal=(focal or "").strip() or None, static_camera=bool(static), height=parse_heights(words))

@@ -3,9 +3,9 @@
     python benchmarks/data_loading.py                  # one thread, and as many as a stage takes by itself
     python benchmarks/data_loading.py --threads 1 4 16
 
-Clips are made up, 30 frames with one person, and stored as `train/prepare` stores them; batches are of release size.
-All stages make their batches alike: what differs is the size of the pictures that they read. The files are in the page
-cache. Every number is the smallest of some repeats.
+Clips are made up, 30 frames with one person, and stored as `train/data/prepare` stores them; batches are of release
+size. All stages make their batches alike: what differs is the size of the images that they read. The files are in the
+page cache. Every number is the smallest of some repeats.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.forward import hardware
 from benchmarks.stage_step import made_up_clip
-from train.batches import Batch
-from train.data import ClipSample, decode_sample, load_clips, write_shards
-from train.stage_batches import ViewConfig, stage_batch
-from train.streams import ClipBatches, DataConfig, default_threads
+from train.data.clip_loader import ClipBatches, DataConfig, default_threads
+from train.data.pretrain_batches import Batch
+from train.data.schema import ClipSample, decode_sample, load_clips, write_shards
+from train.data.stage_batches import ViewConfig, stage_batch
 from unish.models.config import RELEASE
 from unish.video.preprocess import crop_people, fit_frames
 

@@ -30,10 +30,10 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unish.geometry.camera import solve_focal_shift
-from unish.machine import free_bytes
 from unish.models.config import CROP_SIZE_PX, MINI, RELEASE
 from unish.models.scene import SceneFeatures
 from unish.models.unish import UniSH
+from unish.utils.device import free_bytes
 
 WIDTH_PX, HEIGHT_PX = 518, 294
 PARTS = {

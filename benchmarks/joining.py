@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from train.augment import take_frames
-from train.data import ClipSample
+from train.data.augment import take_frames
+from train.data.schema import ClipSample
 from train.score import reconstruct_with_boxes, seen_people, to_world, truth
 from train.synthetic.clips import generate_clip
 from train.synthetic.oracle import Oracle, OracleFaults

@@ -35,7 +35,7 @@ CHILD = """
 import json, sys, time
 from pathlib import Path
 import torch, unish, unish.models.hub, safetensors
-from unish.machine import HostMemory
+from unish.utils.device import HostMemory
 path, device = Path(sys.argv[1]), sys.argv[2]
 with HostMemory() as memory:
     began = time.perf_counter()

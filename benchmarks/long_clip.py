@@ -16,13 +16,11 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-import unish
 from unish.pipeline import reconstruct
-from unish.storage import Stack
 from unish.structures import Clip
+from unish.utils.assets import SAMPLE_CLIP
+from unish.utils.disk_arrays import Stack
 from unish.video.reader import read_clip
-
-SAMPLE_CLIP = Path(unish.__file__).parent / "assets" / "sample_clip.mp4"
 
 
 @dataclass(frozen=True)

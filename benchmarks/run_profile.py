@@ -21,20 +21,21 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-ASSETS = Path(__file__).resolve().parents[1] / "unish" / "assets"
+from unish.utils.assets import SAMPLE_CLIP
+
 PARTS = (
-    ("decode the clip", "unish.pipeline.run", "read_clip"),
-    ("load weights", "unish.pipeline.run", "load"),
-    ("load the body", "unish.pipeline.run", "load_body"),
-    ("find people", "unish.pipeline.run", "find_people"),
-    ("window: the rest", "unish.pipeline.run", "run_window"),
-    ("window: resize frames, cut crops", "unish.pipeline.prepare", "_prepare"),
+    ("decode the clip", "unish.pipeline.reconstruct", "read_clip"),
+    ("load weights", "unish.pipeline.reconstruct", "load"),
+    ("load the body", "unish.pipeline.reconstruct", "load_body"),
+    ("find people", "unish.pipeline.reconstruct", "find_people"),
+    ("window: the rest", "unish.pipeline.reconstruct", "run_window"),
+    ("window: resize frames, cut crops", "unish.pipeline.window_inputs", "_prepare"),
     ("window: scene network", "unish.models.unish.UniSH", "scene"),
     ("window: people network", "unish.models.unish.UniSH", "people"),
-    ("window: lens", "unish.pipeline.forward", "frame_focals"),
-    ("join, lens, upright, pose", "unish.pipeline.run", "_result"),
-    ("fit report", "unish.report", "fit_report"),
-    ("write the result: the rest", "unish.results", "write_result"),
+    ("window: lens", "unish.pipeline.inference", "frame_focals"),
+    ("join, lens, upright, pose", "unish.pipeline.reconstruct", "_result"),
+    ("fit report", "unish.analysis.fit_report", "fit_report"),
+    ("write the result: the rest", "unish.runs.result_folder", "write_result"),
     ("write: choose points, pack", "unish.viewer.page", "scene_arrays"),
 )
 
@@ -68,7 +69,7 @@ class Clock:
 class ProfileConfig:
     """What is run."""
 
-    clip: Path = ASSETS / "sample_clip.mp4"
+    clip: Path = SAMPLE_CLIP
     weights: str = "mini"
     repeats: int = 3
     """Runs, of which the fastest counts; the first one imports."""

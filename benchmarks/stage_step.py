@@ -5,7 +5,7 @@
     python benchmarks/stage_step.py --count                    # memory counted instead of measured, anywhere
 
 Release size is 30 frames of 518×294 with one person, as the paper trains; trunks in bfloat16. Each line is a process of
-its own. A step is what `train.loop` does with a batch that is there: forward, backward, clipped gradient, AdamW,
+its own. A step is what `train.engine.loop` does with a batch that is there: forward, backward, clipped gradient, AdamW,
 averaged weights. `benchmarks/data_loading.py` says how fast batches come.
 """
 
@@ -29,11 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.counting import counted_bytes
 from benchmarks.forward import hardware
-from train.average import AveragedWeights
-from train.data import ClipSample
-from train.loop import only_trained, to_device
-from train.stage_batches import ViewConfig, stage_batch
-from train.stages import Stage, Stage1, Stage1Weights, Stage2, Stage2Weights, Stage3, Stage3Weights
+from train.data.schema import ClipSample
+from train.data.stage_batches import ViewConfig, stage_batch
+from train.engine.ema import AveragedWeights
+from train.engine.loop import only_trained, to_device
+from train.objectives.stages import Stage, Stage1, Stage1Weights, Stage2, Stage2Weights, Stage3, Stage3Weights
 from unish.body import BodyModel, open_body
 from unish.models.config import CROP_SIZE_PX, MINI, RELEASE
 from unish.models.unish import UniSH

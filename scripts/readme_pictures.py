@@ -13,7 +13,8 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 import unish
-from unish.files import atomic_path
+from unish.utils.assets import SAMPLE_CLIP
+from unish.utils.atomic_write import atomic_path
 from unish.viewer import write_html
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--weights", default="mini")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "pictures")
     options = parser.parse_args()
-    clip = Path(unish.__file__).parent / "assets" / "sample_clip.mp4"
+    clip = SAMPLE_CLIP
     scene = unish.reconstruct(clip, weights=options.weights, finder="mini", device="cpu", body="open")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         page = write_html(scene, Path(folder) / "viewer.html", title="UniSH")

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import unish
 from space.results import Result, write_result
-from unish.report import fit_report
+from unish.analysis.fit_report import fit_report
+from unish.utils.assets import SAMPLE_CLIP
 from unish.video.reader import read_clip
-
-SAMPLE_CLIP = Path(unish.__file__).parent / "assets" / "sample_clip.mp4"
 
 
 class Example:

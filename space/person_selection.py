@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unish.errors import InputError
-from unish.palette import person_color
+from unish.people.detection import Box, FoundPeople, find_people
 from unish.structures import Clip, PersonTrack
-from unish.video.people import Box, FoundPeople, find_people
+from unish.utils.colors import person_color
 
 PREVIEW_LONG_SIDE_PX = 640
 PREVIEWS = 24

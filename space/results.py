@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unish.analysis.fit_report import FitReport
+from unish.analysis.summary import summarise
 from unish.errors import InputError
 from unish.export import check_formats, export, write_video
-from unish.files import atomic_path
-from unish.places import RESULT_EXPORTS, RESULT_REPORT
-from unish.report import FitReport
+from unish.runs.result_folder import RESULT_EXPORTS, RESULT_REPORT
 from unish.structures import Clip, Reconstruction
-from unish.summary import summarise
+from unish.utils.atomic_write import atomic_path
 from unish.viewer import encode_scene, scene_arrays
 from unish.viewer.numbers import numbers_html
 from unish.viewer.page import offline_page

@@ -4,10 +4,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("unish", "beartype.beartype")
+install_import_hook(["unish"], "beartype.beartype")
 
 # No GPU, no sandbox (which wants a user of its own), nothing fetched.
 CHROMIUM_FLAGS = [
@@ -65,3 +66,11 @@ def browser() -> Iterator:
         chromium = driver.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def textured_picture() -> np.ndarray:
+    """A fixed picture full of detail, 240×320."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(40, 210, (12, 16, 3)).repeat(20, 0).repeat(20, 1)
+    return (coarse + random.integers(-25, 25, coarse.shape)).clip(0, 255).astype(np.uint8)

@@ -11,8 +11,8 @@ import pytest
 import tyro
 
 from train.ablation import AblationConfig
-from train.prepare.bedlam import BedlamConfig
-from train.prepare.label_videos import LabelConfig
+from train.data.prepare.bedlam import BedlamConfig
+from train.data.prepare.label_videos import LabelConfig
 from train.pretrain import PretrainConfig
 from train.score import ScoreConfig
 from train.stage1 import Stage1Config
@@ -23,8 +23,8 @@ from unish.structures import Reconstruction
 
 SETTINGS = {
     "train.ablation": AblationConfig,
-    "train.prepare.bedlam": BedlamConfig,
-    "train.prepare.label_videos": LabelConfig,
+    "train.data.prepare.bedlam": BedlamConfig,
+    "train.data.prepare.label_videos": LabelConfig,
     "train.pretrain": PretrainConfig,
     "train.score": ScoreConfig,
     "train.stage1": Stage1Config,

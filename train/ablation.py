@@ -19,9 +19,9 @@ import numpy as np
 import tyro
 
 from train import score
-from train.command import one_sentence
+from train.engine.cli import one_sentence
 from unish.errors import InputError
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = {"studio": ("{work}/studio",), "wild": ("{work}/wild",), "both": ("{work}/studio", "{work}/wild")}

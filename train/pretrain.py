@@ -27,12 +27,19 @@ if not __package__:  # started as a script: the repository's root is not on the 
 
 from safetensors.torch import load_file
 
-from train.batches import LARGE_VIEWS, CropSettings, ViewSettings
-from train.command import one_sentence
-from train.journal import Report
-from train.loop import LoopConfig, accelerator_for, fit
-from train.parts import AlignSettings, HumanWeights, PoolBatches, SceneWeights, held_out_terms, make_part
-from train.pool import ClipPool
+from train.data.clip_cache import ClipPool
+from train.data.pretrain_batches import LARGE_VIEWS, CropSettings, ViewSettings
+from train.engine.cli import one_sentence
+from train.engine.loop import LoopConfig, accelerator_for, fit
+from train.engine.run_logger import Report
+from train.objectives.pretrain_objectives import (
+    AlignSettings,
+    HumanWeights,
+    PoolBatches,
+    SceneWeights,
+    held_out_terms,
+    make_part,
+)
 from unish.body import open_body
 from unish.errors import CheckpointError, InputError
 from unish.models.config import MINI, UniSHConfig

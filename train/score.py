@@ -21,22 +21,22 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from train.command import one_sentence
-from train.data import ClipSample, iterate_clips
+from train.data.schema import ClipSample, iterate_clips
+from train.engine.cli import one_sentence
 from unish.body import BodyModel, open_body
 from unish.errors import InputError
-from unish.evaluation.answers import Answer, AnsweredPerson, move
 from unish.evaluation.benchmark import BenchmarkSequence
-from unish.evaluation.readers import synthetic
+from unish.evaluation.datasets import synthetic
+from unish.evaluation.metric_values import Series, means_of
+from unish.evaluation.metric_values import pooled as pooled_means
+from unish.evaluation.predictions import Answer, AnsweredPerson, move
 from unish.evaluation.scoring import MEASURES, score_answer
-from unish.evaluation.series import Series, means_of
-from unish.evaluation.series import pooled as pooled_means
-from unish.files import atomic_path
 from unish.geometry.rotations import nearest_rotation
 from unish.models.hub import load
 from unish.models.unish import UniSH
 from unish.pipeline import reconstruct_tracked
 from unish.structures import Clip, PersonTrack, Reconstruction
+from unish.utils.atomic_write import atomic_path
 
 HELD_OUT_SEED, TRAINING_SEED = 920_000_000, 930_000_000
 """First seeds of the clips rendered here; far from those that `train.synthetic` uses by itself."""

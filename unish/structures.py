@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from unish.errors import InputError, MissingAssetError
-from unish.files import atomic_path
 from unish.geometry.camera import unproject_depth
 from unish.geometry.transforms import transform_points
-from unish.storage import map_arrays, write_arrays
+from unish.utils.atomic_write import atomic_path
+from unish.utils.disk_arrays import map_arrays, write_arrays
 
 FORMAT_VERSION = 1
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tests.helpers.reconstructions import make_reconstruction
-from train.data import ClipSample
+from train.data.schema import ClipSample
 from train.synthetic.clips import generate_clip
+from unish.analysis.fit_report import LIMITS, FitReport, fit_report
+from unish.analysis.summary import summarise
 from unish.body import open_body
-from unish.report import LIMITS, FitReport, fit_report
 from unish.structures import Cameras, Reconstruction, Window
-from unish.summary import summarise
 from unish.viewer.numbers import numbers_html
 
 FPS = 6.0

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.helpers.reconstructions import make_reconstruction
+from unish.analysis.interpolation import FrameTimes, cameras_at, motion_camera, motion_world, seen_at
 from unish.geometry.rotations import axis_angle_to_matrix
-from unish.resampling import Moments, cameras_at, motion_camera, motion_world, seen_at
 
 
 def about_up(angles: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def turning():
 
 
 def test_at_its_own_frames_a_result_is_itself(turning):
-    at = Moments.of(turning.times_s, turning.times_s)
+    at = FrameTimes.of(turning.times_s, turning.times_s)
     person = turning.people[0]
     assert np.array_equal(at.nearest, np.arange(5)) and seen_at(person, at).all()
     assert np.allclose(motion_world(person, at).translation, person.translation_world)
@@ -40,7 +40,7 @@ def test_at_its_own_frames_a_result_is_itself(turning):
 
 @pytest.mark.parametrize("place", [0.25, 1.5, 3.9])
 def test_turning_and_walking_at_one_speed_go_on_at_that_speed(turning, place):
-    at = Moments.of(np.array([place / 6]), turning.times_s)
+    at = FrameTimes.of(np.array([place / 6]), turning.times_s)
     motion = motion_world(turning.people[0], at)
     expected = about_up(np.array([0.5 * np.pi * place]))[0]
     for rotation in (
@@ -54,18 +54,27 @@ def test_turning_and_walking_at_one_speed_go_on_at_that_speed(turning, place):
 
 
 def test_outside_the_clip_everything_stands_still(turning):
-    at = Moments.of(np.array([-1.0, 9.0]), turning.times_s)
+    at = FrameTimes.of(np.array([-1.0, 9.0]), turning.times_s)
     assert np.allclose(motion_world(turning.people[0], at).translation, turning.people[0].translation_world[[0, -1]])
 
 
 def test_a_person_is_seen_between_two_frames_only_if_seen_in_both(turning):
     person = dataclasses.replace(turning.people[0], present=np.array([True, True, False, False, True]))
     times = np.array([0, 0.5, 1, 1.5, 2, 3.5, 4]) / 6
-    assert seen_at(person, Moments.of(times, turning.times_s)).tolist() == [True, True, True, False, False, False, True]
+    at = FrameTimes.of(times, turning.times_s)
+    assert seen_at(person, at).tolist() == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_one_frame_is_a_clip():
     scene = make_reconstruction(1)
-    at = Moments.of(np.array([0.0, 2.0]), scene.times_s)
+    at = FrameTimes.of(np.array([0.0, 2.0]), scene.times_s)
     assert at.nearest.tolist() == [0, 0]
     assert np.allclose(motion_world(scene.people[0], at).translation, scene.people[0].translation_world[[0, 0]])

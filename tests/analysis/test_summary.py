@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.reconstructions import make_reconstruction
-from unish.summary import summarise
+from unish.analysis.summary import summarise
 from unish.viewer.numbers import numbers_html
 
 

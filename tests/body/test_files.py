@@ -13,7 +13,7 @@ from tests.body.bodies import made_up_arrays, write_official_pickle
 from unish.body.data import BodyData
 from unish.body.files import read_body_file
 from unish.errors import InputError, MissingAssetError
-from unish.pickles import PlainUnpickler
+from unish.utils.safe_pickle import PlainUnpickler
 
 
 def assert_made_up(data: BodyData) -> None:

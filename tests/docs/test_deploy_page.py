@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub.utils import filter_repo_objects
 
-from space import keeping, limits
+from space import cleanup as keeping
+from space import limits
 from tests.docs.pages import blocks, command_lines, table
 from tests.space.test_limits import clip_of
 from unish.errors import InputError

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 
 from tests.docs.pages import blocks, command_lines, table
 from tests.test_readme import SETTINGS
-from train.data import ClipSample, iterate_clips
-from train.prepare.label_videos import ASSUMED_FOV_DEG
+from train.data.prepare.label_videos import ASSUMED_FOV_DEG
+from train.data.schema import ClipSample, iterate_clips
 from train.synthetic import __main__ as synthetic
 from unish.cli import main as unish
-from unish.models.hub import MINI_FOLDER
 from unish.structures import Reconstruction
+from unish.utils.assets import MINI_WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_the_small_round(page, repository, tmp_path, monkeypatch, capsys):
     lines[-1] += " --end 1.5"
     for line in lines:
         run(line)
-    before = load_file(MINI_FOLDER / "model.safetensors")
+    before = load_file(MINI_WEIGHTS / "model.safetensors")
     for stage in ("stage1", "stage2", "stage3"):
         after = load_file(f"small/{stage}/model.safetensors")
         assert any(not torch.equal(after[name], value.to(after[name].dtype)) for name, value in before.items()), stage
@@ -96,7 +96,10 @@ def test_every_other_command_is_one_that_its_script_takes(page):
 @pytest.mark.parametrize(
     ("script", "options"),
     [
-        ("train.prepare.label_videos", ["--people-max", "3", "--fov-deg", "60", "--share", "0/4", "--finder", "mini"]),
+        (
+            "train.data.prepare.label_videos",
+            ["--people-max", "3", "--fov-deg", "60", "--share", "0/4", "--finder", "mini"],
+        ),
         ("train.stage1", ["--mixture", "3", "1", "--view.frames", "8", "--checkpoint-activations", "--resume"]),
         (
             "train.stage2",

@@ -19,11 +19,11 @@ from train.score import HELD_OUT_SEED, seen_people
 from train.synthetic.clips import generate_clip
 from unish.body import open_body
 from unish.cli import main
-from unish.evaluation.readers import NAMES, benchmark, synthetic
+from unish.evaluation.datasets import NAMES, benchmark, synthetic
+from unish.evaluation.metric_values import means_of
 from unish.evaluation.scoring import MEASURES, score
-from unish.evaluation.series import means_of
-from unish.processes import Share
 from unish.structures import Cameras, Reconstruction
+from unish.utils.distributed import Rank
 
 FIRST = f"synthetic-{HELD_OUT_SEED}"
 
@@ -83,8 +83,8 @@ def true_result(sequence) -> Reconstruction:
 
 
 def test_the_bundled_benchmark_is_small_and_whole():
-    assert sum(path.stat().st_size for path in synthetic.BUNDLED.iterdir()) < 7e6
-    sequences = benchmark("synthetic").sequences(synthetic.BUNDLED)
+    assert sum(path.stat().st_size for path in synthetic.SYNTHETIC_BENCHMARK.iterdir()) < 7e6
+    sequences = benchmark("synthetic").sequences(synthetic.SYNTHETIC_BENCHMARK)
     assert len(sequences) == 24 == len({sequence.name for sequence in sequences})
     for sequence in sequences:
         assert sequence.frames == 8 and sequence.fps == 6 and any(p.present.any() for p in sequence.people)
@@ -135,7 +135,7 @@ def test_from_the_weights_to_the_table_and_again_without_them(tmp_path, capsys, 
     def never(*arguments, **options):
         raise AssertionError("made again")
 
-    monkeypatch.setattr("unish.pipeline.sequences.reconstruct_tracked", never)
+    monkeypatch.setattr("unish.evaluation.predict.reconstruct_tracked", never)
     assert main(command) == 0
     assert capsys.readouterr().out == first
     assert main([*command, "--depth-alignment", "metric"]) == 2
@@ -227,7 +227,7 @@ def test_wrong_names_and_folders_are_one_sentence(arguments, words, capsys):
 
 
 def test_several_processes_need_a_place(monkeypatch, capsys, small, truths):
-    monkeypatch.setattr("unish.processes.launched_share", lambda device: Share(0, 2))
+    monkeypatch.setattr("unish.utils.distributed.launched_rank", lambda device: Rank(0, 2))
     assert "--out" in refused(["synthetic", "--root", str(small), "--predictions", str(truths)], capsys)
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from unish.body import open_body
 from unish.evaluation.benchmark import Benchmark
-from unish.evaluation.readers import synthetic
+from unish.evaluation.datasets import synthetic
+from unish.evaluation.predict import reconstruct_sequence, weights_fingerprint
 from unish.evaluation.scoring import score
 from unish.models.hub import load
-from unish.pipeline.sequences import reconstruct_sequence, weights_fingerprint
+from unish.people.detection import FoundPeople
 from unish.structures import PersonTrack
-from unish.video.people import FoundPeople
 
 EVERY_FRAME = Benchmark("walks", "Walks", ("abs_rel",), lambda root: ())
 SLOWER = dataclasses.replace(EVERY_FRAME, sampled_fps=2.0, window=30)
@@ -45,7 +45,7 @@ def test_where_nobody_is_labelled_people_are_found(mini, sequence, monkeypatch):
     unlabelled = dataclasses.replace(sequence, people=(), person_mask=None)
     boxes, present = sequence.people[0].boxes_px.astype(np.float64), np.ones(8, bool)
     found = FoundPeople((PersonTrack(7, boxes, present, present.astype(float)),), "somebody", ("a doubt",))
-    monkeypatch.setattr("unish.pipeline.sequences.find_people", lambda clip, **options: found)
+    monkeypatch.setattr("unish.evaluation.predict.find_people", lambda clip, **options: found)
     result = reconstruct_sequence(unlabelled, EVERY_FRAME, mini, open_body())
     assert result.provenance.finder == "somebody" and result.provenance.warnings[0] == "a doubt"
     assert [person.id for person in result.people] == [7] and len(result.windows) == 1
@@ -53,7 +53,7 @@ def test_where_nobody_is_labelled_people_are_found(mini, sequence, monkeypatch):
 
 def test_where_nobody_is_found_depth_does_not_depend_on_it(mini, sequence, monkeypatch):
     unlabelled = dataclasses.replace(sequence, people=(), person_mask=None)
-    monkeypatch.setattr("unish.pipeline.sequences.find_people", lambda clip, **options: FoundPeople((), "mini"))
+    monkeypatch.setattr("unish.evaluation.predict.find_people", lambda clip, **options: FoundPeople((), "mini"))
     result = reconstruct_sequence(unlabelled, EVERY_FRAME, mini, open_body())
     assert result.provenance.finder == "whole picture"
     assert any("metric scale is a guess" in warning for warning in result.provenance.warnings)
@@ -64,7 +64,7 @@ def test_where_nobody_is_found_depth_does_not_depend_on_it(mini, sequence, monke
 
 
 def test_large_pictures_are_reduced_and_their_boxes_with_them(mini, sequence, monkeypatch):
-    monkeypatch.setattr("unish.pipeline.sequences.LONG_SIDE_PX", 168)
+    monkeypatch.setattr("unish.evaluation.predict.LONG_SIDE_PX", 168)
     reduced = reconstruct_sequence(sequence, SLOWER, mini, open_body())
     half = reduced.cameras.width_px / sequence.size_px[0]
     np.testing.assert_allclose(reduced.people[0].boxes_px, half * sequence.people[0].boxes_px[[0, 3, 6]], rtol=1e-5)

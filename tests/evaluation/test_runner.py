@@ -13,9 +13,9 @@ from tests.helpers.true_sequences import make_world
 from unish.body import open_body
 from unish.errors import InputError, MissingAssetError, MissingDependencyError
 from unish.evaluation.benchmark import Benchmark
+from unish.evaluation.metric_values import pooled
 from unish.evaluation.runner import Predictor, run
-from unish.evaluation.series import pooled
-from unish.processes import Share, launched_share
+from unish.utils.distributed import Rank, launched_rank
 
 NAMES = ("one", "two", "three")
 
@@ -98,12 +98,12 @@ def test_a_stop_keeps_what_is_finished(worlds, benchmark, tmp_path):
 
 
 def test_shares_together_are_the_whole(worlds, benchmark, tmp_path, monkeypatch):
-    monkeypatch.setattr(Share, "gathered", lambda self, failures: failures)
+    monkeypatch.setattr(Rank, "gathered", lambda self, failures: failures)
     whole, method = Method(worlds), Method(worlds)
     alone = run(benchmark, sequences(worlds), whole.predictor(timed=False), tmp_path / "alone")
     for index in (1, 0):
         shared = run(
-            benchmark, sequences(worlds), method.predictor(timed=False), tmp_path / "shared", share=Share(index, 2)
+            benchmark, sequences(worlds), method.predictor(timed=False), tmp_path / "shared", share=Rank(index, 2)
         )
     assert method.asked == ["two", "one", "three"]
     assert shared == alone
@@ -140,11 +140,11 @@ def test_files_hold_plain_numbers(worlds, benchmark, tmp_path):
 
 
 def test_several_processes_need_accelerate(monkeypatch):
-    assert launched_share() == Share()
+    assert launched_rank() == Rank()
     monkeypatch.setitem(os.environ, "WORLD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(MissingDependencyError, match="pip install accelerate"):
-        launched_share()
+        launched_rank()
 
 
 @pytest.mark.gpu

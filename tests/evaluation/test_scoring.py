@@ -10,14 +10,14 @@ import torch
 from tests.helpers.true_sequences import HEIGHT, WIDTH, make_world
 from unish.body import open_body
 from unish.errors import InputError, MissingAssetError
-from unish.evaluation.answers import answer_of, seen_frames
+from unish.evaluation.metric_values import Mean, Series, means_of, pooled
 from unish.evaluation.people_scores import FEET_VERTICES
+from unish.evaluation.predict import sampled_frames
+from unish.evaluation.predictions import answer_of, seen_frames
 from unish.evaluation.scene_scores import mask_on_map, on_picture
 from unish.evaluation.scoring import FIT, MEASURES, score
-from unish.evaluation.series import Mean, Series, means_of, pooled
 from unish.geometry.camera import picture_fit
 from unish.geometry.rotations import axis_angle_to_matrix
-from unish.pipeline.sequences import sampled_frames
 from unish.video.preprocess import frame_transform
 
 DEPTH = ("abs_rel", "delta_125", "body_abs_rel", "body_delta_125", "surface_abs_rel", "scale_error")

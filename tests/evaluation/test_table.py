@@ -8,9 +8,9 @@ import json
 import pytest
 
 from unish.evaluation.benchmark import Benchmark, PublishedRow
+from unish.evaluation.metric_values import Mean
 from unish.evaluation.runner import SequenceResult
 from unish.evaluation.scoring import MEASURES
-from unish.evaluation.series import Mean
 from unish.evaluation.table import heading, make_table
 
 BENCHMARK = Benchmark(

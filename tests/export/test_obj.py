@@ -10,7 +10,7 @@ from tests.helpers.posed import make_posed
 from unish.errors import InputError
 from unish.export import obj
 from unish.export.obj import write_obj
-from unish.palette import person_color
+from unish.utils.colors import person_color
 
 PRECISION_M = 0.6e-5
 

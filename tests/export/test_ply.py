@@ -12,7 +12,7 @@ from unish.errors import InputError
 from unish.export import ply
 from unish.export.ply import write_ply
 from unish.export.scene_points import scene_points
-from unish.palette import person_color
+from unish.utils.colors import person_color
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.analysis.test_fit_report import true_reconstruction
 from tests.helpers.posed import make_posed
 from tests.helpers.reconstructions import make_reconstruction
-from tests.test_report import true_reconstruction
 from train.synthetic.clips import generate_clip
 from unish.errors import InputError
 from unish.export.video import overlay, write_video

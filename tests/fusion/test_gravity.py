@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from train.data import ClipSample
+from train.data.schema import ClipSample
 from train.synthetic.clips import generate_clip
 from unish.body import open_body
 from unish.errors import InputError
+from unish.fusion.gravity import Standing, Upright, find_upright
 from unish.geometry.camera import unproject_depth
-from unish.upright import Standing, Upright, find_upright
 
 LEVEL = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # rotation of a camera that looks along +y in a world with z up
 POINTS = 20_000

@@ -1,15 +1,17 @@
 """One focal length and shift for a clip, a zoom where there is one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from unish.windows.lens import solve_lens
-from unish.windows.split import Pass, sample_uv
+from unish.fusion.intrinsics import solve_lens
+from unish.fusion.windows import WindowPrediction, sample_uv
 
 UV = sample_uv(98, 168)
 
 
-def made_pass(frames, focal, shift: float, relief_m: float, noise: float = 0.0, seed: int = 0) -> Pass:
+def made_pass(frames, focal, shift: float, relief_m: float, noise: float = 0.0, seed: int = 0) -> WindowPrediction:
     """A bumpy wall five metres away through lenses of these focal lengths, every depth `shift` too small."""
     random = np.random.default_rng(seed)
     depth = 5 + relief_m * random.uniform(-1, 1, (len(frames), len(UV)))
@@ -17,7 +19,7 @@ def made_pass(frames, focal, shift: float, relief_m: float, noise: float = 0.0, 
     points = np.concatenate([slopes * depth[..., None], depth[..., None] - shift], axis=-1)
     cameras = np.tile(np.eye(4), (len(frames), 1, 1))
     ones = np.ones(depth.shape, np.float32)
-    return Pass(np.asarray(frames), cameras, points.astype(np.float32), ones, ones > 0)
+    return WindowPrediction(np.asarray(frames), cameras, points.astype(np.float32), ones, ones > 0)
 
 
 def test_one_camera_has_one_focal_length_and_each_pass_its_shift():
@@ -65,7 +67,7 @@ def test_the_gain_of_a_network_is_multiplied_in():
 @pytest.mark.parametrize("confident", [0, 1])
 def test_passes_that_say_nothing_are_survived(confident):
     found = made_pass(range(5), [1.1] * 5, 0.2, 2.0)
-    silent = Pass(found.frames, found.world_from_camera, found.points_camera, 0 * found.confidence, found.still)
+    silent = dataclasses.replace(found, confidence=0 * found.confidence)
     silent.confidence[0, :confident] = 1
     lens = solve_lens([silent], UV, 5, fit_shift=True)
     assert np.isfinite(lens.focal).all() and np.isfinite(lens.shift).all()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unish.errors import InputError
-from unish.windows.split import blend_shares, sample_pixels, sample_uv, split_frames
+from unish.fusion.windows import blend_shares, sample_pixels, sample_uv, split_frames
 
 
 @given(st.integers(1, 700), st.integers(4, 60), st.floats(0.05, 0.5))

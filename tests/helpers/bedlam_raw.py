@@ -1,4 +1,4 @@
-"""A clip written the way BEDLAM comes: the inverse of what `train.prepare.bedlam` does, from the format's description.
+"""A clip written the way BEDLAM comes: the inverse of `train.data.prepare.bedlam`, from the format's description.
 
 World axes: the clip's world has z up; BEDLAM's is Unreal's, x forward, y right, z up, left-handed, in centimetres.
 """
@@ -10,7 +10,7 @@ import numpy as np
 import OpenEXR
 import torch
 
-from train.data import ClipSample
+from train.data.schema import ClipSample
 from unish.geometry.rotations import matrix_to_axis_angle
 
 SCENE = "20221013_3_250_batch01hand_orbit_bigOffice_6fps"

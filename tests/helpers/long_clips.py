@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 import torch
 
-from train.augment import take_frames
-from train.data import ClipSample
+from train.data.augment import take_frames
+from train.data.schema import ClipSample
 from train.score import seen_people, to_world, truth
 from train.synthetic.clips import generate_clip
 from unish.body import open_body

@@ -8,11 +8,11 @@ import sys
 import pytest
 import torch
 
-from unish.machine import HostMemory
 from unish.models import hub
 from unish.models.config import RELEASE
 from unish.models.convert import to_official
 from unish.models.unish import UniSH
+from unish.utils.device import HostMemory
 
 
 @pytest.fixture(scope="module")

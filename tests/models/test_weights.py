@@ -168,13 +168,13 @@ def test_offline_without_the_file_says_what_to_do(tmp_path, monkeypatch):
             hub.load(name, device="cpu")
     with pytest.raises(MissingAssetError, match="Hub repository"):
         hub.load("./not/there", device="cpu")
-    monkeypatch.setattr(hub, "MINI_FOLDER", tmp_path / "mini")
+    monkeypatch.setattr(hub, "MINI_WEIGHTS", tmp_path / "mini")
     with pytest.raises(MissingAssetError, match="pretrain"):
         hub.load("mini", device="cpu")
 
 
 def test_auto_takes_the_mini_on_a_cpu_and_says_so_once(folder, monkeypatch, caplog):
-    monkeypatch.setattr(hub, "MINI_FOLDER", folder)
+    monkeypatch.setattr(hub, "MINI_WEIGHTS", folder)
     hub._announce.cache_clear()
     with caplog.at_level(logging.WARNING, logger="unish"):
         model = hub.load("auto", device="cpu")

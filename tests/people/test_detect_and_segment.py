@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from unish import storage
 from unish.errors import InputError
+from unish.people.detect_and_segment import PromptConfig, PromptedFinder, Segmenter, Segments
+from unish.people.detection import PersonFinder
+from unish.people.mask_tracks import Followed, share_pixels
+from unish.people.tracking import Detections, Detector
 from unish.structures import PersonTrack
-from unish.video.followed import Followed, share_pixels
-from unish.video.people import PersonFinder
-from unish.video.prompting import PromptConfig, PromptedFinder, Segmenter, Segments
-from unish.video.tracking import Detections, Detector
+from unish.utils import disk_arrays as storage
 
 HEIGHT, WIDTH, COUNT = 120, 200, 31
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)

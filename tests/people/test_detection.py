@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 
 from unish.errors import InputError, MissingAssetError, MissingDependencyError
+from unish.people import detection as people_module
+from unish.people import hf_models as pretrained
+from unish.people.detect_and_segment import PromptedFinder
+from unish.people.detection import Box, BoxFinder, MaskFinder, MiniFinder, find_people
+from unish.people.tracking import Detections, box_iou
 from unish.structures import Clip, PersonTrack
-from unish.video import people as people_module
-from unish.video import pretrained
-from unish.video.people import Box, BoxFinder, MaskFinder, MiniFinder, find_people
-from unish.video.prompting import PromptedFinder
 from unish.video.reader import read_clip
-from unish.video.tracking import Detections, box_iou
 
 
 def _clip(frames: np.ndarray, fps: float = 6.0, source_size: tuple[int, int] | None = None) -> Clip:

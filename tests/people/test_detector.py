@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unish.errors import CheckpointError, InputError, MissingAssetError, MissingDependencyError
-from unish.video import pretrained
-from unish.video.detector import Preparation, TransformersDetector, load_detector
-from unish.video.tracking import Detector
+from unish.people import hf_models as pretrained
+from unish.people.detector import Preparation, TransformersDetector, load_detector
+from unish.people.tracking import Detector
 
 transformers = pytest.importorskip("transformers")
 

@@ -8,23 +8,23 @@ from safetensors.torch import load_file, save_file
 
 from tests.conftest import REPOSITORY
 from unish.errors import CheckpointError, InputError, MissingAssetError
-from unish.video.finder import (
+from unish.people.mini_detector import (
     STRIDE,
-    FinderConfig,
-    FinderNet,
-    FinderOutput,
     MiniDetector,
+    MiniDetectorConfig,
+    MiniDetectorNet,
+    MiniDetectorOutput,
     boxes_of_cells,
     decode,
-    load_finder,
-    save_finder,
+    load_mini_detector,
+    save_mini_detector,
 )
-from unish.video.tracking import box_iou
+from unish.people.tracking import box_iou
 
-SMALL = FinderConfig(long_side_px=64, channels=(4, 6, 8, 8, 8), depths=(0, 1, 1, 1, 1), decoder_channels=8)
+SMALL = MiniDetectorConfig(long_side_px=64, channels=(4, 6, 8, 8, 8), depths=(0, 1, 1, 1, 1), decoder_channels=8)
 
 
-def _speaking_of(boxes, parts, size=(96, 64)) -> FinderOutput:
+def _speaking_of(boxes, parts, size=(96, 64)) -> MiniDetectorOutput:
     """What a perfect network says of people with these boxes who fill `parts` of the picture (x0, y0, x1, y1)."""
     height, width = size[1] // STRIDE, size[0] // STRIDE
     mask, center = np.full((height, width), -8.0), np.full((height, width), -8.0)
@@ -35,7 +35,7 @@ def _speaking_of(boxes, parts, size=(96, 64)) -> FinderOutput:
         mask[inside] = 8.0
         edges[:, inside] = np.stack([x - x0, y - y0, x1 - x, y1 - y])[:, inside]
         center[(top + bottom) // 2 // STRIDE, (left + right) // 2 // STRIDE] = 4.0
-    return FinderOutput(*(torch.from_numpy(values[None]).float() for values in (mask, center, edges)))
+    return MiniDetectorOutput(*(torch.from_numpy(values[None]).float() for values in (mask, center, edges)))
 
 
 def test_cells_know_their_boxes():
@@ -47,7 +47,7 @@ def test_cells_know_their_boxes():
 
 def test_people_who_touch_stay_apart():
     boxes = [(8, 4, 40, 60), (40, 12, 72, 60)]
-    found = decode(_speaking_of(boxes, boxes), (96, 64), FinderConfig())
+    found = decode(_speaking_of(boxes, boxes), (96, 64), MiniDetectorConfig())
     order = np.argsort(found.boxes_px[:, 0])
     np.testing.assert_allclose(found.boxes_px[order], boxes)
     first, second = found.masks[order]
@@ -59,18 +59,18 @@ def test_people_who_touch_stay_apart():
 def test_of_two_middles_of_one_person_the_surest_is_kept():
     output = _speaking_of([(8, 4, 40, 60)], [(8, 4, 40, 60)])
     output.center_logits[0, 4, 8] = 3.0
-    assert len(decode(output, (96, 64), FinderConfig()).scores) == 1
+    assert len(decode(output, (96, 64), MiniDetectorConfig()).scores) == 1
 
 
 def test_nobody_gives_nothing():
-    found = decode(_speaking_of([], []), (96, 64), FinderConfig())
+    found = decode(_speaking_of([], []), (96, 64), MiniDetectorConfig())
     assert found.boxes_px.shape == (0, 4) and found.masks.shape == (0, 64, 96)
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (63, 47), (200, 90), (1, 64)])
 def test_any_picture_shape(shape):
     torch.manual_seed(0)
-    detector = MiniDetector(FinderNet(SMALL).eval())
+    detector = MiniDetector(MiniDetectorNet(SMALL).eval())
     frames = np.random.default_rng(0).integers(0, 255, (2, *shape, 3)).astype(np.uint8)
     found = detector.detect(frames)
     assert len(found) == 2
@@ -82,9 +82,9 @@ def test_any_picture_shape(shape):
 
 def test_saved_weights_come_back(tmp_path):
     torch.manual_seed(0)
-    network = FinderNet(SMALL).eval()
-    save_finder(network, tmp_path / "finder")
-    again = load_finder(tmp_path / "finder").network
+    network = MiniDetectorNet(SMALL).eval()
+    save_mini_detector(network, tmp_path / "finder")
+    again = load_mini_detector(tmp_path / "finder").network
     assert again.config == SMALL
     images = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
@@ -94,7 +94,7 @@ def test_saved_weights_come_back(tmp_path):
 @pytest.mark.parametrize("fault", ["missing", "unknown", "shape", "nan", "truncated", "config"])
 def test_weights_that_do_not_fit_are_refused(tmp_path, fault):
     folder = tmp_path / fault
-    save_finder(FinderNet(SMALL), folder)
+    save_mini_detector(MiniDetectorNet(SMALL), folder)
     path = folder / "model.safetensors"
     state = load_file(path)
     key = "mixers.0.norm.bias"
@@ -116,23 +116,23 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, fault):
         (folder / "config.json").write_text(json.dumps({"no such field": 1}))
         message = "cannot be read"
     with pytest.raises(CheckpointError, match=message):
-        load_finder(folder)
+        load_mini_detector(folder)
 
 
 def test_weights_that_are_not_there(tmp_path):
     with pytest.raises(MissingAssetError, match="found nothing"):
-        load_finder(tmp_path)
+        load_mini_detector(tmp_path)
 
 
 def test_config_needs_five_stages():
     with pytest.raises(InputError, match="five stages"):
-        FinderConfig(channels=(4, 8), depths=(1, 1))
+        MiniDetectorConfig(channels=(4, 8), depths=(1, 1))
 
 
 def test_the_bundled_network_is_small():
-    weights = REPOSITORY / "unish" / "assets" / "finder" / "model.safetensors"
+    weights = REPOSITORY / "unish" / "assets" / "mini_detector" / "model.safetensors"
     assert weights.stat().st_size < 1_500_000
-    assert sum(p.numel() for p in load_finder().network.parameters()) < 600_000
+    assert sum(p.numel() for p in load_mini_detector().network.parameters()) < 600_000
 
 
 def test_the_bundled_network_finds_a_drawn_figure_nowhere_in_noise():
@@ -140,14 +140,14 @@ def test_the_bundled_network_finds_a_drawn_figure_nowhere_in_noise():
     random = np.random.default_rng(0)
     noise = random.integers(0, 255, (2, 9, 16, 3)).astype(np.uint8)
     frames = np.stack([cv2.resize(picture, (320, 180), interpolation=cv2.INTER_CUBIC) for picture in noise])
-    for detections in load_finder().detect(frames):
+    for detections in load_mini_detector().detect(frames):
         assert (detections.scores < 0.5).all()
 
 
 def test_the_network_learns_one_picture():
     """A few steps on one picture are enough to find the rectangle in it: targets, losses and decoding fit together."""
-    from train.finder import losses, targets
-    from train.finder_pictures import Picture
+    from train.person_detector.__main__ import losses, targets
+    from train.person_detector.images import Picture
 
     torch.manual_seed(0)
     rgb = np.full((64, 96, 3), 60, np.uint8)
@@ -155,8 +155,8 @@ def test_the_network_learns_one_picture():
     rgb[8:56, 24:48], people[8:56, 24:48] = (220, 60, 40), 1
     box = np.array([[24.0, 8, 48, 56]], np.float32)
     wanted = targets([Picture(rgb, people, box)] * 2)
-    config = FinderConfig(channels=(8, 12, 16, 16, 16), depths=(0, 1, 1, 1, 1), decoder_channels=16)
-    network = FinderNet(config).train()
+    config = MiniDetectorConfig(channels=(8, 12, 16, 16, 16), depths=(0, 1, 1, 1, 1), decoder_channels=16)
+    network = MiniDetectorNet(config).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=6e-3)
     for _ in range(120):
         loss = torch.stack(list(losses(network(wanted.images), wanted).values())).sum()
@@ -164,7 +164,7 @@ def test_the_network_learns_one_picture():
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        found = decode(FinderOutput(*(v[:1] for v in network(wanted.images))), (96, 64), config)
+        found = decode(MiniDetectorOutput(*(v[:1] for v in network(wanted.images))), (96, 64), config)
     assert len(found.scores) == 1 and found.scores[0] > 0.5
     assert box_iou(found.boxes_px, box.astype(float))[0, 0] > 0.7
     assert (found.masks[0] == (people > 0)).mean() > 0.9

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from unish.errors import CheckpointError, InputError, MissingAssetError
-from unish.video import segmenter as segmenter_module
-from unish.video.prompting import Segmenter
-from unish.video.segmenter import Sam2Segmenter, load_segmenter
+from unish.people import sam2 as segmenter_module
+from unish.people.detect_and_segment import Segmenter
+from unish.people.sam2 import Sam2Segmenter, load_segmenter
 
 transformers = pytest.importorskip("transformers")
 

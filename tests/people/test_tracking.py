@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unish.video.tracking import Detections, box_iou, bridged_boxes, color_histogram, track_people
+from unish.people.tracking import Detections, box_iou, bridged_boxes, color_histogram, track_people
 
 A, B = np.eye(2)
 

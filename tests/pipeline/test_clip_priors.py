@@ -8,15 +8,15 @@ import torch
 
 import unish
 from tests.helpers.long_clips import errors_m, true_joints, two_people
-from train.augment import take_frames
+from train.data.augment import take_frames
 from train.score import estimate_of, reconstruct_with_boxes, seen_people, truth
 from train.synthetic.clips import generate_clip
 from train.synthetic.oracle import EXACT, Oracle, OracleFaults
 from unish.body import open_body
 from unish.errors import InputError
 from unish.evaluation import metrics
-from unish.pipeline.bodies import shape_of_height, stature_m
-from unish.pipeline.options import FILM_DIAGONAL_MM, Knowledge, Options, parse_focal
+from unish.fusion.motion import shape_of_height, stature_m
+from unish.pipeline.options import FILM_DIAGONAL_MM, ClipPriors, Options, parse_focal
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_focal_length_that_cannot_be_is_one_sentence(bad):
 def test_a_known_focal_length_is_that_of_the_result(clip, body):
     """Where the points are a lens's that they were not taken with, the user is believed."""
     wrong = OracleFaults(focal=1.2)
-    for known, focal in ((Knowledge(), 1.2), (Knowledge(focal=half_diagonals(clip)), 1.0)):
+    for known, focal in ((ClipPriors(), 1.2), (ClipPriors(focal=half_diagonals(clip)), 1.0)):
         found = reconstruct_with_boxes(clip, Oracle(clip, wrong), body, known=known)
         assert np.allclose(found.cameras.intrinsics[:, 0, 0] / clip.intrinsics[:, 0, 0], focal, rtol=5e-3)
         assert np.allclose(found.cameras.intrinsics[:, 1, 1], found.cameras.intrinsics[:, 0, 0])
@@ -72,7 +72,7 @@ def test_a_known_focal_length_places_the_minis_people_better(body):
         seen = seen_people(clip)[0]
         wanted = truth(clip, body).joints_camera[0][seen]
         row = []
-        for known in (Knowledge(), Knowledge(focal=half_diagonals(clip))):
+        for known in (ClipPriors(), ClipPriors(focal=half_diagonals(clip))):
             joints = estimate_of(reconstruct_with_boxes(clip, mini, body, known=known), clip).joints_camera[0][seen]
             row.append(np.linalg.norm(metrics.pelvis(joints) - metrics.pelvis(wanted), axis=-1).mean())
         errors.append(row)
@@ -92,7 +92,7 @@ def test_a_static_camera_does_not_move_and_everything_is_steadier(body):
     faults = OracleFaults(camera_deg=0.6, camera_m=0.05, drift=0.03)
     clip = dataclasses.replace(clip, world_from_camera=still)
     results = [
-        reconstruct_with_boxes(clip, Oracle(clip, faults), body, known=Knowledge(static_camera=fixed))
+        reconstruct_with_boxes(clip, Oracle(clip, faults), body, known=ClipPriors(static_camera=fixed))
         for fixed in (False, True)
     ]
     cameras = results[1].cameras.world_from_camera
@@ -126,7 +126,7 @@ def test_a_known_height_fixes_the_scale(clip, body):
     large = dataclasses.replace(
         clip, betas=betas, world_from_camera=cameras, translation_camera=translation, depth_m=1.15 * clip.depth_m
     )
-    for known, factor in ((Knowledge(), 1.15), (Knowledge(heights_m={1: true_height}), 1.0)):
+    for known, factor in ((ClipPriors(), 1.15), (ClipPriors(heights_m={1: true_height}), 1.0)):
         found = reconstruct_with_boxes(large, Oracle(large, EXACT), body, known=known)
         valid = clip.depth_m > 0
         assert np.median(found.depth_m[valid] / clip.depth_m[valid]) == pytest.approx(factor, rel=2e-3)
@@ -144,7 +144,7 @@ def test_heights_are_metres(height):
 
 def test_a_height_of_nobody_is_said(clip, body):
     with pytest.raises(InputError, match=r"person 7.*1, 2"):
-        reconstruct_with_boxes(clip, Oracle(clip), body, known=Knowledge(heights_m={7: 1.8}))
+        reconstruct_with_boxes(clip, Oracle(clip), body, known=ClipPriors(heights_m={7: 1.8}))
 
 
 # --- how many, and who ---------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Windows joined into one world, with a network that knows the truth and tells it with faults, and with the mini."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -12,9 +14,9 @@ from train.synthetic.oracle import EXACT, Oracle, OracleFaults
 from unish.body import open_body
 from unish.errors import Interrupted
 from unish.evaluation import metrics
-from unish.pipeline import run
 from unish.pipeline.capacity import USABLE, frame_bytes
 
+reconstruct_module = importlib.import_module("unish.pipeline.reconstruct")  # its name in the package is the function's
 CONFIG = JoiningConfig(frames=90, window=30)
 SEAMS = [range(29, 30), range(59, 60)]
 
@@ -96,8 +98,8 @@ def test_a_clip_that_comes_back_closes_its_loop(body, monkeypatch):
 
     network = Oracle(clip, faults)
     closed = ate_and_gap(network)
-    assert len(network.units) > len(run.split_frames(180, 30, 10)), "bridges were run"
-    monkeypatch.setattr(run, "find_revisits", lambda *arguments, **options: ())
+    assert len(network.units) > len(reconstruct_module.split_frames(180, 30, 10)), "bridges were run"
+    monkeypatch.setattr(reconstruct_module, "find_revisits", lambda *arguments, **options: ())
     opened = ate_and_gap(Oracle(clip, faults))
     assert closed[0] < 0.6 * opened[0] and closed[1] < 0.5 * opened[1]
 
@@ -164,7 +166,7 @@ def test_windows_are_as_long_as_the_free_memory_lets_them(clip, body, monkeypatc
     network = Oracle(clip, OracleFaults())
     height, width = clip.images.shape[1:3]
     frame = frame_bytes(network.config.scene, width, height, 2)
-    monkeypatch.setattr("unish.pipeline.run.free_bytes", lambda device: int(share * 30.5 * frame / USABLE))
+    monkeypatch.setattr(reconstruct_module, "free_bytes", lambda device: int(share * 30.5 * frame / USABLE))
     result = reconstruct_with_boxes(clip, network, body)
     assert expected - 2 <= max(window.stop - window.start for window in result.windows) <= expected
     told = f"does not hold 30 frames at once: windows of {expected} frames"
@@ -175,5 +177,5 @@ def test_people_who_are_not_there_together_need_no_memory_together():
     present = np.zeros((3, 60), bool)
     present[0, :20] = present[1, 15:30] = present[2, 50:] = True
     tracks = tuple(make_track(60, absent=tuple(np.flatnonzero(~here)), person=n) for n, here in enumerate(present, 1))
-    assert run._most_at_once(tracks, (range(0, 30), range(30, 60))) == 2
-    assert run._most_at_once(tracks, (range(0, 60),)) == 3
+    assert reconstruct_module._most_at_once(tracks, (range(0, 30), range(30, 60))) == 2
+    assert reconstruct_module._most_at_once(tracks, (range(0, 60),)) == 3

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.helpers.oracle import HEIGHT, PATCH, WIDTH, make_clip, make_track
-from unish.pipeline.prepare import prepared_windows
+from unish.pipeline.window_inputs import prepared_windows
 from unish.video.preprocess import crop_people, fit_frames, frame_transform, unit_images
 
 WINDOWS = (range(6), range(4, 10), range(8, 14))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-import unish.batch
-from unish.batch import VIDEO_SUFFIXES, find_jobs
+import unish.runs.batch
+from unish.runs.batch import VIDEO_SUFFIXES, find_jobs
 from unish.cli import main
 from unish.errors import InputError
 from unish.structures import Reconstruction
@@ -70,7 +70,7 @@ def test_every_clip_has_its_folder_and_its_row_and_the_broken_one_its_sentence(m
 
 
 def test_reading_ahead_of_a_network_on_a_gpu_changes_nothing(made, clips, tmp_path, monkeypatch):
-    monkeypatch.setattr("unish.batch._device", lambda model: torch.device("cuda"))
+    monkeypatch.setattr("unish.runs.batch._device", lambda model: torch.device("cuda"))
     assert batch(clips, tmp_path / "out") == 2
     found, expected = rows(tmp_path / "out"), rows(made[0])
     assert {name: (row["status"], row["sentence"]) for name, row in found.items()} == {
@@ -81,7 +81,7 @@ def test_reading_ahead_of_a_network_on_a_gpu_changes_nothing(made, clips, tmp_pa
 
 
 def test_a_clip_that_found_no_room_ahead_is_read_again_at_its_turn(clips, tmp_path, monkeypatch):
-    read, refused = unish.batch.read_clip, []
+    read, refused = unish.runs.batch.read_clip, []
 
     def without_room(path, **how):
         if path.name == "b.MOV" and not refused:
@@ -89,8 +89,8 @@ def test_a_clip_that_found_no_room_ahead_is_read_again_at_its_turn(clips, tmp_pa
             raise InputError("A clip this long needs more room.")
         return read(path, **how)
 
-    monkeypatch.setattr("unish.batch._device", lambda model: torch.device("cuda"))
-    monkeypatch.setattr("unish.batch.read_clip", without_room)
+    monkeypatch.setattr("unish.runs.batch._device", lambda model: torch.device("cuda"))
+    monkeypatch.setattr("unish.runs.batch.read_clip", without_room)
     batch(clips, tmp_path / "out")
     assert refused and rows(tmp_path / "out")["b.MOV"]["status"] == "made"
 

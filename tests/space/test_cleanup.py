@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from space.keeping import start_sweeping, sweep
+from space.cleanup import start_sweeping, sweep
 
 
 def upload(root: Path) -> Path:

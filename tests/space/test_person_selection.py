@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from space.picking import DRAWN_FROM, Look, cornered, picture_of, toggled, wanted_people
+from space.person_selection import DRAWN_FROM, Look, cornered, picture_of, toggled, wanted_people
 from unish.errors import InputError
 from unish.structures import Clip, PersonTrack
 

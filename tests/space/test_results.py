@@ -7,8 +7,8 @@ import pytest
 
 from space.results import find_result, write_exports, write_result
 from tests.helpers.reconstructions import make_reconstruction
+from unish.analysis.fit_report import fit_report
 from unish.errors import InputError
-from unish.report import fit_report
 from unish.structures import Clip, Reconstruction
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.data import ClipSample
+from train.data.schema import ClipSample
 from unish.geometry.rotations import axis_angle_to_matrix
 from unish.models.config import AlignConfig, HumanConfig, SceneConfig, UniSHConfig
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.augment import (
+from train.data.augment import (
     SMPL_MIRROR,
     centred_look,
     fit_inside,
@@ -18,7 +18,15 @@ from train.augment import (
     shrink,
     take_frames,
 )
-from train.batches import CropSettings, ViewSettings, box_info, human_batch, scene_batch, square_crop, view_tensors
+from train.data.pretrain_batches import (
+    CropSettings,
+    ViewSettings,
+    box_info,
+    human_batch,
+    scene_batch,
+    square_crop,
+    view_tensors,
+)
 from unish.body import open_body
 from unish.geometry.camera import project
 from unish.video.preprocess import bbox_info, crop_people

@@ -13,11 +13,11 @@ from scipy.spatial.transform import Rotation
 pytest.importorskip("OpenEXR")
 
 from tests.helpers.bedlam_raw import SCENE, label_rows, write_depth, write_labels, write_sequence
-from train.augment import take_frames
-from train.data import ClipSample, iterate_clips
-from train.prepare.bedlam import BedlamConfig, main, prepare
-from train.prepare.bedlam_clips import link_people, sequence_clips
-from train.prepare.bedlam_files import read_cameras, read_depth, unreal_rotation
+from train.data.augment import take_frames
+from train.data.prepare.bedlam import BedlamConfig, main, prepare
+from train.data.prepare.bedlam_clips import link_people, sequence_clips
+from train.data.prepare.bedlam_files import read_cameras, read_depth, unreal_rotation
+from train.data.schema import ClipSample, iterate_clips
 from train.synthetic.clips import generate_clip
 from unish.errors import InputError, MissingDependencyError
 
@@ -452,7 +452,7 @@ def test_a_run_that_is_killed_leaves_no_half_shard(places, short, monkeypatch):
             raise KeyboardInterrupt
         return sequence_clips(scene, sequence, labels, settings)
 
-    monkeypatch.setattr("train.prepare.bedlam.sequence_clips", killed)
+    monkeypatch.setattr("train.data.prepare.bedlam.sequence_clips", killed)
     with pytest.raises(KeyboardInterrupt):
         prepare(configured(places))
     assert not [path for path in places[2].rglob("*") if path.is_file()]

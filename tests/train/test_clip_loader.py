@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import fake_clip
 
-from train.data import encode_sample, features, write_shards
-from train.streams import ClipBatches, DataConfig, default_threads
+from train.data.clip_loader import ClipBatches, DataConfig, default_threads
+from train.data.schema import encode_sample, features, write_shards
 from unish.errors import InputError
 
 CLIPS = 11

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.prepare.depth import depth_labeller, intrinsics_of_fov
+from train.data.prepare.depth import depth_labeller, intrinsics_of_fov
 from unish.errors import InputError, MissingAssetError
 
 transformers = pytest.importorskip("transformers")

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from train.prepare.filters import REASONS, FilterConfig, check_filters, reason_against
+from train.data.prepare.filters import REASONS, FilterConfig, check_filters, reason_against
 from unish.errors import InputError
 from unish.structures import PersonTrack
 

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.video.conftest import gray_ramp, ramp_numbers, write_video
-from train.prepare import footage
-from train.prepare.footage import UnreadableVideoError, clips_of
+from tests.helpers.videos import gray_ramp, ramp_numbers, write_video
+from train.data.prepare import footage
+from train.data.prepare.footage import UnreadableVideoError, clips_of
 
 
 def film(lengths: list[int], width: int = 128, height: int = 96) -> np.ndarray:

@@ -17,13 +17,11 @@ import datasets
 import numpy as np
 import pytest
 
-import unish
-from tests.video.conftest import gray_ramp, write_video
-from train.data import UNLABELLED, iterate_clips
-from train.prepare import label_videos as module
-from train.prepare.depth import DepthLabels, intrinsics_of_fov
-from train.prepare.filters import FilterConfig
-from train.prepare.label_videos import (
+from tests.helpers.videos import gray_ramp, write_video
+from train.data.prepare import label_videos as module
+from train.data.prepare.depth import DepthLabels, intrinsics_of_fov
+from train.data.prepare.filters import FilterConfig
+from train.data.prepare.label_videos import (
     ASSUMED_FOV_DEG,
     PSEUDO,
     LabelConfig,
@@ -35,12 +33,12 @@ from train.prepare.label_videos import (
     sample_of,
     share_numbers,
 )
-from train.prepare.videos import list_videos
+from train.data.prepare.videos import list_videos
+from train.data.schema import UNLABELLED, iterate_clips
 from unish.errors import InputError
+from unish.people.detection import MiniFinder
 from unish.structures import Clip, PersonTrack
-from unish.video.people import MiniFinder
-
-SAMPLE_CLIP = Path(unish.__file__).parent / "assets" / "sample_clip.mp4"
+from unish.utils.assets import SAMPLE_CLIP
 
 
 @dataclass(frozen=True)
@@ -327,7 +325,7 @@ def test_choices_are_checked(tmp_path, wrong):
 
 
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, repository):
-    command = [sys.executable, "-m", "train.prepare.label_videos", "--videos", str(tmp_path), "--out"]
+    command = [sys.executable, "-m", "train.data.prepare.label_videos", "--videos", str(tmp_path), "--out"]
     done = subprocess.run([*command, str(tmp_path / "data")], cwd=repository, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: Expected videos") and done.stderr.count("\n") == 1

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from train.data import UNLABELLED, ClipSample, decode_sample, encode_sample, iterate_clips
+from train.data.schema import UNLABELLED, ClipSample, decode_sample, encode_sample, iterate_clips
 from train.synthetic.__main__ import DatasetConfig, main, make_dataset
 from train.synthetic.clips import generate_clip
 from train.synthetic.labeller import LabellerConfig, pseudo_labels

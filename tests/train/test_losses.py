@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from train import losses
-from train.losses import PatchSettings
+from train.objectives import losses
+from train.objectives.losses import PatchSettings
 from unish.geometry.camera import intrinsics_from_focal, unproject_depth
 from unish.geometry.rotations import axis_angle_to_matrix
 

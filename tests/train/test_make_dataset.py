@@ -8,7 +8,7 @@ import torch
 from safetensors.numpy import load_file
 
 import unish
-from train.data import iterate_clips
+from train.data.schema import iterate_clips
 from train.synthetic.__main__ import SPLIT_SEEDS, DatasetConfig, main, make_dataset
 from train.synthetic.sample_clip import SampleClipConfig, truth_path
 from unish.body import open_body

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.prepare.joints import fit_to_box, own_joints_px
+from train.data.prepare.joints import fit_to_box, own_joints_px
 from unish.body import open_body
 from unish.geometry.camera import intrinsics_from_focal, project
 from unish.geometry.rotations import axis_angle_to_matrix

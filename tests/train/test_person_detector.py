@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from train.finder_pictures import Picture, StoredFrame, augmented, plain
+from train.person_detector.images import Picture, StoredFrame, augmented, plain
 
 
 def _stored(seed: int) -> StoredFrame:

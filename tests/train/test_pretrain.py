@@ -8,12 +8,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from train.batches import CropSettings, ViewSettings
-from train.data import write_shards
-from train.journal import Report
-from train.loop import LoopConfig, Progress, accelerator_for, fit, learning_rate
-from train.parts import AlignSettings, HumanWeights, PoolBatches, SceneWeights, held_out_terms, make_part
-from train.pool import ClipPool
+from train.data.clip_cache import ClipPool
+from train.data.pretrain_batches import CropSettings, ViewSettings
+from train.data.schema import write_shards
+from train.engine.loop import LoopConfig, Progress, accelerator_for, fit, learning_rate
+from train.engine.run_logger import Report
+from train.objectives.pretrain_objectives import (
+    AlignSettings,
+    HumanWeights,
+    PoolBatches,
+    SceneWeights,
+    held_out_terms,
+    make_part,
+)
 from train.pretrain import PARTS, PretrainConfig, load_part, pretrain
 from unish.body import open_body
 from unish.errors import CheckpointError, InputError

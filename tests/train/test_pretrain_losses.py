@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from train import pretrain_losses as losses
+from train.objectives import pretrain_losses as losses
 from unish.geometry.camera import unproject_depth
 from unish.geometry.rotations import axis_angle_to_matrix
 from unish.geometry.transforms import rigid

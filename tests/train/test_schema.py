@@ -6,7 +6,15 @@ import datasets
 import numpy as np
 import pytest
 
-from train.data import ClipSample, decode_sample, encode_sample, features, iterate_clips, load_clips, write_shards
+from train.data.schema import (
+    ClipSample,
+    decode_sample,
+    encode_sample,
+    features,
+    iterate_clips,
+    load_clips,
+    write_shards,
+)
 from unish.errors import InputError
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from train import score
-from train.data import UNLABELLED, write_shards
+from train.data.schema import UNLABELLED, write_shards
 from unish.body import open_body
 from unish.errors import InputError
 from unish.models.hub import save

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from train.prepare.shots import shot_starts
+from train.data.prepare.shots import shot_starts
 from unish.video.reader import read_clip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from conftest import fake_clip
 
-from train.stage_batches import ViewConfig, stage_batch
+from train.data.stage_batches import ViewConfig, stage_batch
 from unish.video.preprocess import crop_people, frame_transform
 
 

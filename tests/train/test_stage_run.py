@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from train import stage1, stage2, stage3
-from train.data import load_clips
-from train.loop import LoopConfig
-from train.losses import PatchSettings
-from train.stage_batches import ViewConfig
-from train.stage_run import main
-from train.stages import Stage1Weights
-from train.streams import ClipBatches
+from train.data.clip_loader import ClipBatches
+from train.data.schema import load_clips
+from train.data.stage_batches import ViewConfig
+from train.engine.loop import LoopConfig
+from train.engine.stage_run import main
+from train.objectives.losses import PatchSettings
+from train.objectives.stages import Stage1Weights
 from unish.models.hub import load, save
 from unish.models.unish import UniSH
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from tests.train.conftest import fake_clip
-from train.loop import MOST_BAD_STEPS, LoopConfig, accelerator_for, fit, only_trained
-from train.losses import PatchSettings
-from train.stage_batches import ViewConfig, stage_batch
-from train.stages import Stage1, Stage1Weights, Stage2, Stage2Weights, Stage3, Stage3Weights
+from train.data.stage_batches import ViewConfig, stage_batch
+from train.engine.loop import MOST_BAD_STEPS, LoopConfig, accelerator_for, fit, only_trained
+from train.objectives.losses import PatchSettings
+from train.objectives.stages import Stage1, Stage1Weights, Stage2, Stage2Weights, Stage3, Stage3Weights
 from unish.body import open_body
 from unish.errors import InputError
 from unish.geometry.camera import unproject_depth

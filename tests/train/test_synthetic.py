@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.data import ClipSample
+from train.data.schema import ClipSample
 from train.synthetic import cameras, shapes
 from train.synthetic.clips import generate_clip
 from train.synthetic.raster import rasterise

@@ -4,7 +4,7 @@ import datasets
 import huggingface_hub
 import pytest
 
-from train.prepare.videos import list_videos, share_of
+from train.data.prepare.videos import list_videos, share_of
 from unish.errors import InputError, MissingAssetError
 
 

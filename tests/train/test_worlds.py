@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from train.data import ClipSample
+from train.data.schema import ClipSample
+from train.synthetic.camera_effects import Film, centre_motion_px, compress
 from train.synthetic.clips import generate_clip
-from train.synthetic.film import Film, centre_motion_px, compress
 from train.synthetic.worlds import DEFAULT, STUDIO, WILD, World
 from unish.body import open_body
 from unish.errors import InputError

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from unish.errors import InputError
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 
 
 def test_a_file_appears_only_when_the_block_succeeds(tmp_path):

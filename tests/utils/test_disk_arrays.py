@@ -7,8 +7,8 @@ import pytest
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from unish import storage
 from unish.errors import InputError
+from unish.utils import disk_arrays as storage
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def test_large_arrays_go_to_disk_and_small_ones_do_not(small_memory):
     small, large = storage.new_array((10, 10), np.uint8), storage.new_array((10, 200), np.float32)
     assert not isinstance(small, np.memmap) and isinstance(large, np.memmap)
     large[3] = 7
-    storage.let_go(small, large, large[2:5])
+    storage.release_pages(small, large, large[2:5])
     assert (large[3] == 7).all() and not large[4].any()
 
 

@@ -5,17 +5,17 @@ import time
 
 import pytest
 
-from unish.ahead import one_ahead
+from unish.utils.prefetch import prefetch
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_pieces_come_in_order(count):
-    assert list(one_ahead(lambda number: number**2, range(count))) == [number**2 for number in range(count)]
+    assert list(prefetch(lambda number: number**2, range(count))) == [number**2 for number in range(count)]
 
 
 def test_one_piece_is_made_while_another_is_used_and_no_more():
     begun = [threading.Event() for _ in range(4)]
-    pieces = one_ahead(lambda number: begun[number].set() or number, range(4))
+    pieces = prefetch(lambda number: begun[number].set() or number, range(4))
     assert not begun[0].is_set()
     assert next(pieces) == 0 and begun[1].wait(10)
     time.sleep(0.05)
@@ -29,7 +29,7 @@ def test_an_error_comes_when_it_is_the_pieces_turn():
             raise ValueError(number)
         return number
 
-    pieces = one_ahead(make, range(3))
+    pieces = prefetch(make, range(3))
     assert next(pieces) == 0
     with pytest.raises(ValueError, match="1"):
         next(pieces)

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from unish.errors import InputError
-from unish.pickles import read_pickle
+from unish.utils.safe_pickle import read_pickle
 
 CONTENT = {
     "gender": "female",

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.video.conftest import gray_ramp, quadrants, ramp_numbers, write_video
+from tests.helpers.videos import gray_ramp, quadrants, ramp_numbers, write_video
 from unish.errors import InputError
 from unish.video.reader import read_clip
 
@@ -49,7 +49,7 @@ def test_frames_of_a_long_clip_are_kept_small_enough_and_on_disk(tmp_path, monke
     whole = read_clip(path, fps=30)
     monkeypatch.setattr("unish.video.reader._MOST_BYTES", whole.frames.nbytes // 4)
     monkeypatch.setattr("unish.video.reader._LEAST_SIDE_PX", 1)
-    monkeypatch.setattr("unish.storage.IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("unish.utils.disk_arrays.IN_MEMORY_BYTES", 1000)
     small = read_clip(path, fps=30)
     assert isinstance(small.frames, np.memmap) and len(small.frames) == len(whole.frames)
     assert small.frames.shape[1] == pytest.approx(whole.frames.shape[1] / 2, abs=2)

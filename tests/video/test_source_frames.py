@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from unish.errors import InputError
-from unish.video.original import read_original
 from unish.video.reader import read_clip
+from unish.video.source_frames import read_original
 
 SIZE = (96, 64)
 

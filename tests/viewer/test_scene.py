@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from unish.errors import InputError
 from unish.geometry.clouds import depth_edges
-from unish.upright import upright_rotation
+from unish.geometry.transforms import upright_rotation
 from unish.viewer import SceneArrays, decode_scene, encode_scene, scene_arrays, write_scene
 from unish.viewer.scene_file import LEVELS, dequantise, quantise
 

@@ -8,7 +8,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from train.data import ClipSample
+from train.data.schema import ClipSample
 
 SMPL_MIRROR = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22)
 """For each SMPL joint, the one on the other side of the body."""
@@ -165,7 +165,7 @@ def centred_look(sample: ClipSample, width: int, height: int) -> View:
     return look(sample, turns, fit_inside(sample, width, height), width, height)
 
 
-def recolor(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def color_jitter(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """uint8 pictures (…, height, width, 3) in another light: gain a channel, gamma, contrast, saturation."""
     gain = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.04, size=3))
     gamma, contrast = np.exp(rng.normal(0, [0.12, 0.1]))
@@ -177,7 +177,7 @@ def recolor(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.transform(cv2.LUT(flat, table[None]), mix).reshape(images.shape)
 
 
-def roughen(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One uint8 picture (height, width, 3) as a cheap camera gives it: now and then blurred, coarse or noisy."""
     height, width = image.shape[:2]
     kind = rng.random()

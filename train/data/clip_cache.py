@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from train.augment import shrink
-from train.data import ClipSample, decode_sample, load_clips
+from train.data.augment import shrink
+from train.data.schema import ClipSample, decode_sample, load_clips
 from unish.errors import InputError
 
 

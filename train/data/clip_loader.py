@@ -20,8 +20,8 @@ from datasets import Dataset, IterableDataset
 from datasets import logging as datasets_logging
 from datasets.distributed import split_dataset_by_node
 
-from train.batches import Batch
-from train.data import ClipSample, decode_sample, load_clips
+from train.data.pretrain_batches import Batch
+from train.data.schema import ClipSample, decode_sample, load_clips
 from unish.errors import InputError
 
 log = logging.getLogger("unish.train")
@@ -147,7 +147,8 @@ class StreamedRows:
                 rows = list(itertools.islice(self._source, self._block))
         except (ValueError, OSError) as error:  # a foreign schema, a broken or unreachable shard
             raise InputError(
-                f"Expected shards with the columns of train.data.features(), received {str(error).splitlines()[0]!r}. "
+                f"Expected shards with the columns of train.data.schema.features(), got "
+                f"{str(error).splitlines()[0]!r}. "
                 "Prepare or download the data set again."
             ) from error
         if not rows:

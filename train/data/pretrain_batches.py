@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.augment import (
+from train.data.augment import (
     View,
     centred_look,
+    color_jitter,
+    degrade,
     mirror,
     mirror_pose,
     mirror_view,
     random_look,
-    recolor,
-    roughen,
     take_frames,
 )
-from train.data import ClipSample
+from train.data.schema import ClipSample
 from unish.body import BodyModel
 from unish.geometry.camera import intrinsics_from_focal, unproject_depth
 from unish.video.preprocess import CROP_SIZE_PX, crop_people
@@ -90,7 +90,7 @@ def scene_batch(clips: Clips, settings: ViewSettings, rng: np.random.Generator) 
 def view_tensors(views: Sequence[View], settings: ViewSettings, rng: np.random.Generator | None = None) -> Batch:
     """Views of equal size as tensors; in random light where a generator is given."""
     images = np.stack(
-        [view.images if rng is None else [roughen(f, rng) for f in recolor(view.images, rng)] for view in views]
+        [view.images if rng is None else [degrade(f, rng) for f in color_jitter(view.images, rng)] for view in views]
     )
     depth = torch.from_numpy(np.stack([view.depth_m for view in views])).float()
     focal = torch.tensor([view.focal_px for view in views])
@@ -149,7 +149,7 @@ def _example(clips: Clips, settings: CropSettings, rng: np.random.Generator) -> 
     box = _jittered(box, settings, rng)
     crop = square_crop(image, box)
     crop = _erased(crop, rng) if rng.random() < settings.erase else crop
-    crop = roughen(recolor(crop, rng), rng)
+    crop = degrade(color_jitter(crop, rng), rng)
     told = float(np.exp(rng.normal(0, settings.focal_noise)))
     info = box_info(box, width, height, float(intrinsics[0, 0]) * told)
     rotations = clip.body_rotations[person, frame]

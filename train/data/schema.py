@@ -19,7 +19,7 @@ from datasets.exceptions import DatasetGenerationError
 from datasets.table import CastError
 
 from unish.errors import InputError
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 
 JPEG_QUALITY = 92
 MAX_DEPTH_M = 65.0
@@ -136,8 +136,8 @@ def decode_sample(row: dict[str, Any]) -> ClipSample:
     missing = [field.name for field in fields(ClipSample) if field.name not in row]
     if missing:
         raise InputError(
-            f"Clip {row.get('clip_id', '?')} lacks {', '.join(missing)}: every column of train.data.features() is "
-            "needed; prepare the data set again."
+            f"Clip {row.get('clip_id', '?')} lacks {', '.join(missing)}: every column of train.data.schema.features() "
+            "is needed; prepare the data set again."
         )
     frames, people = len(row["images"]), len(row["betas"])
     sizes = {"frames": frames, "people": people}
@@ -208,7 +208,7 @@ def load_clips(source: str | Path, split: str = "train", streaming: bool = True)
     except (DatasetGenerationError, CastError) as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise InputError(
-            f"{source} should have the columns of train.data.features(), but it does not: {reason}. "
+            f"{source} should have the columns of train.data.schema.features(), but it does not: {reason}. "
             "Prepare the data set again."
         ) from error
     except OSError as error:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from train.augment import take_frames
-from train.batches import Batch
-from train.data import ClipSample
+from train.data.augment import take_frames
+from train.data.pretrain_batches import Batch
+from train.data.schema import ClipSample
 from unish.video.preprocess import FrameTransform, crop_people, fit_frames
 
 SMALLEST_BOX_PX = 4.0

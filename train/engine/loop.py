@@ -14,11 +14,11 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from train.average import AveragedWeights
-from train.batches import Batch
-from train.journal import Journal, Report
+from train.data.pretrain_batches import Batch
+from train.engine.ema import AveragedWeights
+from train.engine.run_logger import Report, RunLogger
 from unish.errors import InputError
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 
 DEFAULT_RATE = 1e-3
 MOST_BAD_STEPS = 20
@@ -172,7 +172,7 @@ class _Run:
             self.trained = {n: p for n, p in self.wrapped.named_parameters() if p.requires_grad}
         self.average, self.progress = AveragedWeights(self.trained, config.average), Progress()
         accelerator.register_save_state_pre_hook(_leave_out_frozen(set(self.trained)))
-        self.journal = Journal(folder, accelerator, config.tracker, settings)
+        self.journal = RunLogger(folder, accelerator, config.tracker, settings)
         self.results: dict[str, float] = {}
         self.bad_steps = 0
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import torch
 
-from train.data import ClipSample
+from train.data.schema import ClipSample
 from unish.geometry.camera import project
 from unish.structures import Reconstruction
 

@@ -16,9 +16,9 @@ from accelerate import Accelerator
 from PIL import Image
 
 import unish
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Place(Protocol):
     seconds: float
 
 
-class Journal:
+class RunLogger:
     """A run's folder: `run.json`, `metrics.jsonl` (numbers, a line at a time), `pictures/`, and the tracker's files."""
 
     def __init__(self, folder: Path, accelerator: Accelerator, tracker: str, settings: Any) -> None:

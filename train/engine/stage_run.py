@@ -16,14 +16,14 @@ import tyro
 from datasets import logging as datasets_logging
 
 from train import score
-from train.batches import Batch
-from train.command import one_sentence
-from train.data import ClipSample, iterate_clips
-from train.journal import Report
-from train.loop import LoopConfig, accelerator_for, fit
-from train.pictures import overview
-from train.stage_batches import ViewConfig, stage_batch
-from train.streams import ClipBatches, DataConfig
+from train.data.clip_loader import ClipBatches, DataConfig
+from train.data.pretrain_batches import Batch
+from train.data.schema import ClipSample, iterate_clips
+from train.data.stage_batches import ViewConfig, stage_batch
+from train.engine.cli import one_sentence
+from train.engine.loop import LoopConfig, accelerator_for, fit
+from train.engine.overview import overview
+from train.engine.run_logger import Report
 from unish.body import BodyModel, load_body
 from unish.errors import InputError
 from unish.models.config import RELEASE, UniSHConfig

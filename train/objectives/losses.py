@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from train.pretrain_losses import MAX_FIT_POINTS, weighted_mean
+from train.objectives.pretrain_losses import MAX_FIT_POINTS, weighted_mean
 from unish.geometry.alignment import robust_affine, scale_weighted_l1
 from unish.geometry.metric import VALID_CONFIDENCE, clip_norm
 

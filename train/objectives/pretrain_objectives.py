@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from train import pretrain_losses as losses
-from train.batches import (
+from train.data.pretrain_batches import (
     Batch,
     Clips,
     CropSettings,
@@ -20,7 +19,8 @@ from train.batches import (
     scene_batch,
     view_tensors,
 )
-from train.loop import to_device
+from train.engine.loop import to_device
+from train.objectives import pretrain_losses as losses
 from unish.body import BodyModel
 from unish.body.lbs import joint_transforms
 from unish.geometry.camera import focal_px_from_half_diagonal, project, solve_focal_shift

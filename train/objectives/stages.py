@@ -1,7 +1,7 @@
 """UniSH's three training stages (arXiv 2601.01222): what each one trains, what it keeps, and what it minimises.
 
 A stage is a module around the whole network; `forward(batch)` gives its weighted loss terms for a batch of one clip
-(`train.stage_batches`). Scene points are in network units until a scale turns them into metres.
+(`train.data.stage_batches`). Scene points are in network units until a scale turns them into metres.
 """
 
 import copy
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from train import losses
-from train.batches import Batch
-from train.losses import PatchSettings
+from train.data.pretrain_batches import Batch
+from train.objectives import losses
+from train.objectives.losses import PatchSettings
 from unish.body import BodyModel
 from unish.geometry.camera import focal_px_from_half_diagonal, project, solve_focal_shift, unproject_depth
 from unish.geometry.metric import VALID_CONFIDENCE, metric_factor

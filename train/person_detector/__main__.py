@@ -1,7 +1,7 @@
 """Trains the mini person finder on shards of labelled clips, and judges it beside what needs no picture.
 
-python train/finder.py train --data DIR --out DIR --minutes 25
-python train/finder.py judge --data DIR --weights unish/assets/finder
+python train/person_detector/__main__.py train --data DIR --out DIR --minutes 25
+python train/person_detector/__main__.py judge --data DIR --weights unish/assets/mini_detector
 """
 
 import copy
@@ -22,23 +22,23 @@ from torch import Tensor
 from torch.nn import functional
 
 if not __package__:  # started as a script: the repository's root is not on the path yet
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from train.command import one_sentence
-from train.data import load_clips
-from train.finder_pictures import SMALLEST_PERSON_PX, Picture, StoredFrame, augmented, frames_of, plain
-from unish.video.finder import (
-    FINDER_FOLDER,
+from train.data.schema import load_clips
+from train.engine.cli import one_sentence
+from train.person_detector.images import SMALLEST_PERSON_PX, Picture, StoredFrame, augmented, frames_of, plain
+from unish.people.mini_detector import (
     STRIDE,
-    FinderConfig,
-    FinderNet,
-    FinderOutput,
+    MiniDetectorConfig,
+    MiniDetectorNet,
+    MiniDetectorOutput,
     boxes_of_cells,
     decode,
-    load_finder,
-    save_finder,
+    load_mini_detector,
+    save_mini_detector,
 )
-from unish.video.tracking import box_iou
+from unish.people.tracking import box_iou
+from unish.utils.assets import MINI_DETECTOR
 
 SHAPES = ((224, 128), (192, 128), (128, 192), (160, 160), (192, 160))
 """(width, height) of training pictures, one a batch."""
@@ -49,7 +49,7 @@ class TrainConfig:
     """Train a finder from scratch."""
 
     data: str
-    """Folder with train/*.parquet, or a Hub dataset, of `train.data` clips."""
+    """Folder with train/*.parquet, or a Hub dataset, of `train.data.schema` clips."""
     out: Path
     """Folder for the weights; replaced when the training ends, and every few minutes before."""
     minutes: float = 25.0
@@ -59,7 +59,7 @@ class TrainConfig:
     seed: int = 0
     start_from: Path | None = None
     """Folder of weights to go on from."""
-    model: tyro.conf.Suppress[FinderConfig] = FinderConfig()  # noqa: RUF009 (frozen)
+    model: tyro.conf.Suppress[MiniDetectorConfig] = MiniDetectorConfig()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class JudgeConfig:
 
     data: str
     """Folder with validation/*.parquet."""
-    weights: Path = FINDER_FOLDER
+    weights: Path = MINI_DETECTOR
     split: str = "validation"
     score: float = 0.4
     """People below this score do not count as found."""
@@ -128,7 +128,7 @@ def _targets(picture: Picture) -> tuple[np.ndarray, ...]:
     return mask, center, weight, boxes, box_weight
 
 
-def losses(output: FinderOutput, wanted: Targets) -> dict[str, Tensor]:
+def losses(output: MiniDetectorOutput, wanted: Targets) -> dict[str, Tensor]:
     """Mask: cross-entropy and Dice. Middles: CenterNet's focal loss. Boxes: generalized IoU."""
     probability = torch.sigmoid(output.mask_logits)
     overlap = (probability * wanted.mask).sum((1, 2))
@@ -172,11 +172,11 @@ def batches(stored: list[StoredFrame], size: int, seed: int) -> Iterator[Targets
         yield targets([augmented(stored, shape, random) for _ in range(size)])
 
 
-def train(config: TrainConfig) -> FinderNet:
+def train(config: TrainConfig) -> MiniDetectorNet:
     """Train for the given minutes (AdamW, warm-up and cosine over time, averaged weights); save as it goes."""
     accelerator = Accelerator()
     set_seed(config.seed)
-    network = load_finder(config.start_from).network if config.start_from else FinderNet(config.model)
+    network = load_mini_detector(config.start_from).network if config.start_from else MiniDetectorNet(config.model)
     network = network.requires_grad_(True).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     decay = [p for p in network.parameters() if p.ndim > 1]
     rest = [p for p in network.parameters() if p.ndim <= 1]
@@ -206,15 +206,15 @@ def train(config: TrainConfig) -> FinderNet:
             spoken = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
             accelerator.print(f"step {step}  {100 * share:.0f} %  {spoken}", flush=True)
         if time.monotonic() - saved > 180 and accelerator.is_main_process:
-            save_finder(averaged, config.out)
+            save_mini_detector(averaged, config.out)
             saved = time.monotonic()
     if accelerator.is_main_process:
-        save_finder(averaged, config.out)
+        save_mini_detector(averaged, config.out)
     return averaged
 
 
 @torch.no_grad()
-def _average(averaged: FinderNet, network: FinderNet, keep: float) -> None:
+def _average(averaged: MiniDetectorNet, network: MiniDetectorNet, keep: float) -> None:
     for old, new in zip(averaged.state_dict().values(), network.state_dict().values(), strict=True):
         if old.is_floating_point():
             old.lerp_(new, 1 - keep)
@@ -228,7 +228,7 @@ def _average(averaged: FinderNet, network: FinderNet, keep: float) -> None:
 def judge(config: JudgeConfig) -> dict[str, float]:
     """Mask IoU over all pixels, and precision and recall of people at a box IoU of 0.5, beside a finder that answers
     every picture with the average one."""
-    network = load_finder(config.weights).network
+    network = load_mini_detector(config.weights).network
     pictures = [frame.open() for frame in frames_of(load_clips(config.data, config.split), every=4)]
     counts = _Counts()
     average = _average_picture(pictures, network.config.long_side_px)

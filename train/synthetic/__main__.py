@@ -24,8 +24,8 @@ import torch  # noqa: E402
 import tqdm  # noqa: E402
 import tyro  # noqa: E402
 
-from train.data import ClipSample, write_shards  # noqa: E402
-from train.prepare.joints import own_joints_px  # noqa: E402
+from train.data.prepare.joints import own_joints_px  # noqa: E402
+from train.data.schema import ClipSample, write_shards  # noqa: E402
 from train.synthetic.cameras import STEP_PX  # noqa: E402
 from train.synthetic.clips import generate_clip  # noqa: E402
 from train.synthetic.labeller import pseudo_labels  # noqa: E402
@@ -88,7 +88,7 @@ def make_clip(config: DatasetConfig, seed: int) -> ClipSample:
 
 
 def _with_joints(sample: ClipSample, weights: str) -> ClipSample:
-    """The sample with every person's own joints (see train.prepare.joints) where the person was found."""
+    """The sample with every person's own joints (see train.data.prepare.joints) where the person was found."""
     model, body = _labelling_network(weights)
     joints = [own_joints_px(model, body, sample.images, boxes, sample.intrinsics) for boxes in sample.boxes_px]
     joints_px = np.where(sample.visibility[..., None, None] > 0, np.stack(joints), np.nan).astype(np.float32)

@@ -8,9 +8,9 @@ from functools import cache
 import numpy as np
 import torch
 
-from train.data import ClipSample
+from train.data.schema import ClipSample
 from train.synthetic import cameras, people, scenes
-from train.synthetic.film import centre_motion_px
+from train.synthetic.camera_effects import centre_motion_px
 from train.synthetic.renderer import Renderer, coverage
 from train.synthetic.worlds import DEFAULT, World, named_world
 from unish.body import BodyModel, open_body

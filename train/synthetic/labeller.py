@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from train.data import UNLABELLED, ClipSample
+from train.data.schema import UNLABELLED, ClipSample
 
 GUESSED = ("depth_m", "person_mask", "intrinsics", "boxes_px", "visibility")
 """What a labeller says of a clip."""

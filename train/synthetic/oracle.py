@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from train.data import ClipSample
+from train.data.schema import ClipSample
 from unish.geometry.camera import unproject_depth
 from unish.geometry.metric import clip_norm
 from unish.geometry.rotations import axis_angle_to_matrix

@@ -12,9 +12,9 @@ import av
 import numpy as np
 from safetensors.numpy import save_file
 
-from train.data import ClipSample
+from train.data.schema import ClipSample
 from train.synthetic.clips import generate_clip
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 
 TRUTH_NAMES = (
     "intrinsics", "world_from_camera", "body_rotations", "translation_camera", "betas", "boxes_px", "visibility",

@@ -17,12 +17,12 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-from unish.files import atomic_path
 from unish.geometry.camera import project, unproject_depth
 from unish.geometry.metric import VALID_CONFIDENCE
 from unish.geometry.transforms import invert_rigid, transform_points
 from unish.geometry.visibility import visible_vertices
 from unish.structures import Person, Reconstruction, Window
+from unish.utils.atomic_write import atomic_path
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from unish.structures import Cameras, Person
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Moments of a clip as places between a result's frames; before the first and after the last it stands still."""
+class FrameTimes:
+    """FrameTimes of a clip as places between a result's frames; before the first and after the last it stands still."""
 
     before: Int[Tensor, "moments"]
     after: Int[Tensor, "moments"]
@@ -21,13 +21,13 @@ class Moments:
     """0 at the frame before, 1 at the one after."""
 
     @staticmethod
-    def of(times_s: Float[np.ndarray, "moments"], frame_times_s: Float[np.ndarray, "frames"]) -> "Moments":
+    def of(times_s: Float[np.ndarray, "moments"], frame_times_s: Float[np.ndarray, "frames"]) -> "FrameTimes":
         """Where `times_s` lie between the rising times of a result's frames."""
         frames = len(frame_times_s)
         place = np.interp(times_s, frame_times_s, np.arange(frames, dtype=np.float64))
         before = np.minimum(np.floor(place).astype(np.int64), max(0, frames - 2))
         after = np.minimum(before + 1, frames - 1)
-        return Moments(torch.from_numpy(before), torch.from_numpy(after), torch.from_numpy(place - before))
+        return FrameTimes(torch.from_numpy(before), torch.from_numpy(after), torch.from_numpy(place - before))
 
     @property
     def nearest(self) -> Int[np.ndarray, "moments"]:
@@ -58,7 +58,7 @@ class Motion:
     """SMPL's `transl`, metres."""
 
 
-def motion_world(person: Person, at: Moments) -> Motion:
+def motion_world(person: Person, at: FrameTimes) -> Motion:
     """The person's motion in the world."""
     root = at.turn(person.root_rotation_world)
     return Motion(
@@ -66,19 +66,19 @@ def motion_world(person: Person, at: Moments) -> Motion:
     )
 
 
-def motion_camera(person: Person, at: Moments) -> Motion:
+def motion_camera(person: Person, at: FrameTimes) -> Motion:
     """The person's motion in the camera's frame of each moment."""
     return Motion(at.turn(person.body_rotations), at.blend(person.translation_camera))
 
 
-def seen_at(person: Person, at: Moments) -> Bool[np.ndarray, "moments"]:
+def seen_at(person: Person, at: FrameTimes) -> Bool[np.ndarray, "moments"]:
     """Whether the person is seen: in both frames around a moment, or in the one that it falls on."""
     present = np.asarray(person.present)
     before, after, share = at.before.numpy(), at.after.numpy(), at.share.numpy()
     return (present[before] | (share == 1)) & (present[after] | (share == 0))
 
 
-def cameras_at(cameras: Cameras, at: Moments) -> Cameras:
+def cameras_at(cameras: Cameras, at: FrameTimes) -> Cameras:
     """The camera at each moment: turned at constant speed, moved and zoomed linearly."""
     poses = np.tile(np.eye(4, dtype=np.float32), (len(at.share), 1, 1))
     poses[:, :3, :3] = at.turn(cameras.world_from_camera[:, :3, :3]).numpy()

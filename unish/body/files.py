@@ -7,7 +7,7 @@ import numpy as np
 
 from unish.body.data import BodyData, check_arrays
 from unish.errors import InputError, MissingAssetError
-from unish.pickles import read_pickle
+from unish.utils.safe_pickle import read_pickle
 
 _ZIP, _PICKLE_STARTS = b"PK\x03\x04", (b"\x80", b"(", b"}", b"c")
 

@@ -13,7 +13,7 @@ from unish.body.model import BodyModel
 from unish.body.open_body import read_open_body
 from unish.body.smplx_body import SmplxBody
 from unish.errors import MissingAssetError
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 
 INSTALLED = ("smpl_neutral", "smpl_female", "smpl_male")
 

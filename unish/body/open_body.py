@@ -11,13 +11,13 @@ import numpy as np
 
 from unish.body.data import BodyData, check_arrays
 from unish.errors import MissingAssetError
+from unish.utils.assets import OPEN_BODY
 
-OPEN_BODY_PATH = Path(__file__).parents[1] / "assets" / "open_body.npz"
 TEMPLATE_STEP_M = 1e-5
 """The template is stored as whole hundredths of a millimetre, everything else as float16."""
 
 
-def read_open_body(path: Path = OPEN_BODY_PATH) -> BodyData:
+def read_open_body(path: Path = OPEN_BODY) -> BodyData:
     """Read the bundled body. Raises MissingAssetError when the file is not there."""
     if not path.is_file():
         raise MissingAssetError(

@@ -5,7 +5,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from unish.cli.how import add_how, options_of
+from unish.cli.common_options import add_common_options, common_options_of
 from unish.export.formats import FORMATS, check_formats
 
 
@@ -21,19 +21,19 @@ def add(commands) -> None:
     batch.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where a folder for each clip goes")
     batch.add_argument("--to", default="", metavar="FORMATS", help=f"write these as well: {','.join(FORMATS)}")
     batch.add_argument("--overwrite", action="store_true", help="replace results made with other weights or options")
-    add_how(batch)
+    add_common_options(batch)
     batch.set_defaults(command=_batch)
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from unish.batch import find_jobs, run_batch, table, write_table
     from unish.body import load_body
     from unish.cli.progress import progress_bar
     from unish.pipeline import Options, load_chosen
-    from unish.processes import launched_share
+    from unish.runs.batch import find_jobs, run_batch, table, write_table
+    from unish.utils.distributed import launched_rank
 
-    share = launched_share(options.device)
-    chosen = Options(**options_of(options))
+    share = launched_rank(options.device)
+    chosen = Options(**common_options_of(options))
     chosen = dataclasses.replace(chosen, device=share.device or chosen.device)
     jobs = find_jobs(options.source, options.out)
     formats = [name.strip() for name in options.to.split(",") if name.strip()]

@@ -6,7 +6,7 @@ from typing import Any
 _NAMES = {"start": "start_s", "end": "end_s"}
 
 
-def add_how(parser: argparse.ArgumentParser) -> None:
+def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Describe how clips are to be read and reconstructed: what does not depend on the clip."""
     parser.add_argument("--fps", type=float, default=6.0, help="frames sampled a second (default 6)")
     parser.add_argument("--start", type=float, metavar="S", help="start at this second of the clip")
@@ -29,8 +29,8 @@ def add_how(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
 
 
-def options_of(parsed: argparse.Namespace) -> dict[str, Any]:
-    """What `add_how` described, by the names of `unish.pipeline.Options`."""
+def common_options_of(parsed: argparse.Namespace) -> dict[str, Any]:
+    """What `add_common_options` described, by the names of `unish.pipeline.Options`."""
     names = (
         "fps",
         "start",

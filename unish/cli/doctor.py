@@ -1,6 +1,15 @@
-"""`unish doctor`: what is installed and what a run would use."""
+"""`unish doctor`: what is installed here and what a run would use."""
 
 import argparse
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Iterator
+
+from unish.errors import UniSHError
+
+PACKAGES = ("numpy", "av", "opencv-python-headless", "plotly", "smplx", "gradio", "accelerate", "datasets")
 
 
 def add(commands) -> None:
@@ -10,8 +19,72 @@ def add(commands) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from unish.doctor import report
-
     for name, finding in report():
         print(f"{name:14} {finding}")
     return 0
+
+
+def report() -> Iterator[tuple[str, str]]:
+    """(name, finding) of Python, packages, device, weights (loaded once), bodies; never raises for what is missing."""
+    import torch
+
+    from unish import __version__
+    from unish.body import load_body, open_body
+    from unish.models.hub import describe_weights
+
+    yield "unish", __version__
+    yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield "torch", torch.__version__
+    for package in PACKAGES:
+        yield package, _version(package)
+    yield "device", _device()
+    yield "cpu", f"{os.cpu_count()} cores"
+    for name, finding in describe_weights():
+        yield name, finding
+    yield "loading", _loading()
+    for name, find in (("open body", open_body), ("body in use", load_body)):
+        try:
+            body = find()
+            yield name, f"{body.name}, {body.num_vertices} vertices"
+        except UniSHError as error:
+            yield name, f"missing: {error}"
+
+
+def _loading() -> str:
+    """How long the weights that a run would use take from disk to the device; nothing is fetched for it."""
+    from unish.models.hub import cached_release, load
+    from unish.utils.device import HostMemory
+
+    try:
+        with HostMemory() as memory:
+            began = time.perf_counter()
+            model = load("auto" if cached_release() else "mini")
+            seconds = time.perf_counter() - began
+    except (UniSHError, RuntimeError) as error:  # PyTorch's own: a GPU that is full, or broken
+        return f"failed: {str(error).splitlines()[0]}"
+    tensors = list(model.state_dict().values())
+    size = sum(tensor.nbytes for tensor in tensors)
+    return (
+        f"{model.weights_name} on {tensors[0].device} in {seconds:.1f} s: {_bytes(size)}, "
+        f"with {_bytes(memory.peak_bytes)} of host memory"
+    )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _device() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu (no CUDA device); the mini weights run in seconds, the release weights in minutes"
+    free, total = torch.cuda.mem_get_info()
+    return f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"

@@ -15,7 +15,7 @@ from unish.errors import InputError
 if TYPE_CHECKING:
     from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
     from unish.evaluation.runner import Outcome, Predictor
-    from unish.processes import Share
+    from unish.utils.distributed import Rank
 
 
 def add(commands) -> None:
@@ -55,7 +55,7 @@ def add(commands) -> None:
 
 
 def _benchmarks() -> str:
-    from unish.evaluation.readers import NAMES, benchmark
+    from unish.evaluation.datasets import NAMES, benchmark
 
     width = max(map(len, NAMES))
     return "benchmarks:\n" + "".join(f"  {name:{width}}  {benchmark(name).title}\n" for name in NAMES)
@@ -65,9 +65,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     from unish.evaluation.runner import run
     from unish.evaluation.scoring import require_known
     from unish.evaluation.table import make_table
-    from unish.processes import launched_share
+    from unish.utils.distributed import launched_rank
 
-    share = launched_share(options.device)
+    share = launched_rank(options.device)
     benchmark, root = _benchmark(options)
     require_known(benchmark.measures, options.depth_alignment)
     everything = benchmark.sequences(root)
@@ -101,12 +101,12 @@ def _report_failures(outcome: "Outcome") -> int:
 
 
 def _benchmark(options: argparse.Namespace) -> tuple["Benchmark", Path]:
-    from unish.evaluation.readers import benchmark, synthetic
+    from unish.evaluation.datasets import benchmark, synthetic
     from unish.evaluation.scoring import FIT
 
     chosen, root = benchmark(options.benchmark), options.root
     if chosen.name == "synthetic":
-        root = root or synthetic.BUNDLED
+        root = root or synthetic.SYNTHETIC_BENCHMARK
         chosen = synthetic.at(root)
     root = root or Path(chosen.name)
     if options.fit:
@@ -123,7 +123,7 @@ def _chosen(sequences: tuple["BenchmarkSequence", ...], names: list[str]) -> tup
 
 
 def _predictor(
-    options: argparse.Namespace, benchmark: "Benchmark", root: Path, share: "Share"
+    options: argparse.Namespace, benchmark: "Benchmark", root: Path, share: "Rank"
 ) -> tuple["Predictor", str]:
     """What is scored, and its row's source."""
     import unish
@@ -134,8 +134,8 @@ def _predictor(
         return _saved(options.predictions, data), f"results in {options.predictions}"
 
     from unish.body import load_body
+    from unish.evaluation.predict import reconstruct_sequence, weights_fingerprint
     from unish.models.hub import load
-    from unish.pipeline.sequences import reconstruct_sequence, weights_fingerprint
 
     device = options.device or share.device
     model, body = load(options.weights, device=device), load_body(options.body)
@@ -197,7 +197,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _place(out: Path | None, share: "Share") -> Iterator[Path]:
+def _place(out: Path | None, share: "Rank") -> Iterator[Path]:
     """Where sequences' numbers are kept: for this run alone when no place was named."""
     if out is not None:
         yield out

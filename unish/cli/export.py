@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from unish.cli.progress import progress_bar
 from unish.errors import InputError
 from unish.export.formats import FORMATS, LAYOUTS, UNITS, check_places
-from unish.places import RESULT_EXPORTS
+from unish.runs.result_folder import RESULT_EXPORTS
 
 if TYPE_CHECKING:
     from unish.structures import Clip, Reconstruction
@@ -98,7 +98,7 @@ def _read(
 ) -> "Clip | None":
     if path is None or not formats & (_PICTURES | _VIDEOS):
         return None
-    from unish.video.original import read_original, read_whole
+    from unish.video.source_frames import read_original, read_whole
 
     read = read_whole if formats & _VIDEOS else read_original
     clip = read(path, scene.times_s, scene.fps, lambda share: show(0.0, f"Reading the clip ({share:.0%})"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from unish.errors import InputError
 
 if TYPE_CHECKING:
-    from unish.video.people import Box
+    from unish.people.detection import Box
 
 
 def parse_box(text: str) -> "Box":
@@ -14,7 +14,7 @@ def parse_box(text: str) -> "Box":
 
     Raises `InputError` for anything else.
     """
-    from unish.video.people import Box
+    from unish.people.detection import Box
 
     corners, _, moment = text.partition("@")
     try:

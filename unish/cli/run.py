@@ -5,14 +5,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unish.cli.how import add_how, options_of
+from unish.cli.common_options import add_common_options, common_options_of
 from unish.cli.parsing import parse_box, parse_heights
 from unish.cli.progress import progress_bar
 from unish.errors import InputError, Interrupted
-from unish.places import RESULT_PAGE
+from unish.runs.result_folder import RESULT_PAGE
 
 if TYPE_CHECKING:
-    from unish.report import FitReport
+    from unish.analysis.fit_report import FitReport
     from unish.structures import Reconstruction
 
 
@@ -38,16 +38,16 @@ def add(commands) -> None:
         metavar="[ID=]M",
         help="how tall a person is, in metres (1.75, or 2=1.62 for person 2): fixes the scale",
     )
-    add_how(run)
+    add_common_options(run)
     run.set_defaults(command=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
     _check_place(options.out, options.overwrite)
 
+    from unish.analysis.fit_report import fit_report
     from unish.pipeline import reconstruct
-    from unish.report import fit_report
-    from unish.results import write_result
+    from unish.runs.result_folder import write_result
 
     stopped = False
     with progress_bar() as show:
@@ -59,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
                 masks=str(options.masks) if options.masks else None,
                 person=tuple(options.person),
                 height=parse_heights(options.height),
-                **options_of(options),
+                **common_options_of(options),
             )
         except Interrupted as stop:
             scene, stopped = stop.partial, True
@@ -84,7 +84,7 @@ def _check_place(out: Path, overwrite: bool) -> None:
 
 
 def _print_summary(scene: "Reconstruction", report: "FitReport", out: Path) -> None:
-    from unish.summary import summarise
+    from unish.analysis.summary import summarise
 
     summary = summarise(scene)
     print(

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from unish.places import RESULT_PAGE
+from unish.runs.result_folder import RESULT_PAGE
 
 
 def add(commands) -> None:

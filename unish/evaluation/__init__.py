@@ -1,6 +1,8 @@
 """Scores of depth, cameras and bodies, by the protocols of the papers: metrics, benchmarks, and their tables."""
 
+from unish.analysis.fit_report import fit_report
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow, TruePerson
+from unish.evaluation.metric_values import Mean, Series, means_of, pooled
 from unish.evaluation.metrics import (
     WorldMotion,
     abs_rel,
@@ -23,9 +25,7 @@ from unish.evaluation.metrics import (
 )
 from unish.evaluation.runner import Predictor, run
 from unish.evaluation.scoring import MEASURES, score
-from unish.evaluation.series import Mean, Series, means_of, pooled
 from unish.evaluation.table import Table, make_table
-from unish.report import fit_report
 
 __all__ = [
     "MEASURES",

@@ -11,10 +11,10 @@ import torch
 from scipy.spatial import KDTree
 
 from unish.evaluation import metrics
-from unish.evaluation.answers import Answer, AnsweredPerson, Surface, move, require_finite
 from unish.evaluation.benchmark import BenchmarkSequence, TruePerson
+from unish.evaluation.metric_values import Series
+from unish.evaluation.predictions import Answer, AnsweredPerson, Surface, move, require_finite
 from unish.evaluation.scene_scores import mask_on_map
-from unish.evaluation.series import Series
 from unish.geometry.camera import unproject_depth
 from unish.geometry.visibility import visible_vertices
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from unish.body import BodyModel
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
-from unish.pipeline.run import SMALLEST_WINDOW, reconstruct_tracked
-from unish.storage import Stack
+from unish.people.detection import find_people
+from unish.pipeline.reconstruct import SMALLEST_WINDOW, reconstruct_tracked
 from unish.structures import Clip, PersonTrack, Reconstruction
+from unish.utils.disk_arrays import Stack
 from unish.video.decode import limited_size
-from unish.video.people import find_people
 
 if TYPE_CHECKING:
     from unish.models.unish import UniSH

@@ -9,12 +9,12 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from unish.analysis.interpolation import FrameTimes, Motion, motion_camera, motion_world
 from unish.body import BodyModel, load_body
 from unish.body.lbs import joint_transforms
 from unish.errors import InputError
 from unish.evaluation.benchmark import BenchmarkSequence, TruePerson
 from unish.geometry.camera import picture_fit
-from unish.resampling import Moments, Motion, motion_camera, motion_world
 from unish.structures import Person, Reconstruction
 
 LEAST_OVERLAP = 0.1
@@ -67,7 +67,7 @@ def answer_of(reconstruction: Reconstruction, sequence: BenchmarkSequence, body:
         people = {true: _as_seen(person, reconstruction) for true, person in pairs.items()}
     else:
         body = body or load_body(reconstruction.provenance.body)
-        at = Moments.of(np.arange(sequence.frames, dtype=np.float64), frames.astype(np.float64))
+        at = FrameTimes.of(np.arange(sequence.frames, dtype=np.float64), frames.astype(np.float64))
         people = {true: _interpolated(person, at, body) for true, person in pairs.items()}
     return Answer(
         frames=frames,
@@ -154,7 +154,7 @@ def _as_seen(person: Person, reconstruction: Reconstruction) -> AnsweredPerson:
     )
 
 
-def _interpolated(person: Person, at: Moments, body: BodyModel) -> AnsweredPerson:
+def _interpolated(person: Person, at: FrameTimes, body: BodyModel) -> AnsweredPerson:
     betas = torch.from_numpy(np.array(person.betas))
     in_world, in_camera = motion_world(person, at), motion_camera(person, at)
     return AnsweredPerson(

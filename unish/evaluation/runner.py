@@ -20,11 +20,11 @@ from tqdm import tqdm
 from unish.body import BodyModel
 from unish.errors import InputError, UniSHError
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
+from unish.evaluation.metric_values import Mean, means_of
 from unish.evaluation.scoring import require_known, score
-from unish.evaluation.series import Mean, means_of
-from unish.files import atomic_path
-from unish.processes import Share, sentence_of
 from unish.structures import Reconstruction
+from unish.utils.atomic_write import atomic_path
+from unish.utils.distributed import Rank, sentence_of
 
 PROTOCOL_VERSION = 1
 """Raised when a measure changes, so that older numbers are not taken for new ones."""
@@ -79,7 +79,7 @@ def run(
     predictor: Predictor,
     out: Path,
     depth_alignment: str = "scale",
-    share: Share = Share(),  # noqa: B008 (frozen)
+    share: Rank = Rank(),  # noqa: B008 (frozen)
     overwrite: bool = False,
 ) -> Outcome:
     """Score the method on this process's share of the sequences; wait for the others; gather what there is.

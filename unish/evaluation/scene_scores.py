@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from unish.evaluation import metrics
-from unish.evaluation.answers import Answer, require_finite
 from unish.evaluation.benchmark import BenchmarkSequence
-from unish.evaluation.series import Series
+from unish.evaluation.metric_values import Series
+from unish.evaluation.predictions import Answer, require_finite
 from unish.geometry.camera import picture_fit
 
 DEPTH_ALIGNMENTS = ("scale", "scale&shift", "metric")

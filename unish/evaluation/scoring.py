@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unish.analysis.fit_report import fit_report
 from unish.body import BodyModel
 from unish.errors import InputError
-from unish.evaluation.answers import Answer, answer_of
 from unish.evaluation.benchmark import BenchmarkSequence
+from unish.evaluation.metric_values import Series
 from unish.evaluation.people_scores import camera_frame_series, contact_series, world_series
+from unish.evaluation.predictions import Answer, answer_of
 from unish.evaluation.scene_scores import DEPTH_ALIGNMENTS, camera_series, depth_series
-from unish.evaluation.series import Series
-from unish.report import fit_report
 from unish.structures import Reconstruction
 
 
@@ -82,7 +82,7 @@ FIT = {
     "fit_feet_penetration_cm": "feet_penetration",
     "fit_foot_sliding_cm_s": "foot_sliding",
 }
-"""How a result fits itself, whatever the truth, by the names of `unish.report`: one value a person."""
+"""How a result fits itself, whatever the truth, by the names of `unish.analysis.fit_report`: one value a person."""
 
 
 def score(

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from unish.evaluation.benchmark import Benchmark
+from unish.evaluation.metric_values import pooled
 from unish.evaluation.runner import SequenceResult
 from unish.evaluation.scoring import MEASURES
-from unish.evaluation.series import pooled
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 
 ALL = "all"
 """In place of a sequence's name: the row of the whole benchmark."""

@@ -15,12 +15,12 @@ from PIL import Image
 
 from unish.errors import InputError
 from unish.export.colmap_model import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_binary, write_text
-from unish.export.original import OriginalFrame, original_frame
 from unish.export.scene_points import MIN_CONFIDENCE, ScenePoints, scene_points
-from unish.files import atomic_path
+from unish.export.source_mapping import OriginalFrame, original_frame
 from unish.geometry.rotations import matrix_to_quaternion, nearest_rotation
-from unish.storage import let_go
 from unish.structures import Cameras, Clip, Reconstruction
+from unish.utils.atomic_write import atomic_path
+from unish.utils.disk_arrays import release_pages
 
 MAX_POINTS = 100_000
 OTHER_FRAMES = 9
@@ -134,7 +134,7 @@ def observations(
         slots = np.where(counts[chosen] <= OTHER_FRAMES, counts[chosen] - 1, random.integers(0, counts[chosen]))
         stays = slots < OTHER_FRAMES
         others[chosen[stays], slots[stays]] = frame
-        let_go(reconstruction.depth_m, reconstruction.confidence, reconstruction.person_mask)
+        release_pages(reconstruction.depth_m, reconstruction.confidence, reconstruction.person_mask)
         progress((frame + 1) / len(reconstruction))
     found = others >= 0
     point = np.concatenate([np.arange(len(points)), np.nonzero(found)[0]])
@@ -246,5 +246,5 @@ def _write_pictures(
         # COLMAP looks for the picture's name and .png, nerfstudio for .png in place of its suffix.
         for mask in (f"{name}.png", Path(name).with_suffix(".png").name):
             Image.fromarray(scene).save(folder / "masks" / mask)
-        let_go(reconstruction.images, reconstruction.person_mask, pictures)
+        release_pages(reconstruction.images, reconstruction.person_mask, pictures)
         report((index + 1) / len(shown))

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from unish.errors import InputError
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 
 if TYPE_CHECKING:
     from unish.body import BodyModel

@@ -24,7 +24,7 @@ from jaxtyping import Float, Float32, Integer, UInt8
 from unish.body import BodyModel
 from unish.body.data import JOINT_NAMES, PARENTS
 from unish.export.gltf import INDICES, VERTICES, GltfDocument
-from unish.export.people import (
+from unish.export.person_files import (
     Y_UP_FROM_WORLD,
     body_of,
     continuous_quaternions,
@@ -32,9 +32,9 @@ from unish.export.people import (
     rotations_from_world,
 )
 from unish.export.scene_points import MAX_POINTS, scene_points
-from unish.files import atomic_path
-from unish.palette import person_color
 from unish.structures import Person, Reconstruction
+from unish.utils.atomic_write import atomic_path
+from unish.utils.colors import person_color
 
 log = logging.getLogger("unish")
 

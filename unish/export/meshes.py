@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from unish.errors import InputError
-from unish.palette import person_color
 from unish.structures import Person, Reconstruction
+from unish.utils.colors import person_color
 
 
 @dataclass(frozen=True)

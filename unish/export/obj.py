@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Int32
 
 from unish.export.meshes import PersonMesh, chosen_people, colors_by_id, seen_meshes, split_into_files
-from unish.export.people import Y_UP_FROM_WORLD
-from unish.files import atomic_path
-from unish.storage import let_go
+from unish.export.person_files import Y_UP_FROM_WORLD
 from unish.structures import Reconstruction
+from unish.utils.atomic_write import atomic_path
+from unish.utils.disk_arrays import release_pages
 
 MATERIALS = "people.mtl"
 
@@ -39,7 +39,7 @@ def write_obj(
             meshes = seen_meshes(reconstruction, frame, people)
             for name, members in split_into_files(meshes, per_person).items():
                 (temporary / f"{name}frame_{frame:05d}.obj").write_text(_text(members, faces))
-            let_go(*(one.vertices_world for one in people))
+            release_pages(*(one.vertices_world for one in people))
             if progress is not None:
                 progress((frame + 1) / len(reconstruction))
     return Path(folder)

@@ -11,9 +11,9 @@ from unish.body import BodyModel, load_body, move_translation
 from unish.body.library import INSTALLED
 from unish.errors import InputError, MissingAssetError
 from unish.export.meshes import chosen_people
-from unish.files import atomic_path
 from unish.geometry.rotations import matrix_to_axis_angle, matrix_to_quaternion
 from unish.structures import Person, Reconstruction
+from unish.utils.atomic_write import atomic_path
 
 Y_UP_FROM_WORLD = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """Our world (z up, the first camera looking along +y) as most file formats want it: y up, looking along −z."""

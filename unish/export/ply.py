@@ -11,9 +11,9 @@ from jaxtyping import Float32, Int32, UInt8
 
 from unish.export.meshes import PersonMesh, chosen_people, seen_meshes, split_into_files
 from unish.export.scene_points import MAX_POINTS, MIN_CONFIDENCE, scene_points
-from unish.files import atomic_path
-from unish.storage import let_go
 from unish.structures import Reconstruction
+from unish.utils.atomic_write import atomic_path
+from unish.utils.disk_arrays import release_pages
 
 _PLACE = [("x", "<f4"), ("y", "<f4"), ("z", "<f4")]
 _COLOR = [("red", "u1"), ("green", "u1"), ("blue", "u1")]
@@ -47,7 +47,7 @@ def write_ply(
             for name, members in split_into_files(meshes, per_person).items():
                 path = temporary / "people" / f"{name}frame_{frame:05d}.ply"
                 write_meshes(path, members, np.asarray(reconstruction.faces, np.int32))
-            let_go(reconstruction.images, reconstruction.depth_m, reconstruction.confidence)
+            release_pages(reconstruction.images, reconstruction.depth_m, reconstruction.confidence)
             if progress is not None:
                 progress((frame + 1) / len(reconstruction))
     return Path(folder)

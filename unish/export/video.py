@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 
+from unish.analysis.interpolation import FrameTimes, cameras_at, motion_world, seen_at
 from unish.body import BodyModel
 from unish.errors import InputError
 from unish.export.drawing import Canvas, draw_mesh
 from unish.export.formats import LAYOUTS, Layout
-from unish.export.original import original_frame
-from unish.export.people import body_of
+from unish.export.person_files import body_of
+from unish.export.source_mapping import original_frame
 from unish.export.world_view import WorldView
-from unish.files import atomic_path
-from unish.palette import person_color
-from unish.resampling import Moments, cameras_at, motion_world, seen_at
 from unish.structures import Cameras, Clip, Reconstruction
+from unish.utils.atomic_write import atomic_path
+from unish.utils.colors import person_color
 
 COVER = 0.85
 """How much a body hides what is behind it."""
@@ -134,7 +134,7 @@ def _drawn(
     layout: Layout,
     body: BodyModel | None,
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    at = Moments.of(times_s, np.asarray(reconstruction.times_s, np.float64))
+    at = FrameTimes.of(times_s, np.asarray(reconstruction.times_s, np.float64))
     cameras = cameras_at(reconstruction.cameras, at)
     pose = _poser(reconstruction, at, body)
     world = WorldView.of(reconstruction, size) if layout == "side-by-side" else None
@@ -149,7 +149,7 @@ def _drawn(
 
 
 def _poser(
-    reconstruction: Reconstruction, at: Moments, body: BodyModel | None
+    reconstruction: Reconstruction, at: FrameTimes, body: BodyModel | None
 ) -> Callable[[int], list[tuple[Float[np.ndarray, "vertices 3"], int]]]:
     """What gives the vertices in the world, and the ids, of those who are seen at a moment."""
     people = [(person, seen_at(person, at)) for person in reconstruction.people]

@@ -8,8 +8,8 @@ from jaxtyping import Float, UInt8
 from unish.export.drawing import Canvas, draw_line, draw_mesh, draw_points
 from unish.export.scene_points import ScenePoints, scene_points
 from unish.geometry.clouds import surface_spacing
-from unish.palette import person_color
 from unish.structures import Cameras, Reconstruction
+from unish.utils.colors import person_color
 
 BACKGROUND = (24, 27, 34)
 PATH_COLOR, CAMERA_COLOR = (150, 160, 176), (255, 170, 0)

@@ -1,1 +1,1 @@
-"""Long clips: overlapping windows of frames, one forward pass each, joined into one world with one scale and lens."""
+"""Many passes become one world: windows, intrinsics, alignment, loop closure, gravity, motion."""

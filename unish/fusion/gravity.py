@@ -14,6 +14,7 @@ from scipy.spatial import KDTree
 
 from unish.errors import InputError
 from unish.geometry.metric import VALID_CONFIDENCE
+from unish.geometry.transforms import upright_rotation
 
 # How sure each evidence is: standard deviations, measured on synthetic clips with exact and with estimated geometry.
 ROLL_DEG = 4.0
@@ -122,27 +123,6 @@ def find_upright(
     upright_from_world[2, 3] -= floor
     evidence = tuple(name for name, counted in trust.items() if name != "pitch" and max(counted, default=0) > 0.25)
     return Upright(upright_from_world, up, _sigma_deg(forms, trust), floor_from, evidence)
-
-
-def upright_rotation(
-    up_world: Float[np.ndarray, "3"], world_from_camera: Float[np.ndarray, "4 4"]
-) -> Float[np.ndarray, "3 3"]:
-    """upright_from_world: up becomes z, and the camera's forward, made level, becomes y.
-
-    A camera that looks straight down has the top of its picture ahead, one that looks straight up has it behind. An
-    `up_world` that is zero or not finite is replaced by the camera's own up, a camera that is not finite by the world.
-    """
-    camera = np.asarray(world_from_camera, np.float64)[:3, :3]
-    camera = camera if np.isfinite(camera).all() else np.eye(3)
-    up = np.asarray(up_world, np.float64)
-    up = up if np.isfinite(up).all() and _length(up) > 1e-9 else -camera[:, 1]
-    up = up / _length(up)
-    forward = camera[:, 2]
-    if abs(forward @ up) > 0.99:
-        forward = camera[:, 1] * np.sign(forward @ up)
-    forward = forward - (forward @ up) * up
-    forward = forward / _length(forward)
-    return np.stack([np.cross(forward, up), forward, up])
 
 
 def _combine(forms: dict[str, list[np.ndarray]], up: np.ndarray) -> tuple[np.ndarray, dict[str, list[float]]]:

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from scipy.ndimage import median_filter
 from torch import Tensor
 
+from unish.fusion.windows import WindowPrediction
 from unish.geometry.camera import fit_pinhole
 from unish.geometry.metric import VALID_CONFIDENCE
-from unish.windows.split import Pass
 
 ZOOM = 0.12
 """Focal lengths of the windows that spread more than this (log, robust) and more than within them are a zoom."""
@@ -47,7 +47,7 @@ def frame_focals(
 
 
 def solve_lens(
-    passes: Sequence[Pass],
+    passes: Sequence[WindowPrediction],
     uv: Float[np.ndarray, "samples 2"],
     frames: int,
     fit_shift: bool,
@@ -68,7 +68,7 @@ def solve_lens(
     return Lens(focal * gain, tuple(shifts), one)
 
 
-def _clip_focal(focals: list[np.ndarray], passes: Sequence[Pass], frames: int) -> tuple[np.ndarray, bool]:
+def _clip_focal(focals: list[np.ndarray], passes: Sequence[WindowPrediction], frames: int) -> tuple[np.ndarray, bool]:
     """The focal length of every frame, and whether it is the same for all."""
     every = np.concatenate(focals)
     if np.isnan(every).all():
@@ -96,7 +96,7 @@ def _spread(values: np.ndarray) -> float:
     return float(1.4826 * np.median(np.abs(values - np.median(values)))) if len(values) else 0.0
 
 
-def _shift(found: Pass, uv: np.ndarray, focal: np.ndarray) -> float:
+def _shift(found: WindowPrediction, uv: np.ndarray, focal: np.ndarray) -> float:
     points, confidence = _seen(found)
     # At focal length 1, uv over the frame's own focal length.
     seen_at = torch.from_numpy(uv / focal[:, None, None]).flatten(0, 1)
@@ -105,6 +105,6 @@ def _shift(found: Pass, uv: np.ndarray, focal: np.ndarray) -> float:
     return float(fit_pinhole(points.flatten(0, 1), seen_at, valid, focal=one)[1])
 
 
-def _seen(found: Pass) -> tuple[Tensor, Tensor]:
+def _seen(found: WindowPrediction) -> tuple[Tensor, Tensor]:
     """A pass's points and how sure the network is of them."""
     return torch.from_numpy(found.points_camera), torch.from_numpy(found.confidence)

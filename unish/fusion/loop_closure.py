@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from unish.fusion.intrinsics import Lens
+from unish.fusion.window_alignment import Joined
+from unish.fusion.windows import GRID, WindowPrediction
 from unish.geometry.metric import VALID_CONFIDENCE
-from unish.windows.joining import Joined
-from unish.windows.lens import Lens
-from unish.windows.split import GRID, Pass
 
 LEAST_OVERLAP = 0.5
 """Share of the one view's still points that the other must see, both ways."""
@@ -19,7 +19,7 @@ VIEW_SAMPLES = 96
 
 
 def find_revisits(
-    passes: Sequence[Pass], joined: Joined, lens: Lens, uv: Float[np.ndarray, "samples 2"], size: int
+    passes: Sequence[WindowPrediction], joined: Joined, lens: Lens, uv: Float[np.ndarray, "samples 2"], size: int
 ) -> tuple[Int[np.ndarray, "_"], ...]:
     """Frames of bridges, at most `size` each: half about one visit, half about the other, best overlap first.
 
@@ -48,7 +48,7 @@ def find_revisits(
     return tuple(bridges)
 
 
-def _around(passes: Sequence[Pass], window: int, frame: int, half: int, count: int) -> np.ndarray:
+def _around(passes: Sequence[WindowPrediction], window: int, frame: int, half: int, count: int) -> np.ndarray:
     """`half` frames about a frame, all from one window."""
     first, last = int(passes[window].frames[0]), int(passes[window].frames[-1])
     half = min(half, last - first + 1)
@@ -56,7 +56,7 @@ def _around(passes: Sequence[Pass], window: int, frame: int, half: int, count: i
     return np.arange(start, start + half)
 
 
-def _views(passes: Sequence[Pass], joined: Joined, lens: Lens) -> tuple[np.ndarray, ...]:
+def _views(passes: Sequence[WindowPrediction], joined: Joined, lens: Lens) -> tuple[np.ndarray, ...]:
     """Frames to compare, the window of each, its camera, and depth and stillness of its samples."""
     total = sum(len(found.frames) for found in passes)
     every = max(1, -(-total // MOST_VIEWS))

@@ -10,11 +10,21 @@ from torch import Tensor
 
 from unish.body import BodyModel, move_translation
 from unish.geometry.rotations import slerp
-from unish.pipeline.forward import Bodies
-from unish.storage import let_go, new_array
 from unish.structures import Person, PersonTrack
+from unish.utils.disk_arrays import new_array, release_pages
 
 CHUNK_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """One person as one window says it, in network units."""
+
+    body_rotations: Float[Tensor, "frames 24 3 3"]
+    translation_camera: Float[Tensor, "frames 3"]
+    betas: Float[Tensor, "10"]
+    seen: int
+    """In how many of the window's frames the person is seen."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +120,7 @@ def posed_vertices(
         posed = body(motion.betas.expand(len(part), -1), motion.rotations[part], motion.translation[part])
         vertices[start : start + len(part)] = posed.vertices.numpy()
         joints[start : start + len(part)] = posed.joints.numpy()
-        let_go(vertices)
+        release_pages(vertices)
     return vertices, joints
 
 

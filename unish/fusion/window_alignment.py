@@ -15,10 +15,10 @@ from scipy.optimize import least_squares
 from scipy.sparse import lil_matrix
 from scipy.spatial.transform import Rotation
 
+from unish.fusion.intrinsics import Lens
+from unish.fusion.windows import WindowPrediction
 from unish.geometry.alignment import robust_rigid, weighted_median
 from unish.geometry.metric import VALID_CONFIDENCE
-from unish.windows.lens import Lens
-from unish.windows.split import Pass
 
 CAMERA_SHARE = 0.2
 """How much the shared frames' cameras count beside their still points, all in all."""
@@ -70,7 +70,7 @@ class _Metric:
 
 
 def join_passes(
-    passes: Sequence[Pass],
+    passes: Sequence[WindowPrediction],
     lens: Lens,
     uv: Float[np.ndarray, "samples 2"],
     bridges: int = 0,
@@ -104,7 +104,7 @@ def join_passes(
     return Joined(scales[:chain], cameras[:chain], error)
 
 
-def _edges(passes: Sequence[Pass], bridges: int) -> list[_Edge]:
+def _edges(passes: Sequence[WindowPrediction], bridges: int) -> list[_Edge]:
     chain = len(passes) - bridges
     pairs = [(k, k + 1) for k in range(chain - 1)]
     pairs += [(k, bridge) for bridge in range(chain, len(passes)) for k in _ends(passes, bridge, chain)]
@@ -115,7 +115,7 @@ def _edges(passes: Sequence[Pass], bridges: int) -> list[_Edge]:
     return edges
 
 
-def _ends(passes: Sequence[Pass], bridge: int, chain: int) -> list[int]:
+def _ends(passes: Sequence[WindowPrediction], bridge: int, chain: int) -> list[int]:
     """The two windows of the chain that share most frames with the first and with the second half of a bridge."""
     frames = passes[bridge].frames
     halves = np.split(frames, [int(np.diff(frames).argmax()) + 1])
@@ -125,7 +125,7 @@ def _ends(passes: Sequence[Pass], bridge: int, chain: int) -> list[int]:
 # --- scale ---------------------------------------------------------------------------------------------------------
 
 
-def solve_scales(passes: Sequence[Pass], lens: Lens, edges: Sequence[_Edge]) -> Float[np.ndarray, "passes"]:
+def solve_scales(passes: Sequence[WindowPrediction], lens: Lens, edges: Sequence[_Edge]) -> Float[np.ndarray, "passes"]:
     """Logarithm of the metres per unit of every pass.
 
     Ratios between passes come from the depths of shared frames. What people say of the scale is shared by a weighted
@@ -161,7 +161,7 @@ def solve_scales(passes: Sequence[Pass], lens: Lens, edges: Sequence[_Edge]) -> 
     return scales
 
 
-def _log_ratio(passes: Sequence[Pass], lens: Lens, edge: _Edge) -> tuple[float, float]:
+def _log_ratio(passes: Sequence[WindowPrediction], lens: Lens, edge: _Edge) -> tuple[float, float]:
     """Logarithm of the second pass's scale over the first's, and its standard error, from the depths both see."""
     depths = []
     for index, frames in ((edge.first, edge.frames_first), (edge.second, edge.frames_second)):
@@ -178,7 +178,7 @@ def _log_ratio(passes: Sequence[Pass], lens: Lens, edge: _Edge) -> tuple[float, 
     return whole, max(sigma, LEAST_RATIO_SIGMA)
 
 
-def _shared_weight(passes: Sequence[Pass], edge: _Edge) -> np.ndarray:
+def _shared_weight(passes: Sequence[WindowPrediction], edge: _Edge) -> np.ndarray:
     """How much each sample of the shared frames counts: its confidence where it is still; all where too few are."""
     a, b = passes[edge.first], passes[edge.second]
     confidence = np.minimum(a.confidence[edge.frames_first], b.confidence[edge.frames_second]).astype(np.float64)
@@ -190,7 +190,7 @@ def _shared_weight(passes: Sequence[Pass], edge: _Edge) -> np.ndarray:
 # --- motion --------------------------------------------------------------------------------------------------------
 
 
-def _in_metres(found: Pass, scale: float, shift: float, lens: Lens, uv: np.ndarray) -> _Metric:
+def _in_metres(found: WindowPrediction, scale: float, shift: float, lens: Lens, uv: np.ndarray) -> _Metric:
     """The pass with the clip's scale, lens and shift.
 
     The depth shift pushes points along the axis, so the camera steps back by as much: what stands still stays still.
@@ -203,7 +203,7 @@ def _in_metres(found: Pass, scale: float, shift: float, lens: Lens, uv: np.ndarr
 
 
 def metric_points(
-    found: Pass, scale: float, shift: float, lens: Lens, uv: Float[np.ndarray, "samples 2"]
+    found: WindowPrediction, scale: float, shift: float, lens: Lens, uv: Float[np.ndarray, "samples 2"]
 ) -> Float[np.ndarray, "frames samples 3"]:
     """A pass's samples as the result has them, in metres in their cameras: depth along the rays of the clip's lens."""
     depth_m = np.maximum((found.points_camera[..., 2].astype(np.float64) + shift) * scale, NEAREST_M)
@@ -217,7 +217,7 @@ def _to_world(world_from_camera: np.ndarray, points_camera: np.ndarray) -> np.nd
 
 
 def still_points(
-    passes: Sequence[Pass], lens: Lens, joined: "Joined", uv: Float[np.ndarray, "samples 2"], most: int
+    passes: Sequence[WindowPrediction], lens: Lens, joined: "Joined", uv: Float[np.ndarray, "samples 2"], most: int
 ) -> tuple[Float32[np.ndarray, "points 3"], Float32[np.ndarray, "points"]]:
     """Confident still points of a clip in its world, metres, evenly thinned to about `most`, and how confident."""
     points, confidence = [], []
@@ -230,7 +230,7 @@ def still_points(
     return np.concatenate(points)[::every], np.concatenate(confidence)[::every]
 
 
-def _join(passes: Sequence[Pass], metric: Sequence[_Metric], edge: _Edge) -> tuple[np.ndarray, float]:
+def _join(passes: Sequence[WindowPrediction], metric: Sequence[_Metric], edge: _Edge) -> tuple[np.ndarray, float]:
     """first_from_second (4,4), and the median of distance over depth of the still points after it."""
     a, b = metric[edge.first], metric[edge.second]
     weight = _shared_weight(passes, edge)
@@ -261,7 +261,7 @@ def _marks(world_from_camera: np.ndarray, reach: np.ndarray) -> np.ndarray:
     return np.concatenate([centre, centre + axes], axis=1).reshape(-1, 3)
 
 
-def _depth_errors(passes: Sequence[Pass], metric: Sequence[_Metric], edges: Sequence[_Edge]) -> np.ndarray:
+def _depth_errors(passes: Sequence[WindowPrediction], metric: Sequence[_Metric], edges: Sequence[_Edge]) -> np.ndarray:
     """The error of each pass's join where the cameras are known to agree: difference of depths over depth."""
     error = np.zeros(len(passes))
     for edge in edges:

@@ -13,7 +13,7 @@ GRID = 24
 
 
 @dataclass(frozen=True)
-class Pass:
+class WindowPrediction:
     """What is kept of one forward pass for joining it to others. Network units; its world is its first camera.
 
     A window's frames are consecutive; a bridge's come from two visits to one place.

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from unish.errors import InputError, MissingAssetError
-from unish.machine import chosen_device, has_bfloat16, hub_in_reach
 from unish.models.unish import UniSH
 from unish.models.weights import CONFIG_FILE, TORCH_SUFFIXES, WEIGHTS_FILE, load_priors, read_file, save
+from unish.utils.assets import MINI_WEIGHTS
+from unish.utils.device import chosen_device, has_bfloat16, hub_in_reach
 
 __all__ = [
-    "MINI_FOLDER",
     "RELEASE_FILE",
     "RELEASE_REPO",
     "cached_release",
@@ -27,7 +27,6 @@ __all__ = [
 RELEASE_REPO = "Murphyyyy/UniSH"
 RELEASE_FILE = "checkpoints/unish_release.safetensors"
 RELEASE_MEMORY_BYTES = 12 * 1024**3
-MINI_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "mini"
 
 logger = logging.getLogger("unish")
 
@@ -64,7 +63,7 @@ def load(
 
 def describe_weights() -> Iterator[tuple[str, str]]:
     """(name, where it is) of the weights that can be had by name, without asking the network."""
-    mini, release = MINI_FOLDER / WEIGHTS_FILE, cached_release()
+    mini, release = MINI_WEIGHTS / WEIGHTS_FILE, cached_release()
     yield "mini", f"{mini} ({mini.stat().st_size / 1e6:.1f} MB)" if mini.is_file() else f"missing at {mini}"
     if release is None:
         yield "release", f"not cached; fetched from {RELEASE_REPO} when asked for"
@@ -85,7 +84,7 @@ def _find(weights: str) -> tuple[Path, str]:
     if weights in ("release", RELEASE_REPO):
         return _download(RELEASE_REPO, RELEASE_FILE), "release"
     if weights == "mini":
-        return _file_in(MINI_FOLDER, "Train it with train/pretrain.py, or reinstall unish."), "mini"
+        return _file_in(MINI_WEIGHTS, "Train it with train/pretrain.py, or reinstall unish."), "mini"
     path = Path(weights).expanduser()
     if path.is_dir():
         return _file_in(path, "Save one there with unish.models.hub.save."), path.resolve().name

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from unish.machine import has_bfloat16
+from unish.utils.device import has_bfloat16
 
 ROTARY_BASE = 100.0
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unish.errors import CheckpointError, InputError
-from unish.files import atomic_path
 from unish.models.config import RELEASE, UniSHConfig
 from unish.models.convert import from_camerahmr, from_official, from_pi3, to_official
 from unish.models.unish import UniSH
+from unish.utils.atomic_write import atomic_path
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"

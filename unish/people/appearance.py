@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from unish.video.cutout import clipped
+from unish.people.grabcut import clipped
 
 _TEMPLATE_SIDE_PX = 48
 _HISTOGRAM_BINS = 16

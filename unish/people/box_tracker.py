@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from unish.video.cutout import cut_out, ellipse, fitted_box, parts_of_person
-from unish.video.looks import (
+from unish.people.appearance import (
     Looks,
     blend,
     colors_around,
@@ -24,7 +23,8 @@ from unish.video.looks import (
     resemblance_of,
     response,
 )
-from unish.video.tracking import box_iou
+from unish.people.grabcut import cut_out, ellipse, fitted_box, parts_of_person
+from unish.people.tracking import box_iou
 
 _WORKING_SIDE_PX = 480
 _MOST_SHRINKING, _MOST_GROWTH = 0.35, 2.5

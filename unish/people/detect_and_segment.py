@@ -14,11 +14,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from unish.storage import let_go
+from unish.people.mask_tracks import Followed, PromptConfig, as_tracks, joined, share_pixels
+from unish.people.tracking import Detections, Detector, box_iou
 from unish.structures import PersonTrack
-from unish.video.followed import Followed, PromptConfig, as_tracks, joined, share_pixels
+from unish.utils.disk_arrays import release_pages
 from unish.video.reader import Progress
-from unish.video.tracking import Detections, Detector, box_iou
 
 _DETECTED_AT_ONCE = 16
 _BORDER_SHARE = 0.01
@@ -83,7 +83,7 @@ class PromptedFinder:
             share_pixels(people, config)
             others = [sighting for sighting in waiting if sighting not in together]
             waiting = [s for s in others if not any(p.explains(s.frame, s.box_px, config) for p in followed)]
-            let_go(frames, *(person.masks for person in followed))
+            release_pages(frames, *(person.masks for person in followed))
         report(1.0)
         return as_tracks(people, config)
 

@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unish.errors import InputError, MissingAssetError, MissingDependencyError
+from unish.people.detect_and_segment import PromptConfig, PromptedFinder
+from unish.people.prompts import Box, BoxFinder, MaskFinder
+from unish.people.tracking import Detector, TrackingConfig, prominence, track_people
 from unish.structures import Clip, PersonTrack
-from unish.video.given import Box, BoxFinder, MaskFinder
-from unish.video.prompting import PromptConfig, PromptedFinder
 from unish.video.reader import Progress
-from unish.video.tracking import Detector, TrackingConfig, prominence, track_people
 
 __all__ = ["Box", "BoxFinder", "FoundPeople", "MaskFinder", "MiniFinder", "PersonFinder", "find_people", "sam2_finder"]
 
@@ -146,8 +146,8 @@ def sam2_finder(device: str | None = None, keyframe_step: int = 6) -> PromptedFi
     Raises `MissingDependencyError` without transformers, `MissingAssetError` when weights cannot be had,
     `CheckpointError` when they are damaged, `InputError` for a device that is not there.
     """
-    from unish.video.detector import load_detector
-    from unish.video.segmenter import load_segmenter
+    from unish.people.detector import load_detector
+    from unish.people.sam2 import load_segmenter
 
     detector, segmenter = load_detector(device=device), load_segmenter(device=device)
     return PromptedFinder(detector, segmenter, PromptConfig(keyframe_step=keyframe_step))
@@ -160,7 +160,7 @@ def _finder_of_name(name: str, clip: Clip, device: str | None) -> tuple[PersonFi
     once_a_second = max(1, round(clip.fps))
     if name == "sam2":
         return sam2_finder(device, once_a_second), ""
-    from unish.machine import chosen_device
+    from unish.utils.device import chosen_device
 
     if chosen_device(device).type != "cuda":
         return MiniFinder(), "it needs a CUDA device"
@@ -190,9 +190,9 @@ class MiniFinder:
         """People seen in enough frames, the most prominent first."""
         detector = self.detector
         if detector is None:
-            from unish.video.finder import load_finder
+            from unish.people.mini_detector import load_mini_detector
 
-            detector = load_finder()
+            detector = load_mini_detector()
         seen = detector.detect(frames) if self.progress is None else detector.detect(frames, self.progress)
         return track_people(seen, self.config)
 
@@ -202,10 +202,10 @@ class MiniFinder:
 
 
 def _mini_detector() -> Detector | None:
-    from unish.video.finder import load_finder
+    from unish.people.mini_detector import load_mini_detector
 
     try:
-        return load_finder()
+        return load_mini_detector()
     except MissingAssetError:
         log.warning(
             "The mini person finder's weights are not installed: drawn boxes are followed by their looks alone."

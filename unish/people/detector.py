@@ -15,9 +15,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unish.errors import CheckpointError
-from unish.machine import chosen_device
-from unish.video.pretrained import PREPARATION_FILE, load_network, stretched, weights_folder
-from unish.video.tracking import Detections, Progress, color_histogram
+from unish.people.hf_models import PREPARATION_FILE, load_network, stretched, weights_folder
+from unish.people.tracking import Detections, Progress, color_histogram
+from unish.utils.device import chosen_device
 
 DETECTOR_REPOSITORY = "ustc-community/dfine-xlarge-obj2coco"
 """D-FINE, trained on Objects365 and COCO; Apache-2.0."""

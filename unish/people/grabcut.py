@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from unish.video.tracking import box_iou
+from unish.people.tracking import box_iou
 
 
 def cut_out(

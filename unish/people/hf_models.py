@@ -17,7 +17,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from unish.errors import CheckpointError, MissingAssetError, MissingDependencyError
-from unish.machine import hub_in_reach
+from unish.utils.device import hub_in_reach
 
 CONFIG_FILE, WEIGHTS_FILE, PREPARATION_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
 

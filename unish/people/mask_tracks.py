@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import uniform_filter1d
 
 from unish.errors import InputError
-from unish.storage import new_array
+from unish.people.prompts import mask_extent
+from unish.people.tracking import LENIENCE, Detections, box_iou, bridged_boxes, fill_gaps, prominence
 from unish.structures import PersonTrack
-from unish.video.given import mask_extent
-from unish.video.tracking import LENIENCE, Detections, box_iou, bridged_boxes, fill_gaps, prominence
+from unish.utils.disk_arrays import new_array
 
 _COMPARED_FRAMES = 40
 """Two people are compared in at most so many frames."""

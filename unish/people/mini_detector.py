@@ -23,18 +23,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unish.errors import CheckpointError, InputError, MissingAssetError
-from unish.files import atomic_path
-from unish.storage import Stack, let_go
-from unish.video.tracking import Detections, Progress, box_iou, color_histogram
+from unish.people.tracking import Detections, Progress, box_iou, color_histogram
+from unish.utils.assets import MINI_DETECTOR
+from unish.utils.atomic_write import atomic_path
+from unish.utils.disk_arrays import Stack, release_pages
 
-FINDER_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "finder"
 STRIDE = 4
 _MULTIPLE_PX = 32
 _BATCH = 8
 
 
 @dataclass(frozen=True)
-class FinderConfig:
+class MiniDetectorConfig:
     """Sizes of the network, and when it speaks of a person."""
 
     long_side_px: int = 224
@@ -55,7 +55,7 @@ class FinderConfig:
             raise InputError("The finder has five stages; give five channels and five depths.")
 
 
-class FinderOutput(NamedTuple):
+class MiniDetectorOutput(NamedTuple):
     """What the network says at a quarter of the input's resolution."""
 
     mask_logits: Float[Tensor, "batch h w"]
@@ -85,10 +85,10 @@ def _reduced(channels_in: int, channels_out: int) -> nn.Sequential:
     )
 
 
-class FinderNet(nn.Module):
+class MiniDetectorNet(nn.Module):
     """Encoder over five resolutions, decoder back to a quarter with additive skips."""
 
-    def __init__(self, config: FinderConfig) -> None:
+    def __init__(self, config: MiniDetectorConfig) -> None:
         super().__init__()
         self.config = config
         widths, width = config.channels, config.decoder_channels
@@ -108,7 +108,7 @@ class FinderNet(nn.Module):
             assert isinstance(bias, Tensor)
             bias[:2] = torch.tensor([-2.0, -4.0])  # people are rare, their middles rarer
 
-    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> FinderOutput:
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> MiniDetectorOutput:
         """`images` in 0..1, both sides multiples of 32."""
         x = self.stem((images - 0.45) / 0.25)
         levels = []
@@ -120,14 +120,14 @@ class FinderNet(nn.Module):
             x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = self.mixers[index](x + self.laterals[index](levels[index]))
         out = self.head(x)
-        return FinderOutput(out[:, 0], out[:, 1], torch.exp(out[:, 2:].clamp(-4, 4)) * 16)
+        return MiniDetectorOutput(out[:, 0], out[:, 1], torch.exp(out[:, 2:].clamp(-4, 4)) * 16)
 
 
 @dataclass(frozen=True)
 class MiniDetector:
     """The network with its decoding: people in single frames."""
 
-    network: FinderNet
+    network: MiniDetectorNet
 
     def detect(
         self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress | None = None
@@ -146,12 +146,12 @@ class MiniDetector:
             with torch.inference_mode():
                 output = self.network(_padded(pictures))
             for index, frame in enumerate(part):
-                single = FinderOutput(*(values[index : index + 1] for values in output))
+                single = MiniDetectorOutput(*(values[index : index + 1] for values in output))
                 boxes, scores, masks = decode(single, size, config)
                 boxes = boxes / np.tile([size[0] / width, size[1] / height], 2)
                 colors = [color_histogram(frame, box, mask) for box, mask in zip(boxes, masks, strict=True)]
                 seen.append((boxes, scores, np.stack(colors) if colors else np.zeros((0, 216)), _next(shapes, masks)))
-            let_go(frames)
+            release_pages(frames)
             if progress is not None:
                 progress(min(1.0, (start + _BATCH) / len(frames)))
         whole = shapes.finish() if len(shapes) else np.zeros((0, size[1], size[0]), bool)
@@ -180,7 +180,7 @@ class Decoded(NamedTuple):
     masks: np.ndarray
 
 
-def decode(output: FinderOutput, size: tuple[int, int], config: FinderConfig) -> Decoded:
+def decode(output: MiniDetectorOutput, size: tuple[int, int], config: MiniDetectorConfig) -> Decoded:
     """The people that a network output of one picture of `size` (width, height) speaks of."""
     width, height = size
     center = torch.sigmoid(output.center_logits)
@@ -246,7 +246,7 @@ def _owners(cell_boxes: Float32[np.ndarray, "4 h w"], boxes: Float[np.ndarray, "
 
 
 @functools.lru_cache(maxsize=2)
-def load_finder(folder: Path = FINDER_FOLDER) -> MiniDetector:
+def load_mini_detector(folder: Path = MINI_DETECTOR) -> MiniDetector:
     """The finder from `model.safetensors` and `config.json`, on the CPU, ready to use.
 
     Raises `MissingAssetError` when a file is not there, `CheckpointError` when one is damaged or does not fit.
@@ -258,11 +258,11 @@ def load_finder(folder: Path = FINDER_FOLDER) -> MiniDetector:
     try:
         values = json.loads(config_file.read_text())
         fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        config = FinderConfig(**fields)
+        config = MiniDetectorConfig(**fields)
         state = load_file(weights)
     except (SafetensorError, ValueError, TypeError) as error:
         raise CheckpointError(f"The person finder in {folder} cannot be read ({error}); reinstall unish.") from error
-    network = FinderNet(config)
+    network = MiniDetectorNet(config)
     _check(state, network.state_dict(), weights)
     network.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
@@ -285,7 +285,7 @@ def _check(state: dict[str, Tensor], expected: dict[str, Tensor], path: Path) ->
         raise CheckpointError(f"{path}: {key} {reason}; these are not the weights of this finder, reinstall unish.")
 
 
-def save_finder(network: FinderNet, folder: Path) -> None:
+def save_mini_detector(network: MiniDetectorNet, folder: Path) -> None:
     """Write the weights in half precision and their configuration; a failed save leaves nothing behind."""
     state = {key: value.half() if value.is_floating_point() else value for key, value in network.state_dict().items()}
     with atomic_path(folder) as temporary:

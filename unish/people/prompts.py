@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from unish.errors import InputError
+from unish.people.box_tracker import FollowConfig, follow_box
+from unish.people.tracking import Detector, bridged_boxes
 from unish.structures import Clip, PersonTrack
-from unish.video.follow import FollowConfig, follow_box
 from unish.video.reader import images_in_order
-from unish.video.tracking import Detector, bridged_boxes
 
 _SMALLEST_BOX_PX = 4.0
 _FEWEST_MASK_PIXELS = 4

@@ -15,9 +15,9 @@ from jaxtyping import Float, UInt8
 from torch.nn import functional
 
 from unish.errors import CheckpointError, InputError
-from unish.machine import chosen_device
-from unish.video.pretrained import load_network, stretched
-from unish.video.prompting import Segments
+from unish.people.detect_and_segment import Segments
+from unish.people.hf_models import load_network, stretched
+from unish.utils.device import chosen_device
 
 SEGMENTER_REPOSITORY = "facebook/sam2.1-hiera-base-plus"
 """SAM 2.1 as transformers reads it; Apache-2.0."""

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.optimize import linear_sum_assignment
 
-from unish.storage import new_array
 from unish.structures import PersonTrack
+from unish.utils.disk_arrays import new_array
 
 Progress = Callable[[float], None]
 LENIENCE = 0.6

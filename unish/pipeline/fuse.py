@@ -11,9 +11,9 @@ from torch import Tensor
 
 import unish
 from unish.body import BodyModel
-from unish.geometry.camera import focal_px_from_half_diagonal, intrinsics_from_focal
-from unish.geometry.rotations import nearest_rotation, slerp
-from unish.pipeline.bodies import (
+from unish.fusion.gravity import Standing, find_upright
+from unish.fusion.intrinsics import Lens
+from unish.fusion.motion import (
     Motion,
     blended_motion,
     clip_shape,
@@ -23,14 +23,14 @@ from unish.pipeline.bodies import (
     shape_of_height,
     stature_m,
 )
-from unish.pipeline.forward import Forward
-from unish.pipeline.options import Knowledge
-from unish.storage import let_go, new_array
+from unish.fusion.window_alignment import NEAREST_M, Joined, still_points
+from unish.fusion.windows import blend_shares
+from unish.geometry.camera import focal_px_from_half_diagonal, intrinsics_from_focal
+from unish.geometry.rotations import nearest_rotation, slerp
+from unish.pipeline.inference import Forward
+from unish.pipeline.options import ClipPriors
 from unish.structures import Cameras, PersonTrack, Provenance, Reconstruction, Window
-from unish.upright import Standing, find_upright
-from unish.windows.joining import NEAREST_M, Joined, still_points
-from unish.windows.lens import Lens
-from unish.windows.split import blend_shares
+from unish.utils.disk_arrays import new_array, release_pages
 
 log = logging.getLogger("unish")
 
@@ -48,7 +48,7 @@ class _Scales:
 
 
 def assemble(
-    work: Forward, lens: Lens, joined: Joined, body: BodyModel, known: Knowledge, finder: str, seed: int
+    work: Forward, lens: Lens, joined: Joined, body: BodyModel, known: ClipPriors, finder: str, seed: int
 ) -> Reconstruction:
     """The result of the finished windows; frames that none of them covers must have been cut off before."""
     frames, frame = len(work.clip.frames), work.frame
@@ -99,7 +99,7 @@ def assemble(
     )
 
 
-def _shapes(work: Forward, body: BodyModel, known: Knowledge) -> tuple[float, dict[int, Tensor]]:
+def _shapes(work: Forward, body: BodyModel, known: ClipPriors) -> tuple[float, dict[int, Tensor]]:
     """By how much a known height makes everything larger, and the shape of each person (by index)."""
     shapes = {
         index: clip_shape([found[index] for found in work.bodies if index in found])
@@ -177,7 +177,7 @@ def _blended_maps(
         depth_m[frame] = ((counts * depths).sum(0) / counts.sum(0)).clip(min=NEAREST_M)
         confidence[frame] = (weight * sure).sum(0)
         if frame % 64 == 63:
-            let_go(work.depth, work.confidence, depth_m, confidence)
+            release_pages(work.depth, work.confidence, depth_m, confidence)
     return depth_m, confidence
 
 

@@ -9,14 +9,15 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
+from unish.fusion.intrinsics import frame_focals
+from unish.fusion.motion import Bodies
+from unish.fusion.windows import WindowPrediction, sample_pixels, sample_uv
 from unish.geometry.camera import focal_px_from_half_diagonal
 from unish.geometry.metric import clip_norm
-from unish.pipeline.prepare import Prepared
-from unish.storage import let_go, new_array
+from unish.pipeline.window_inputs import Prepared
 from unish.structures import Clip, PersonTrack
+from unish.utils.disk_arrays import new_array, release_pages
 from unish.video.preprocess import FrameTransform, bbox_info, frame_transform, unit_images
-from unish.windows.lens import frame_focals
-from unish.windows.split import Pass, sample_pixels, sample_uv
 
 if TYPE_CHECKING:
     from unish.models.scene import SceneFeatures
@@ -24,17 +25,6 @@ if TYPE_CHECKING:
 
 PERSON_MARGIN = 0.015
 """Samples nearer to a person than this share of the frame's long side do not count as still."""
-
-
-@dataclass(frozen=True)
-class Bodies:
-    """One person as one window says it, in network units."""
-
-    body_rotations: Float[Tensor, "frames 24 3 3"]
-    translation_camera: Float[Tensor, "frames 3"]
-    betas: Float[Tensor, "10"]
-    seen: int
-    """In how many of the window's frames the person is seen."""
 
 
 @dataclass
@@ -51,7 +41,7 @@ class Forward:
     depth: Float32[np.ndarray, "rows height width"]
     """Of the windows one after the other, network units."""
     confidence: Float32[np.ndarray, "rows height width"]
-    passes: list[Pass] = field(default_factory=list)
+    passes: list[WindowPrediction] = field(default_factory=list)
     bodies: list[dict[int, Bodies]] = field(default_factory=list)
     """Of every window: index of the track → its body."""
     focals: list[np.ndarray] = field(default_factory=list)
@@ -119,10 +109,10 @@ def run_window(work: Forward, given: Prepared, given_focal: float | None = None)
     work.focals.append(focals)
     work.bodies.append(bodies)
     work.passes.append(replace(found, votes=votes))
-    let_go(work.clip.frames, work.images, work.person_mask, work.depth, work.confidence)
+    release_pages(work.clip.frames, work.images, work.person_mask, work.depth, work.confidence)
 
 
-def run_bridge(work: Forward, frames: Int[np.ndarray, "frames"]) -> Pass:
+def run_bridge(work: Forward, frames: Int[np.ndarray, "frames"]) -> WindowPrediction:
     """A pass over frames of two visits to one place, for its scene alone; after the windows."""
     scene = work.model.scene(unit_images(work.images[frames], work.device)[None])
     people = np.zeros((len(frames), work.frame.height_px, work.frame.width_px), bool)
@@ -156,11 +146,13 @@ def _samples(scene: "SceneFeatures") -> tuple[Tensor, Tensor]:
     return scene.points_camera[0, :, rows, columns].float(), scene.confidence[0, :, rows, columns].float()
 
 
-def _sampled(scene: "SceneFeatures", frames: np.ndarray, people: Bool[np.ndarray, "frames height width"]) -> Pass:
+def _sampled(
+    scene: "SceneFeatures", frames: np.ndarray, people: Bool[np.ndarray, "frames height width"]
+) -> WindowPrediction:
     rows, columns = sample_pixels(*people.shape[1:])
     still = np.stack([_still(mask) for mask in people])[:, rows, columns]
     points, confidence = (part.cpu().numpy() for part in _samples(scene))
-    return Pass(frames, scene.world_from_camera[0].double().cpu().numpy(), points, confidence, still)
+    return WindowPrediction(frames, scene.world_from_camera[0].double().cpu().numpy(), points, confidence, still)
 
 
 def _still(person: np.ndarray) -> Bool[np.ndarray, "height width"]:

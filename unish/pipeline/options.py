@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from unish.errors import InputError
-from unish.video.people import Box
+from unish.people.detection import Box
 
 Progress = Callable[[float, str], None]
 """Called with the share done in 0..1 and what is being done; an exception raised in it cancels the work."""
@@ -17,7 +17,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class ClipPriors:
     """What the user knows of a clip and the network need not guess."""
 
     focal: float | None = None
@@ -69,7 +69,7 @@ class Options:
         if self.window < 4:
             raise InputError(f"A window needs 4 frames or more, got {self.window}; 30 is what the network expects.")
 
-    def knowledge(self, source_size: tuple[int, int]) -> Knowledge:
+    def knowledge(self, source_size: tuple[int, int]) -> ClipPriors:
         """What is known of a clip whose source has this (width, height) in pixels.
 
         Raises `InputError` for a focal length or height that cannot be.
@@ -82,7 +82,7 @@ class Options:
                     f"{height_m:g}; 1.75 is somebody of 175 cm."
                 )
         focal = None if self.focal is None else parse_focal(self.focal, source_size)
-        return Knowledge(focal, self.static_camera, {int(k): float(v) for k, v in heights.items()})
+        return ClipPriors(focal, self.static_camera, {int(k): float(v) for k, v in heights.items()})
 
 
 def parse_focal(focal: float | int | str, source_size: tuple[int, int]) -> float:

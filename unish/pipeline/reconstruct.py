@@ -13,21 +13,21 @@ import torch
 
 from unish.body import BodyModel, load_body
 from unish.errors import InputError, Interrupted
-from unish.machine import free_bytes
+from unish.fusion.intrinsics import Lens, solve_lens
+from unish.fusion.loop_closure import find_revisits
+from unish.fusion.window_alignment import Joined, join_passes
+from unish.fusion.windows import WindowPrediction, split_frames
 from unish.models.hub import load
-from unish.pipeline.assemble import assemble, seen_tracks
+from unish.people.detection import Box, find_people
 from unish.pipeline.capacity import most_frames
-from unish.pipeline.forward import Forward, run_bridge, run_window
-from unish.pipeline.options import Knowledge, Options, Progress
-from unish.pipeline.prepare import prepared_windows
+from unish.pipeline.fuse import assemble, seen_tracks
+from unish.pipeline.inference import Forward, run_bridge, run_window
+from unish.pipeline.options import ClipPriors, Options, Progress
+from unish.pipeline.window_inputs import prepared_windows
 from unish.structures import Clip, PersonTrack, Reconstruction
-from unish.video.people import Box, find_people
+from unish.utils.device import free_bytes
 from unish.video.preprocess import frame_transform
 from unish.video.reader import read_clip
-from unish.windows.joining import Joined, join_passes
-from unish.windows.lens import Lens, solve_lens
-from unish.windows.revisits import find_revisits
-from unish.windows.split import Pass, split_frames
 
 if TYPE_CHECKING:
     from unish.models.unish import UniSH
@@ -127,7 +127,7 @@ def reconstruct_tracked(
     body: BodyModel,
     *,
     finder: str,
-    known: Knowledge = Knowledge(),  # noqa: B008 (frozen)
+    known: ClipPriors = ClipPriors(),  # noqa: B008 (frozen)
     window: int = WINDOW_FRAMES,
     seed: int = 0,
     progress: Progress = lambda share, message: None,
@@ -161,7 +161,7 @@ def require_people(tracks: Sequence[PersonTrack]) -> None:
         )
 
 
-def _require_ids(known: Knowledge, tracks: Sequence[PersonTrack]) -> None:
+def _require_ids(known: ClipPriors, tracks: Sequence[PersonTrack]) -> None:
     ids = [track.id for track in tracks]
     for person in known.heights_m:
         if person not in ids:
@@ -183,7 +183,7 @@ def _run(
     clip: Clip,
     tracks: tuple[PersonTrack, ...],
     model: "UniSH",
-    known: Knowledge,
+    known: ClipPriors,
     size: int,
     progress: Progress,
 ) -> Forward:
@@ -232,7 +232,7 @@ def _with_shorter(clip: Clip, size: int, smaller: int) -> Clip:
 
 
 def _run_windows(
-    clip: Clip, tracks: tuple[PersonTrack, ...], model: "UniSH", known: Knowledge, size: int, progress: Progress
+    clip: Clip, tracks: tuple[PersonTrack, ...], model: "UniSH", known: ClipPriors, size: int, progress: Progress
 ) -> Forward:
     windows = _windows(clip, size)
     work = Forward.begin(model, clip, tracks, windows)
@@ -297,15 +297,15 @@ def _cut_track(track: PersonTrack, stop: int) -> PersonTrack:
     )
 
 
-def _result(work: Forward, body: BodyModel, known: Knowledge, finder: str, seed: int) -> Reconstruction:
+def _result(work: Forward, body: BodyModel, known: ClipPriors, finder: str, seed: int) -> Reconstruction:
     lens, joined = _join(work, known)
     return assemble(work, lens, joined, body, known, finder, seed)
 
 
-def _join(work: Forward, known: Knowledge) -> tuple[Lens, Joined]:
+def _join(work: Forward, known: ClipPriors) -> tuple[Lens, Joined]:
     """Lens and places of the windows; where the clip comes back to a place, bridges tie both visits together."""
 
-    def solved(bridges: list[Pass]) -> tuple[Lens, Joined]:
+    def solved(bridges: list[WindowPrediction]) -> tuple[Lens, Joined]:
         passes = [*work.passes, *bridges]
         gain = work.model.config.scene.focal_gain
         lens = solve_lens(passes, work.uv, len(work.clip.frames), work.fit_shift, gain, known.focal)

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float32, Int, UInt8
 from torch import Tensor
 
-from unish.ahead import one_ahead
 from unish.structures import Clip, PersonTrack
+from unish.utils.prefetch import prefetch
 from unish.video.preprocess import CROP_SIZE_PX, FrameTransform, crop_people, resize_frames
 
 MOST_THREADS = 8
@@ -50,7 +50,7 @@ def prepared_windows(
             done = windows[number - 1].stop if number else 0
             return _prepare(clip, tracks, windows[number], done, frame, images, threads)
 
-        yield from (one_ahead if ahead else map)(make, range(len(windows)))
+        yield from (prefetch if ahead else map)(make, range(len(windows)))
 
 
 def _prepare(

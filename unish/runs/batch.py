@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from unish.ahead import one_ahead
+from unish.utils.prefetch import prefetch
 from unish.body import BodyModel
 from unish.errors import InputError, UniSHError
 from unish.export import FORMATS, check_formats, export
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 from unish.pipeline import Options, reconstruct_clip
-from unish.places import RESULT_EXPORTS
-from unish.processes import Share, sentence_of
-from unish.report import fit_report
-from unish.results import write_result
+from unish.runs.result_folder import RESULT_EXPORTS
+from unish.utils.distributed import Rank, sentence_of
+from unish.analysis.fit_report import fit_report
+from unish.runs.result_folder import write_result
 from unish.structures import Clip, Reconstruction
 from unish.video.reader import IMAGE_SUFFIXES, read_clip
 
@@ -88,7 +88,7 @@ def run_batch(
     options: Options,
     formats: Sequence[str] = (),
     overwrite: bool = False,
-    share: Share = Share(),  # noqa: B008 (frozen)
+    share: Rank = Rank(),  # noqa: B008 (frozen)
     progress: Callable[[float, str], None] = lambda share, message: None,
 ) -> list[Row]:
     """Reconstruct and export this process's share of the clips; the rows of all processes, in the order of `jobs`.
@@ -172,7 +172,7 @@ def _opened(
             return _Opened(error=error)
 
     def in_turn() -> Iterator[_Opened]:
-        for job, opened in zip(jobs, (one_ahead if ahead else map)(read, jobs), strict=True):
+        for job, opened in zip(jobs, (prefetch if ahead else map)(read, jobs), strict=True):
             # A clip read ahead shared the disk with the one before it, and may now find room.
             yield read(job) if ahead and opened.error is not None else opened
 

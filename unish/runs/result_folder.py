@@ -2,21 +2,28 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from unish.files import atomic_path
-from unish.places import RESULT_PAGE, RESULT_REPORT
-from unish.report import FitReport
-from unish.structures import Reconstruction
-from unish.viewer import write_html
+from unish.utils.atomic_write import atomic_path
+
+if TYPE_CHECKING:
+    from unish.analysis.fit_report import FitReport
+    from unish.structures import Reconstruction
+
+RESULT_PAGE = "viewer.html"
+RESULT_REPORT = "report.json"
+RESULT_EXPORTS = "exports"
 
 
 def write_result(
-    scene: Reconstruction, fit: FitReport, folder: Path, title: str, extra: Mapping[str, str] | None = None
+    scene: "Reconstruction", fit: "FitReport", folder: Path, title: str, extra: Mapping[str, str] | None = None
 ) -> None:
     """Write the whole result under its final name, or nothing. `extra`: texts by file name, to be put beside it.
 
     Raises `InputError` when it cannot be written.
     """
+    from unish.viewer import write_html
+
     with atomic_path(folder) as temporary:
         scene.save_into(temporary)
         fit.save(temporary / RESULT_REPORT)

@@ -119,7 +119,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         for array in arrays.values():
             for part in np.array_split(array, max(1, array.nbytes // IN_MEMORY_BYTES)) if array.ndim else (array,):
                 file.write(np.ascontiguousarray(part).data)
-                let_go(array)
+                release_pages(array)
 
 
 def map_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -144,7 +144,7 @@ def map_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def let_go(*arrays: np.ndarray) -> None:
+def release_pages(*arrays: np.ndarray) -> None:
     """Give back the memory that arrays on disk take where they were looked at; values stay, other arrays are let be."""
     for array in arrays:
         mapping = _mapping(array)

@@ -12,7 +12,7 @@ LONGEST_WAIT = timedelta(days=14)
 
 
 @dataclass(frozen=True)
-class Share:
+class Rank:
     """This process among those that share the work."""
 
     index: int = 0
@@ -41,14 +41,14 @@ class Share:
         return everybody
 
 
-def launched_share(device: str | None = None) -> Share:
+def launched_rank(device: str | None = None) -> Rank:
     """The share of a process started by `accelerate launch`; all of the work for one started by itself.
 
     On the GPUs, one a process, unless the device is "cpu" or there are none. Raises MissingDependencyError when several
     processes were started without accelerate being installed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Share()
+        return Rank()
     try:
         from accelerate import PartialState
     except ImportError as error:
@@ -61,7 +61,7 @@ def launched_share(device: str | None = None) -> Share:
     told = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     on_cpu = device == "cpu" or told or not torch.cuda.is_available()
     state = PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
-    return Share(state.process_index, state.num_processes, "cpu" if on_cpu else str(state.device))
+    return Rank(state.process_index, state.num_processes, "cpu" if on_cpu else str(state.device))
 
 
 def sentence_of(error: Exception) -> str:

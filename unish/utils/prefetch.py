@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-def one_ahead(make: Callable[[Item], Made], items: Sequence[Item]) -> Generator[Made]:
+def prefetch(make: Callable[[Item], Made], items: Sequence[Item]) -> Generator[Made]:
     """`map`, whose next piece is being made while the last one is used. Closing waits for the piece under way."""
     with ThreadPoolExecutor(1) as thread:
         following = [thread.submit(make, item) for item in items[:1]]

@@ -1,1 +1,1 @@
-"""From a file on disk to what the network eats: decoding, finding and following people, resizing and cropping."""
+"""Pixels, times and frame numbers of a file on disk; nothing about people."""

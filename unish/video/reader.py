@@ -16,8 +16,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from unish.errors import InputError
-from unish.storage import Stack
 from unish.structures import Clip
+from unish.utils.disk_arrays import Stack
 from unish.video.decode import TimedFrame, limited_size, open_video, stated_length_s, timed_frames, to_rgb, video_stream
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from unish.errors import InputError
-from unish.storage import Stack
 from unish.structures import Clip
+from unish.utils.disk_arrays import Stack
 from unish.video.decode import TimedFrame, open_video, timed_frames, to_rgb, video_stream
 from unish.video.reader import IMAGE_SUFFIXES, read_clip
 

@@ -3,8 +3,8 @@
 import html
 from collections.abc import Sequence
 
-from unish.report import FitReport, Measure
-from unish.summary import PersonSummary, Summary
+from unish.analysis.fit_report import FitReport, Measure
+from unish.analysis.summary import PersonSummary, Summary
 
 NUMBERS_CSS = """
 .unish-numbers { font-size: 14px; line-height: 1.45; }

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 
 from unish.errors import MissingDependencyError
-from unish.files import atomic_path
 from unish.structures import Reconstruction
+from unish.utils.atomic_write import atomic_path
 from unish.viewer.scene import MAX_POINTS, scene_arrays
 from unish.viewer.scene_file import encode_scene
 

@@ -10,15 +10,15 @@ from jaxtyping import Float
 
 from unish.body.data import PARENTS
 from unish.errors import InputError
-from unish.files import atomic_path
 from unish.geometry.clouds import surface_spacing
-from unish.palette import person_color
+from unish.geometry.transforms import upright_rotation
 from unish.structures import Person, Reconstruction
-from unish.upright import upright_rotation
+from unish.utils.atomic_write import atomic_path
+from unish.utils.colors import person_color
+from unish.viewer.body_layers import DISTANCE_RANGE_M, distance_bytes, heading
 from unish.viewer.cloud import Points, choose_points
-from unish.viewer.people import DISTANCE_RANGE_M, distance_bytes, heading
-from unish.viewer.pictures import picture_arrays
 from unish.viewer.scene_file import SceneArrays, encode_scene, quantise
+from unish.viewer.thumbnails import picture_arrays
 
 MAX_POINTS = 150_000
 MAX_BODY_BYTES = 36 * 2**20

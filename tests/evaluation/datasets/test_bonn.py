@@ -9,8 +9,8 @@ import pytest
 from tests.helpers.benchmarks import scene
 from tests.helpers.benchmarks.depth_sets import write_bonn
 from unish.errors import InputError, MissingAssetError
-from unish.evaluation.readers import benchmark
-from unish.evaluation.readers.bonn import DOWNLOAD, SEQUENCES
+from unish.evaluation.datasets import benchmark
+from unish.evaluation.datasets.bonn import DOWNLOAD, SEQUENCES
 
 
 @pytest.fixture(scope="module")

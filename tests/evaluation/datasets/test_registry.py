@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from unish.errors import InputError
-from unish.evaluation.readers import NAMES, benchmark
+from unish.evaluation.datasets import NAMES, benchmark
 
 MEASURES = {
     "abs_rel", "delta_125", "wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "jitter", "foot_sliding_mm", "accel",
@@ -51,7 +51,7 @@ def test_unknown_name_lists_the_names() -> None:
 
 def test_names_need_no_reader() -> None:
     code = (
-        "import sys, unish.evaluation.readers as readers; readers.NAMES;"
-        "print([name for name in sys.modules if name.startswith('unish.evaluation.readers.')])"
+        "import sys, unish.evaluation.datasets as readers; readers.NAMES;"
+        "print([name for name in sys.modules if name.startswith('unish.evaluation.datasets.')])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -19,7 +19,7 @@ from tests.helpers.benchmarks.people_sets import (
     write_rich,
 )
 from unish.errors import InputError, MissingAssetError
-from unish.evaluation.readers import benchmark, rich
+from unish.evaluation.datasets import benchmark, rich
 
 FEMALE, MALE = "Gym_010_dips1", "Gym_011_dips1"
 

@@ -8,8 +8,8 @@ import pytest
 from tests.helpers.benchmarks import scene
 from tests.helpers.benchmarks.depth_sets import write_sintel
 from unish.errors import InputError, MissingAssetError
-from unish.evaluation.readers import benchmark
-from unish.evaluation.readers.sintel import DOWNLOAD, SEQUENCES
+from unish.evaluation.datasets import benchmark
+from unish.evaluation.datasets.sintel import DOWNLOAD, SEQUENCES
 
 FRAMES = 3
 

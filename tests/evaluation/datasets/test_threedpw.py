@@ -17,8 +17,8 @@ from tests.helpers.benchmarks.people_sets import (
     write_threedpw,
 )
 from unish.errors import InputError, MissingAssetError
-from unish.evaluation.readers import benchmark
-from unish.evaluation.readers.threedpw import DOWNLOAD
+from unish.evaluation.datasets import benchmark
+from unish.evaluation.datasets.threedpw import DOWNLOAD
 
 LABELS = "sequenceFiles/test/downtown_00.pkl"
 

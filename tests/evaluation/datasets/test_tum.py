@@ -9,7 +9,7 @@ from tests.helpers.benchmarks import scene
 from tests.helpers.benchmarks.depth_sets import write_tum
 from unish.errors import InputError, MissingAssetError
 from unish.evaluation.benchmark import BenchmarkSequence
-from unish.evaluation.readers import benchmark, tum
+from unish.evaluation.datasets import benchmark, tum
 
 NAME = "rgbd_dataset_freiburg3_walking_xyz"
 FRAMES = 12

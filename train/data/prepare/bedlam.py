@@ -1,6 +1,6 @@
-"""BEDLAM as it is downloaded, turned into shards of `train.data`.
+"""BEDLAM as it is downloaded, turned into shards of `train.data.schema`.
 
-python -m train.prepare.bedlam --root RAW --labels bedlam-labels-smpl.zip --out data/bedlam
+python -m train.data.prepare.bedlam --root RAW --labels bedlam-labels-smpl.zip --out data/bedlam
 
 BEDLAM (Black et al., CVPR 2023) is for registered, non-commercial users and must not be passed on: a copy on the Hub
 is private, or is not made.
@@ -30,12 +30,12 @@ import datasets  # noqa: E402
 import tqdm  # noqa: E402
 import tyro  # noqa: E402
 
-from train.command import one_sentence  # noqa: E402
-from train.data import ClipSample, write_shards  # noqa: E402
-from train.prepare.bedlam_clips import ClipSettings, sequence_clips  # noqa: E402
-from train.prepare.bedlam_files import import_openexr, label_files, read_labels, scene_name  # noqa: E402
+from train.data.prepare.bedlam_clips import ClipSettings, sequence_clips  # noqa: E402
+from train.data.prepare.bedlam_files import import_openexr, label_files, read_labels, scene_name  # noqa: E402
+from train.data.schema import ClipSample, write_shards  # noqa: E402
+from train.engine.cli import one_sentence  # noqa: E402
 from unish.errors import InputError  # noqa: E402
-from unish.files import atomic_path  # noqa: E402
+from unish.utils.atomic_write import atomic_path  # noqa: E402
 
 HDRI_SCENES = (
     "20221010_3_1000_batch01hand",
@@ -341,7 +341,7 @@ def _hub_errors(name: str) -> Iterator[None]:
 def main(arguments: list[str]) -> None:
     """Runs the command line; bad input is one sentence and exit code 2."""
     with one_sentence():
-        prepare(tyro.cli(BedlamConfig, args=arguments, prog="python -m train.prepare.bedlam"))
+        prepare(tyro.cli(BedlamConfig, args=arguments, prog="python -m train.data.prepare.bedlam"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One sequence of BEDLAM as clips of `train.data`: people linked over time, and each pixel of a person given to one."""
+"""One sequence of BEDLAM as clips of `train.data.schema`: people linked over time, each pixel given to one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from train.augment import shrink, take_frames
-from train.data import ClipSample
-from train.prepare.bedlam_files import (
+from train.data.augment import shrink, take_frames
+from train.data.prepare.bedlam_files import (
     SOMEBODY,
     Labels,
     frame_numbers,
@@ -22,6 +21,7 @@ from train.prepare.bedlam_files import (
     read_depth,
     read_image,
 )
+from train.data.schema import ClipSample
 from unish.body.data import PARENTS
 from unish.errors import InputError
 from unish.geometry.rotations import axis_angle_to_matrix

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from av.error import FFmpegError
 
-from train.prepare.shots import ShotConfig, shot_starts
+from train.data.prepare.shots import ShotConfig, shot_starts
 from unish.errors import InputError
 from unish.structures import Clip
 from unish.video.decode import open_video, stated_length_s, video_stream

@@ -1,8 +1,8 @@
 """Turns videos into pseudo-labelled clips: people by a finder, depth and lens by another network, joints by ours.
 
-    python -m train.prepare.label_videos --videos FOLDER --out DIR
-    python -m train.prepare.label_videos --videos FOLDER --out DIR --share 0/4        # on the first of four machines
-    accelerate launch -m train.prepare.label_videos --videos FOLDER --out DIR         # one process a GPU
+    python -m train.data.prepare.label_videos --videos FOLDER --out DIR
+    python -m train.data.prepare.label_videos --videos FOLDER --out DIR --share 0/4     # on the first of four machines
+    accelerate launch -m train.data.prepare.label_videos --videos FOLDER --out DIR      # one process a GPU
 
 Videos are sampled at 6 frames a second, cut at the cuts of the film, and then into clips of 5 s; clips that fail a
 filter are counted under the reason. A process passes over videos that are finished or that another one is working on,
@@ -26,21 +26,21 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from train.command import one_sentence
-from train.data import UNLABELLED, ClipSample
-from train.prepare.depth import DepthLabeller, DepthLabels, depth_labeller, intrinsics_of_fov
-from train.prepare.filters import REASONS, FilterConfig, check_filters, reason_against
-from train.prepare.footage import UnreadableVideoError, clips_of
-from train.prepare.joints import own_joints_px
-from train.prepare.records import Record, Records
-from train.prepare.shots import ShotConfig
-from train.prepare.videos import Video, list_videos, share_of
+from train.data.prepare.depth import DepthLabeller, DepthLabels, depth_labeller, intrinsics_of_fov
+from train.data.prepare.filters import REASONS, FilterConfig, check_filters, reason_against
+from train.data.prepare.footage import UnreadableVideoError, clips_of
+from train.data.prepare.joints import own_joints_px
+from train.data.prepare.records import Record, Records
+from train.data.prepare.shots import ShotConfig
+from train.data.prepare.videos import Video, list_videos, share_of
+from train.data.schema import UNLABELLED, ClipSample
+from train.engine.cli import one_sentence
 from unish.body import BodyModel, open_body
 from unish.errors import InputError
 from unish.models.hub import load
 from unish.models.unish import UniSH
+from unish.people.detection import MiniFinder, PersonFinder, find_people
 from unish.structures import Clip, PersonTrack
-from unish.video.people import MiniFinder, PersonFinder, find_people
 
 log = logging.getLogger("unish")
 
@@ -282,4 +282,4 @@ def main(config: LabelConfig) -> None:
 
 if __name__ == "__main__":
     with one_sentence():
-        main(tyro.cli(LabelConfig, prog="python -m train.prepare.label_videos", description=__doc__))
+        main(tyro.cli(LabelConfig, prog="python -m train.data.prepare.label_videos", description=__doc__))

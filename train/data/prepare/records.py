@@ -15,9 +15,9 @@ from typing import Any
 
 import filelock
 
-from train.data import ClipSample, write_shards
+from train.data.schema import ClipSample, write_shards
 from unish.errors import InputError
-from unish.files import atomic_path
+from unish.utils.atomic_write import atomic_path
 
 _CLIPS_A_SHARD = 20
 _SETTINGS = "settings.json"

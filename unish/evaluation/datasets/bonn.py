@@ -7,8 +7,8 @@ of the same numbers, in one pass; depth is 16-bit PNG, 5000 a metre, already in 
 from pathlib import Path
 
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow
-from unish.evaluation.readers.download import Download
-from unish.evaluation.readers.pictures import picture_size_px, png_depths, rgb_pictures
+from unish.evaluation.datasets.download import Download
+from unish.evaluation.datasets.images import picture_size_px, png_depths, rgb_pictures
 
 SEQUENCES = ("balloon2", "crowd2", "crowd3", "person_tracking2", "synchronous")
 FRAMES = slice(30, 140)

@@ -12,10 +12,10 @@ import numpy as np
 
 from unish.body import BodyModel
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow, TruePerson
-from unish.evaluation.readers.download import Download
-from unish.evaluation.readers.labels import Labels, inverted, read_labels
-from unish.evaluation.readers.people import pose_person, smpl_bodies
-from unish.evaluation.readers.pictures import rgb_pictures
+from unish.evaluation.datasets.download import Download
+from unish.evaluation.datasets.images import rgb_pictures
+from unish.evaluation.datasets.labels import Labels, inverted, read_labels
+from unish.evaluation.datasets.smpl_people import pose_person, smpl_bodies
 
 SPLITS = {"emdb1": ("EMDB-1", 17), "emdb2": ("EMDB-2", 25)}
 GENDERS = ("female", "male", "neutral")

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from unish.evaluation.readers.download import Download
+from unish.evaluation.datasets.download import Download
 from unish.geometry.transforms import invert_rigid
-from unish.pickles import read_pickle
+from unish.utils.safe_pickle import read_pickle
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from scipy.sparse import csr_array
 from unish.body.files import read_body_file
 from unish.body.library import INSTALLED, bodies_folder
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow, TruePerson
-from unish.evaluation.readers.download import Download
-from unish.evaluation.readers.labels import Labels, inverted, read_labels
-from unish.evaluation.readers.people import boxes_px, missing_body, project_px
-from unish.evaluation.readers.pictures import picture_size_px, rgb_pictures
-from unish.evaluation.readers.smplx_fits import FIT_SIZES, SmplxBody, read_smpl_from_smplx, read_smplx
+from unish.evaluation.datasets.download import Download
+from unish.evaluation.datasets.images import picture_size_px, rgb_pictures
+from unish.evaluation.datasets.labels import Labels, inverted, read_labels
+from unish.evaluation.datasets.smpl_people import boxes_px, missing_body, project_px
+from unish.evaluation.datasets.smplx_fits import FIT_SIZES, SmplxBody, read_smpl_from_smplx, read_smplx
 
 FPS = 30.0
 MALE_SUBJECTS = ("011",)

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
-from unish.evaluation.readers.download import Download
-from unish.evaluation.readers.labels import corner_origin, inverted
-from unish.evaluation.readers.pictures import picture_size_px, rgb_pictures
+from unish.evaluation.datasets.download import Download
+from unish.evaluation.datasets.images import picture_size_px, rgb_pictures
+from unish.evaluation.datasets.labels import corner_origin, inverted
 
 SEQUENCES = (
     "alley_2", "ambush_4", "ambush_5", "ambush_6", "cave_2", "cave_4", "market_2", "market_5", "market_6", "shaman_3",

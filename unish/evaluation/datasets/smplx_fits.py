@@ -16,9 +16,9 @@ from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
 from unish.body.lbs import joint_transforms, pose_features, skin
-from unish.evaluation.readers.download import Download
+from unish.evaluation.datasets.download import Download
 from unish.geometry.rotations import axis_angle_to_matrix
-from unish.pickles import read_pickle
+from unish.utils.safe_pickle import read_pickle
 
 JOINTS = 55
 PARTS = (

@@ -28,8 +28,8 @@ from unish.body.data import PARENTS
 from unish.body.lbs import joint_transforms
 from unish.errors import InputError, MissingAssetError
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow, TruePerson
+from unish.utils.assets import SYNTHETIC_BENCHMARK
 
-BUNDLED = Path(__file__).parents[2] / "assets" / "synthetic_benchmark"
 FORMAT, FORMAT_VERSION = "unish synthetic benchmark", 1
 HEADER, LABELS = "benchmark.json", "labels.safetensors"
 MIN_VISIBILITY = 0.3
@@ -59,7 +59,7 @@ def at(root: Path) -> Benchmark:
     return Benchmark("synthetic", "Synthetic, held-out clips of procedural scenes", MEASURES, read, published=published)
 
 
-def read(root: Path = BUNDLED) -> tuple[BenchmarkSequence, ...]:
+def read(root: Path = SYNTHETIC_BENCHMARK) -> tuple[BenchmarkSequence, ...]:
     """The sequences of a folder, in its order. Raises as `at`."""
     header = _header(root)
     try:
@@ -201,7 +201,7 @@ def _broken(path: Path, error: Exception) -> InputError:
 
 def _bundled() -> Benchmark:
     try:
-        return at(BUNDLED)
+        return at(SYNTHETIC_BENCHMARK)
     except (MissingAssetError, InputError):  # said by `read`, when it is asked for
         return Benchmark("synthetic", "Synthetic, held-out clips of procedural scenes", MEASURES, read)
 

@@ -12,10 +12,17 @@ import numpy as np
 from unish.body import BodyModel
 from unish.body.data import NUM_BETAS
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, TruePerson
-from unish.evaluation.readers.download import Download
-from unish.evaluation.readers.labels import Labels, inverted, read_labels
-from unish.evaluation.readers.people import BOX_MARGIN, boxes_px, carried_over, pose_person, project_px, smpl_bodies
-from unish.evaluation.readers.pictures import picture_size_px, rgb_pictures
+from unish.evaluation.datasets.download import Download
+from unish.evaluation.datasets.images import picture_size_px, rgb_pictures
+from unish.evaluation.datasets.labels import Labels, inverted, read_labels
+from unish.evaluation.datasets.smpl_people import (
+    BOX_MARGIN,
+    boxes_px,
+    carried_over,
+    pose_person,
+    project_px,
+    smpl_bodies,
+)
 
 SEQUENCES = 24
 GENDERS = {"m": "male", "f": "female"}

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
-from unish.evaluation.readers.download import Download
-from unish.evaluation.readers.labels import corner_origin
-from unish.evaluation.readers.pictures import picture_size_px, png_depths, rgb_pictures
+from unish.evaluation.datasets.download import Download
+from unish.evaluation.datasets.images import picture_size_px, png_depths, rgb_pictures
+from unish.evaluation.datasets.labels import corner_origin
 from unish.geometry.transforms import rigid
 
 SEQUENCES = tuple(

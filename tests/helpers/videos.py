@@ -5,7 +5,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pytest
 
 
 def write_video(
@@ -58,11 +57,3 @@ def quadrants(width: int = 96, height: int = 64) -> np.ndarray:
     picture[height // 2 :, : width // 2] = (20, 20, 220)
     picture[height // 2 :, width // 2 :] = (235, 235, 235)
     return picture
-
-
-@pytest.fixture(scope="session")
-def textured_picture() -> np.ndarray:
-    """A fixed picture full of detail, 240×320."""
-    random = np.random.default_rng(0)
-    coarse = random.integers(40, 210, (12, 16, 3)).repeat(20, 0).repeat(20, 1)
-    return (coarse + random.integers(-25, 25, coarse.shape)).clip(0, 255).astype(np.uint8)

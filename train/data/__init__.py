@@ -1,0 +1,1 @@
+"""Samples and their shards: schema, loading, augmentation, batches; preparation of data sets in `prepare`."""

@@ -1,0 +1,1 @@
+"""Read-only views of a Reconstruction: summary, fit report, interpolation in time."""

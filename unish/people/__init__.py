@@ -1,0 +1,1 @@
+"""Who is in the clip: detection, segmentation and tracking, from prompts or on their own."""

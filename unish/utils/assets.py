@@ -1,0 +1,13 @@
+"""Files that come with the package."""
+
+from pathlib import Path
+
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+
+MINI_WEIGHTS = ASSETS / "mini"
+"""Configuration and weights of the mini."""
+MINI_DETECTOR = ASSETS / "mini_detector"
+"""Configuration and weights of the bundled person detector."""
+OPEN_BODY = ASSETS / "open_body.npz"
+SAMPLE_CLIP = ASSETS / "sample_clip.mp4"
+SYNTHETIC_BENCHMARK = ASSETS / "synthetic_benchmark"
