@@ -29,10 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.counting import counted_bytes
 from benchmarks.forward import hardware
+from train.data.pretrain_batches import to_device
 from train.data.schema import ClipSample
 from train.data.stage_batches import ViewConfig, stage_batch
 from train.engine.ema import AveragedWeights
-from train.engine.loop import only_trained, to_device
+from train.engine.loop import only_trained
 from train.objectives.stages import Stage, Stage1, Stage1Weights, Stage2, Stage2Weights, Stage3, Stage3Weights
 from unish.body import BodyModel, open_body
 from unish.models.config import CROP_SIZE_PX, MINI, RELEASE

@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 
 from train import score
-from train.engine.cli import one_sentence
+from train.cli import command_line_errors
 from unish.errors import InputError
 from unish.utils.atomic_write import atomic_path
 
@@ -204,5 +204,5 @@ def main(config: AblationConfig) -> None:
 
 
 if __name__ == "__main__":
-    with one_sentence():
+    with command_line_errors():
         main(tyro.cli(AblationConfig, description=__doc__))

@@ -8,7 +8,7 @@ from unish.errors import UniSHError
 
 
 @contextlib.contextmanager
-def one_sentence() -> Iterator[None]:
+def command_line_errors() -> Iterator[None]:
     """Turn our own errors into their sentence and exit code 2; a Ctrl-C into exit code 130."""
     try:
         yield

@@ -27,9 +27,9 @@ if not __package__:  # started as a script: the repository's root is not on the 
 
 from safetensors.torch import load_file
 
+from train.cli import command_line_errors
 from train.data.clip_cache import ClipPool
 from train.data.pretrain_batches import LARGE_VIEWS, CropSettings, ViewSettings
-from train.engine.cli import one_sentence
 from train.engine.loop import LoopConfig, accelerator_for, fit
 from train.engine.run_logger import Report
 from train.objectives.pretrain_objectives import (
@@ -169,5 +169,5 @@ def _budget(config: PretrainConfig, name: str, parts: int) -> dict[str, float | 
 
 if __name__ == "__main__":
     cv2.setNumThreads(1)  # crops are small: threads would only get in the way of the network's
-    with one_sentence():
+    with command_line_errors():
         pretrain(tyro.cli(PretrainConfig, description=__doc__))

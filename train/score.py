@@ -21,8 +21,8 @@ import torch
 import tyro
 from tqdm import tqdm
 
+from train.cli import command_line_errors
 from train.data.schema import ClipSample, iterate_clips
-from train.engine.cli import one_sentence
 from unish.body import BodyModel, open_body
 from unish.errors import InputError
 from unish.evaluation.benchmark import BenchmarkSequence
@@ -306,5 +306,5 @@ def main(config: ScoreConfig) -> None:
 
 
 if __name__ == "__main__":
-    with one_sentence():
+    with command_line_errors():
         main(tyro.cli(ScoreConfig, description=__doc__))

@@ -16,11 +16,11 @@ import tyro
 from datasets import logging as datasets_logging
 
 from train import score
+from train.cli import command_line_errors
 from train.data.clip_loader import ClipBatches, DataConfig
 from train.data.pretrain_batches import Batch
 from train.data.schema import ClipSample, iterate_clips
 from train.data.stage_batches import ViewConfig, stage_batch
-from train.engine.cli import one_sentence
 from train.engine.loop import LoopConfig, accelerator_for, fit
 from train.engine.overview import overview
 from train.engine.run_logger import Report
@@ -181,7 +181,7 @@ def validate(clips: list[ClipSample], model: UniSH, body: BodyModel) -> Report:
 
 def main(config_type: type, run: Callable[[Any], Any], description: str | None) -> None:
     """Runs a stage's command line; bad input is one sentence and exit code 2."""
-    with one_sentence():
+    with command_line_errors():
         run(tyro.cli(config_type, description=description, args=sys.argv[1:]))
 
 

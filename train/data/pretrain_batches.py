@@ -70,6 +70,11 @@ class CropSettings:
     """Standard deviation of the log of the focal length that `bbox_info` is told: inference has to guess it."""
 
 
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device."""
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
 # --- scene ---------------------------------------------------------------------------------------------------------
 
 

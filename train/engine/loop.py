@@ -14,7 +14,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from train.data.pretrain_batches import Batch
+from train.data.pretrain_batches import Batch, to_device
 from train.engine.ema import AveragedWeights
 from train.engine.run_logger import Report, RunLogger
 from unish.errors import InputError
@@ -322,11 +322,6 @@ def only_trained(part: Part) -> dict[str, nn.Parameter]:
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name.startswith(tuple(part.TRAINED)))
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch on a device."""
-    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
 
 def _parameter_groups(

@@ -17,9 +17,9 @@ from train.data.pretrain_batches import (
     align_window,
     human_batch,
     scene_batch,
+    to_device,
     view_tensors,
 )
-from train.engine.loop import to_device
 from train.objectives import pretrain_losses as losses
 from unish.body import BodyModel
 from unish.body.lbs import joint_transforms

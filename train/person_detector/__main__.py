@@ -24,8 +24,8 @@ from torch.nn import functional
 if not __package__:  # started as a script: the repository's root is not on the path yet
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from train.cli import command_line_errors
 from train.data.schema import load_clips
-from train.engine.cli import one_sentence
 from train.person_detector.images import SMALLEST_PERSON_PX, Picture, StoredFrame, augmented, frames_of, plain
 from unish.people.mini_detector import (
     STRIDE,
@@ -305,7 +305,7 @@ def _average_picture(pictures: list[Picture], side: int) -> tuple[np.ndarray, np
 
 if __name__ == "__main__":
     chosen = tyro.extras.subcommand_cli_from_dict({"train": TrainConfig, "judge": JudgeConfig})
-    with one_sentence():
+    with command_line_errors():
         if isinstance(chosen, TrainConfig):
             train(chosen)
         else:

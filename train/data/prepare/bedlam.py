@@ -30,10 +30,10 @@ import datasets  # noqa: E402
 import tqdm  # noqa: E402
 import tyro  # noqa: E402
 
+from train.cli import command_line_errors  # noqa: E402
 from train.data.prepare.bedlam_clips import ClipSettings, sequence_clips  # noqa: E402
 from train.data.prepare.bedlam_files import import_openexr, label_files, read_labels, scene_name  # noqa: E402
 from train.data.schema import ClipSample, write_shards  # noqa: E402
-from train.engine.cli import one_sentence  # noqa: E402
 from unish.errors import InputError  # noqa: E402
 from unish.utils.atomic_write import atomic_path  # noqa: E402
 
@@ -340,7 +340,7 @@ def _hub_errors(name: str) -> Iterator[None]:
 
 def main(arguments: list[str]) -> None:
     """Runs the command line; bad input is one sentence and exit code 2."""
-    with one_sentence():
+    with command_line_errors():
         prepare(tyro.cli(BedlamConfig, args=arguments, prog="python -m train.data.prepare.bedlam"))
 
 

@@ -26,6 +26,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
+from train.cli import command_line_errors
 from train.data.prepare.depth import DepthLabeller, DepthLabels, depth_labeller, intrinsics_of_fov
 from train.data.prepare.filters import REASONS, FilterConfig, check_filters, reason_against
 from train.data.prepare.footage import UnreadableVideoError, clips_of
@@ -34,7 +35,6 @@ from train.data.prepare.records import Record, Records
 from train.data.prepare.shots import ShotConfig
 from train.data.prepare.videos import Video, list_videos, share_of
 from train.data.schema import UNLABELLED, ClipSample
-from train.engine.cli import one_sentence
 from unish.body import BodyModel, open_body
 from unish.errors import InputError
 from unish.models.hub import load
@@ -281,5 +281,5 @@ def main(config: LabelConfig) -> None:
 
 
 if __name__ == "__main__":
-    with one_sentence():
+    with command_line_errors():
         main(tyro.cli(LabelConfig, prog="python -m train.data.prepare.label_videos", description=__doc__))
