@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import unish.runs.batch
-from unish.runs.batch import VIDEO_SUFFIXES, find_jobs
 from unish.cli import main
 from unish.errors import InputError
+from unish.runs.batch import VIDEO_SUFFIXES, find_jobs
 from unish.structures import Reconstruction
 
 HOW = ["--weights", "mini", "--finder", "mini", "--fps", "3", "--end", "1", "--body", "open", "--device", "cpu"]

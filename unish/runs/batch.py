@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from unish.utils.prefetch import prefetch
+from unish.analysis.fit_report import fit_report
 from unish.body import BodyModel
 from unish.errors import InputError, UniSHError
 from unish.export import FORMATS, check_formats, export
-from unish.utils.atomic_write import atomic_path
 from unish.pipeline import Options, reconstruct_clip
-from unish.runs.result_folder import RESULT_EXPORTS
-from unish.utils.distributed import Rank, sentence_of
-from unish.analysis.fit_report import fit_report
-from unish.runs.result_folder import write_result
+from unish.runs.result_folder import RESULT_EXPORTS, write_result
 from unish.structures import Clip, Reconstruction
+from unish.utils.atomic_write import atomic_path
+from unish.utils.distributed import Rank, sentence_of
+from unish.utils.prefetch import prefetch
 from unish.video.reader import IMAGE_SUFFIXES, read_clip
 
 if TYPE_CHECKING:
