@@ -40,7 +40,7 @@ from unish.body import load_body
 from unish.cli.parsing import parse_box, parse_heights
 from unish.errors import InputError, UniSHError
 from unish.export import check_formats
-from unish.people.detection import FoundPeople, find_people
+from unish.people.detection import DetectedPeople, detect_people
 from unish.pipeline import ClipPriors, Options, reconstruct_tracked, require_people
 from unish.structures import Clip
 from unish.video.reader import read_clip
@@ -86,9 +86,9 @@ def on_gpu(duration: Any):
 
 
 @on_gpu(look_seconds)
-def find_on_gpu(clip: Clip) -> FoundPeople:
+def find_on_gpu(clip: Clip) -> DetectedPeople:
     """Who is in a clip."""
-    return find_people(clip)
+    return detect_people(clip)
 
 
 @on_gpu(seconds_needed)
@@ -98,7 +98,7 @@ def reconstruct_on_gpu(
     """All that needs a GPU. NumPy goes in and comes out: on ZeroGPU it runs in another process."""
     model, body = networks(weights)
     told_of = report_to(visitor, gr.Progress())
-    return reconstruct_tracked(clip, tracks, model, body, finder=finder, known=known, progress=told_of)
+    return reconstruct_tracked(clip, tracks, model, body, finder=finder, priors=known, progress=told_of)
 
 
 # ---------------------------------------------------------------- what the buttons do
@@ -189,7 +189,7 @@ def knowledge(clip: Clip, focal: str | None, static: bool, height: str | None) -
     """What the visitor knows of the clip. Raises `InputError` for what cannot be."""
     words = (height or "").replace(",", " ").split()
     chosen = Options(focal=(focal or "").strip() or None, static_camera=bool(static), height=parse_heights(words))
-    return chosen.knowledge(clip.source_size)
+    return chosen.priors(clip.source_size)
 
 
 def shown(result: Result | None):
@@ -258,7 +258,7 @@ def reconstruct(
         wanted = [name.strip() for name in formats.split(",") if name.strip()]
         check_formats(wanted)
         drawn = [parse_box(line) for line in boxes.splitlines() if line.strip()]
-        found = find_people(footage, boxes=drawn) if drawn else find_on_gpu(footage)
+        found = detect_people(footage, boxes=drawn) if drawn else find_on_gpu(footage)
         require_people(found.tracks)
         footage = dataclasses.replace(footage, warnings=footage.warnings + found.warnings)
         if ON_ZEROGPU:

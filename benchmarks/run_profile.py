@@ -27,7 +27,7 @@ PARTS = (
     ("decode the clip", "unish.pipeline.reconstruct", "read_clip"),
     ("load weights", "unish.pipeline.reconstruct", "load"),
     ("load the body", "unish.pipeline.reconstruct", "load_body"),
-    ("find people", "unish.pipeline.reconstruct", "find_people"),
+    ("find people", "unish.pipeline.reconstruct", "detect_people"),
     ("window: the rest", "unish.pipeline.reconstruct", "run_window"),
     ("window: resize frames, cut crops", "unish.pipeline.window_inputs", "_prepare"),
     ("window: scene network", "unish.models.unish.UniSH", "scene"),

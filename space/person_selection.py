@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unish.errors import InputError
-from unish.people.detection import Box, FoundPeople, find_people
+from unish.people.detection import Box, DetectedPeople, detect_people
 from unish.structures import Clip, PersonTrack
 from unish.utils.colors import person_color
 
@@ -56,7 +56,7 @@ class Look:
 def look_at(
     clip: Clip,
     source: tuple[str, float, float | None, float | None],
-    find: Callable[[Clip], FoundPeople] = find_people,
+    find: Callable[[Clip], DetectedPeople] = detect_people,
 ) -> Look:
     """Small pictures of a clip and the people in it, whom `find` finds; everybody is wanted at first."""
     frames = np.unique(np.linspace(0, len(clip.frames) - 1, PREVIEWS).round().astype(int))
@@ -138,7 +138,7 @@ def wanted_people(look: Look, clip: Clip) -> tuple[tuple[PersonTrack, ...], str,
             else "Nobody was found: on the picture,"
         )
         raise InputError(f"{trouble} draw a box around one (two opposite corners).")
-    drawn = find_people(clip, boxes=boxes).tracks if boxes else ()
+    drawn = detect_people(clip, boxes=boxes).tracks if boxes else ()
     people = [dataclasses.replace(track, id=number) for number, track in enumerate((*found, *drawn), start=1)]
     finder = " and ".join([*([look.finder] if found else []), *(["box"] if boxes else [])])
     return tuple(people), finder, look.warnings if found else ()

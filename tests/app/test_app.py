@@ -372,11 +372,11 @@ torch.cuda._lazy_init = refuse
 import app
 torch.cuda.is_available = lambda: True  # ZeroGPU says so outside as well
 looked = []
-find_people = app.find_people
+detect_people = app.detect_people
 def look_inside(clip, **options):
     looked.append(bool(inside))
-    return find_people(clip, finder='mini', **options)
-app.find_people = look_inside
+    return detect_people(clip, finder='mini', **options)
+app.detect_people = look_inside
 clip = app.read(str(app.SAMPLE_CLIP), 3, None, 1.0)
 seen = app.look_at(clip, (str(app.SAMPLE_CLIP), 3, None, 1.0), app.find_on_gpu)
 torch.cuda.is_available = lambda: False

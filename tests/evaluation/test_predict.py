@@ -11,7 +11,7 @@ from unish.evaluation.datasets import synthetic
 from unish.evaluation.predict import reconstruct_sequence, weights_fingerprint
 from unish.evaluation.scoring import score
 from unish.models.hub import load
-from unish.people.detection import FoundPeople
+from unish.people.detection import DetectedPeople
 from unish.structures import PersonTrack
 
 EVERY_FRAME = Benchmark("walks", "Walks", ("abs_rel",), lambda root: ())
@@ -44,8 +44,8 @@ def test_people_are_given_by_their_boxes(mini, sequence):
 def test_where_nobody_is_labelled_people_are_found(mini, sequence, monkeypatch):
     unlabelled = dataclasses.replace(sequence, people=(), person_mask=None)
     boxes, present = sequence.people[0].boxes_px.astype(np.float64), np.ones(8, bool)
-    found = FoundPeople((PersonTrack(7, boxes, present, present.astype(float)),), "somebody", ("a doubt",))
-    monkeypatch.setattr("unish.evaluation.predict.find_people", lambda clip, **options: found)
+    found = DetectedPeople((PersonTrack(7, boxes, present, present.astype(float)),), "somebody", ("a doubt",))
+    monkeypatch.setattr("unish.evaluation.predict.detect_people", lambda clip, **options: found)
     result = reconstruct_sequence(unlabelled, EVERY_FRAME, mini, open_body())
     assert result.provenance.finder == "somebody" and result.provenance.warnings[0] == "a doubt"
     assert [person.id for person in result.people] == [7] and len(result.windows) == 1
@@ -53,7 +53,7 @@ def test_where_nobody_is_labelled_people_are_found(mini, sequence, monkeypatch):
 
 def test_where_nobody_is_found_depth_does_not_depend_on_it(mini, sequence, monkeypatch):
     unlabelled = dataclasses.replace(sequence, people=(), person_mask=None)
-    monkeypatch.setattr("unish.evaluation.predict.find_people", lambda clip, **options: FoundPeople((), "mini"))
+    monkeypatch.setattr("unish.evaluation.predict.detect_people", lambda clip, **options: DetectedPeople((), "mini"))
     result = reconstruct_sequence(unlabelled, EVERY_FRAME, mini, open_body())
     assert result.provenance.finder == "whole picture"
     assert any("metric scale is a guess" in warning for warning in result.provenance.warnings)

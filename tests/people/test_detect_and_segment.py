@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from unish.errors import InputError
-from unish.people.detect_and_segment import PromptConfig, PromptedFinder, Segmenter, Segments
-from unish.people.detection import PersonFinder
-from unish.people.mask_tracks import Followed, share_pixels
-from unish.people.tracking import Detections, Detector
+from unish.people.detect_and_segment import DetectAndSegment, PromptConfig, Segmenter, Segments
+from unish.people.detection import PersonDetector
+from unish.people.mask_tracks import MaskTrack, resolve_overlaps
+from unish.people.tracking import Detections, FrameDetector
 from unish.structures import PersonTrack
 from unish.utils import disk_arrays as storage
+from unish.utils.progress import no_progress
 
 HEIGHT, WIDTH, COUNT = 120, 200, 31
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
@@ -48,7 +49,7 @@ class ColorDetector:
     doubles: bool = False
     looked_at: list[int] = field(default_factory=list)
 
-    def detect(self, frames: np.ndarray) -> tuple[Detections, ...]:
+    def detect(self, frames: np.ndarray, progress=no_progress) -> tuple[Detections, ...]:
         return tuple(self._people(frame) for frame in frames)
 
     def _people(self, frame: np.ndarray) -> Detections:
@@ -99,7 +100,7 @@ def _found(
     frames: np.ndarray, *colors: tuple[int, int, int], segmenter: ColorSegmenter | None = None, **config
 ) -> tuple[PersonTrack, ...]:
     detector = ColorDetector(dict.fromkeys(colors, 0.9))
-    return PromptedFinder(detector, segmenter or ColorSegmenter(), PromptConfig(**config)).find(frames)
+    return DetectAndSegment(detector, segmenter or ColorSegmenter(), PromptConfig(**config)).track(frames)
 
 
 def _color_of(track: PersonTrack, frames: np.ndarray) -> list[tuple[int, ...] | None]:
@@ -111,9 +112,9 @@ def _color_of(track: PersonTrack, frames: np.ndarray) -> list[tuple[int, ...] | 
 
 
 def test_the_parts_fit_their_protocols():
-    finder = PromptedFinder(ColorDetector({}), ColorSegmenter())
-    assert isinstance(finder, PersonFinder) and isinstance(finder.relaxed(), PersonFinder)
-    assert isinstance(finder.detector, Detector) and isinstance(finder.segmenter, Segmenter)
+    finder = DetectAndSegment(ColorDetector({}), ColorSegmenter())
+    assert isinstance(finder, PersonDetector) and isinstance(finder.relaxed(), PersonDetector)
+    assert isinstance(finder.detector, FrameDetector) and isinstance(finder.segmenter, Segmenter)
 
 
 def test_someone_enters_late_and_someone_leaves_early():
@@ -196,10 +197,10 @@ def test_short_gaps_are_filled_long_ones_stay(lost, filled):
 def test_a_thing_taken_once_for_a_person_is_dropped():
     frames = _world({RED: _standing(20), BLUE: _standing(120, height=90)})
     detector = ColorDetector({RED: 0.8, BLUE: 0.9}, lambda color, index: 0.0 if color == BLUE and index != 12 else None)
-    (track,) = PromptedFinder(detector, ColorSegmenter()).find(frames)
+    (track,) = DetectAndSegment(detector, ColorSegmenter()).track(frames)
     assert set(_color_of(track, frames)) == {RED}
     once = ColorDetector({RED: 0.8, BLUE: 0.9}, lambda color, index: 0.0 if color == BLUE and index > 12 else None)
-    assert len(PromptedFinder(once, ColorSegmenter()).find(frames)) == 2, "seen in half the keyframes"
+    assert len(DetectAndSegment(once, ColorSegmenter()).track(frames)) == 2, "seen in half the keyframes"
 
 
 def test_the_unsure_and_the_hardly_seen_are_dropped():
@@ -211,7 +212,7 @@ def test_the_unsure_and_the_hardly_seen_are_dropped():
 
 def test_a_flicker_takes_nobodys_place():
     places = {RED: _standing(20), GREEN: _standing(80, range(12, 14), height=90)}
-    (track,) = _found(_world(places), RED, GREEN, most_people=1)
+    (track,) = _found(_world(places), RED, GREEN, max_people=1)
     assert track.boxes_px[0, 0] == 20
 
 
@@ -220,22 +221,22 @@ def test_a_detection_of_someone_half_hidden_is_explained():
     wall = {(60, 60, 60): _standing(10, y=44, width=50, height=18), (70, 70, 70): _standing(10, y=62, width=50)}
     frames = _world({RED: _standing(20, height=24)} | wall)
     segmenter = ColorSegmenter()
-    (track,) = PromptedFinder(_FirstBox(), segmenter).find(frames)
+    (track,) = DetectAndSegment(_FirstBox(), segmenter).track(frames)
     np.testing.assert_allclose(track.boxes_px[4], [20, 20, 44, 44])
     assert len(segmenter.rows) == 1
 
 
 def test_a_doubtful_detection_starts_nobody_unless_the_look_is_less_strict():
     frames = _world({RED: _standing(20), GREEN: _standing(120)})
-    finder = PromptedFinder(ColorDetector({RED: 0.9, GREEN: 0.4}), ColorSegmenter())
-    assert len(finder.find(frames)) == 1
-    assert len(finder.relaxed().find(frames)) == 2
+    finder = DetectAndSegment(ColorDetector({RED: 0.9, GREEN: 0.4}), ColorSegmenter())
+    assert len(finder.track(frames)) == 1
+    assert len(finder.relaxed().track(frames)) == 2
 
 
 def test_two_boxes_of_one_person_are_one_person():
     frames = _world({RED: _standing(20), GREEN: _standing(120)})
     segmenter = ColorSegmenter()
-    tracks = PromptedFinder(ColorDetector({RED: 0.9, GREEN: 0.8}, doubles=True), segmenter).find(frames)
+    tracks = DetectAndSegment(ColorDetector({RED: 0.9, GREEN: 0.8}, doubles=True), segmenter).track(frames)
     assert sorted(track.boxes_px[0, 0] for track in tracks) == [20, 120]
     # Both are clear of each other, so they go together, and their second boxes are explained by them.
     assert sum(followed for _, _, followed in segmenter.rows) == 2
@@ -252,13 +253,13 @@ def test_two_followed_on_the_same_masks_become_one():
             return Detections(np.array([[x0, y0, x1, y1], [x0, y0, x1, y0 + 30]]), np.array([0.9, 0.8]))
 
     segmenter = ColorSegmenter()
-    (track,) = PromptedFinder(Halves({RED: 0.9}), segmenter).find(frames)
+    (track,) = DetectAndSegment(Halves({RED: 0.9}), segmenter).track(frames)
     assert len(segmenter.rows) > 1 and track.present.all()
 
 
 def test_no_more_people_than_asked_for():
     frames = _world({RED: _standing(20), GREEN: _standing(80, height=70), BLUE: _standing(140, height=80)})
-    tracks = _found(frames, RED, GREEN, BLUE, most_people=2)
+    tracks = _found(frames, RED, GREEN, BLUE, max_people=2)
     assert [track.boxes_px[0, 0] for track in tracks] == [140, 80]
 
 
@@ -276,7 +277,7 @@ def test_everybody_is_followed_from_where_they_are_seen_best():
 def test_of_sightings_alike_in_size_the_surest_is_best():
     detector = ColorDetector({RED: 0.8}, lambda color, index: 0.9 if index == 18 else None)
     segmenter = ColorSegmenter()
-    PromptedFinder(detector, segmenter).find(_world({RED: _standing(20)}))
+    DetectAndSegment(detector, segmenter).track(_world({RED: _standing(20)}))
     assert segmenter.rows[0][0] == 18
 
 
@@ -293,16 +294,16 @@ def test_those_seen_well_go_together_others_wait_for_a_better_frame():
 
 
 def test_who_is_left_with_little_of_a_mask_is_not_seen():
-    def person(score: float, *columns: int) -> Followed:
-        followed = Followed.nobody((2, 20, 40, 3), (20, 40))
+    def person(score: float, *columns: int) -> MaskTrack:
+        track = MaskTrack((2, 20, 40, 3), (20, 40))
         for frame, end in enumerate(columns):
             mask = np.zeros((20, 40), bool)
             mask[5:15, 10:end] = True
-            followed.see(frame, mask, score)
-        return followed
+            track.record(frame, mask, score)
+        return track
 
     front, behind = person(0.9, 20, 20), person(0.7, 22, 24)
-    share_pixels([behind, front], PromptConfig())
+    resolve_overlaps([behind, front], PromptConfig())
     np.testing.assert_array_equal(behind.seen, [False, True])  # a sixth is left, and then two sevenths
     np.testing.assert_allclose(behind.boxes_px[1], [20, 5, 24, 15])
     assert front.seen.all() and front.masks.sum() == 200 and behind.masks.sum() == 40
@@ -332,7 +333,7 @@ def test_overlap_belongs_to_the_surer():
 
 def test_the_detector_looks_at_keyframes_only():
     detector = ColorDetector({RED: 0.9})
-    PromptedFinder(detector, ColorSegmenter(), PromptConfig(keyframe_step=7)).find(_world({RED: _standing(20)}))
+    DetectAndSegment(detector, ColorSegmenter(), PromptConfig(keyframe_step=7)).track(_world({RED: _standing(20)}))
     assert detector.looked_at == [0, 7, 14, 21, 28, 30]
     with pytest.raises(InputError, match="every 0"):
         PromptConfig(keyframe_step=0)
@@ -341,7 +342,7 @@ def test_the_detector_looks_at_keyframes_only():
 def test_specks_do_not_widen_the_box():
     frames = _world({RED: _standing(20)})
     frames[:, 100:104, 190:194] = RED
-    (track,) = PromptedFinder(_FirstBox(), ColorSegmenter()).find(frames)
+    (track,) = DetectAndSegment(_FirstBox(), ColorSegmenter()).track(frames)
     np.testing.assert_allclose(track.boxes_px[3], [20, 20, 44, 80])
     assert track.masks is not None and track.masks[3, 51, 96]
 
@@ -349,14 +350,14 @@ def test_specks_do_not_widen_the_box():
 class _FirstBox:
     """Sees the same box in every frame."""
 
-    def detect(self, frames: np.ndarray) -> tuple[Detections, ...]:
+    def detect(self, frames: np.ndarray, progress=no_progress) -> tuple[Detections, ...]:
         return tuple(Detections(np.array([[20.0, 20, 44, 80]]), np.array([0.9])) for _ in frames)
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_nobody_and_short_clips(count):
     frames = _world({RED: _standing(20)}, count)
-    assert PromptedFinder(ColorDetector({GREEN: 0.9}), ColorSegmenter()).find(frames) == ()
+    assert DetectAndSegment(ColorDetector({GREEN: 0.9}), ColorSegmenter()).track(frames) == ()
     assert len(_found(frames, RED)) == min(count, 1)
 
 
@@ -364,14 +365,14 @@ def test_progress_rises_to_one_and_can_cancel():
     frames = _world({RED: _standing(20), GREEN: _standing(90, range(12, COUNT)), BLUE: _standing(140, range(0, 11))})
     shares: list[float] = []
     detector = ColorDetector(dict.fromkeys((RED, GREEN, BLUE), 0.9))
-    PromptedFinder(detector, ColorSegmenter(), progress=shares.append).find(frames)
+    DetectAndSegment(detector, ColorSegmenter()).track(frames, lambda share, message: shares.append(share))
     assert shares == sorted(shares) and shares[0] < 0.1 and shares[-1] == 1.0 and len(set(shares)) > COUNT
 
-    def cancel(share: float) -> None:
+    def cancel(share: float, message: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        PromptedFinder(detector, ColorSegmenter(), progress=cancel).find(frames)
+        DetectAndSegment(detector, ColorSegmenter()).track(frames, cancel)
 
 
 def test_masks_of_long_clips_are_kept_on_disk(monkeypatch):

@@ -10,10 +10,11 @@ from PIL import Image
 from unish.errors import InputError, MissingAssetError, MissingDependencyError
 from unish.people import detection as people_module
 from unish.people import hf_models as pretrained
-from unish.people.detect_and_segment import PromptedFinder
-from unish.people.detection import Box, BoxFinder, MaskFinder, MiniFinder, find_people
+from unish.people.detect_and_segment import DetectAndSegment
+from unish.people.detection import Box, BoxPrompts, DetectAndTrack, MaskPrompts, detect_people
 from unish.people.tracking import Detections, box_iou
 from unish.structures import Clip, PersonTrack
+from unish.utils.progress import no_progress
 from unish.video.reader import read_clip
 
 
@@ -49,7 +50,7 @@ def moving_square(textured_picture) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("start", [0, 6, 13])
 def test_a_drawn_box_is_followed_both_ways(moving_square, start):
     frames, boxes = moving_square
-    found = find_people(_clip(frames), boxes=[Box(*boxes[start], time_s=start / 6)])
+    found = detect_people(_clip(frames), boxes=[Box(*boxes[start], time_s=start / 6)])
     (track,) = found.tracks
     assert found.finder == "box" and track.id == 1
     assert track.present.all() and (track.confidence > 0).all()
@@ -62,13 +63,13 @@ def test_a_drawn_box_is_followed_both_ways(moving_square, start):
 def test_boxes_are_in_source_pixels(moving_square):
     frames, boxes = moving_square
     doubled = _clip(frames, source_size=(640, 480))
-    (track,) = find_people(doubled, boxes=[Box(*(2 * boxes[0]))]).tracks
+    (track,) = detect_people(doubled, boxes=[Box(*(2 * boxes[0]))]).tracks
     np.testing.assert_allclose(track.boxes_px[0], boxes[0])
 
 
 def test_two_boxes_are_two_people(moving_square):
     frames, boxes = moving_square
-    people = find_people(_clip(frames[:3]), boxes=[Box(200, 20, 230, 90), Box(*boxes[0])]).tracks
+    people = detect_people(_clip(frames[:3]), boxes=[Box(200, 20, 230, 90), Box(*boxes[0])]).tracks
     assert [person.id for person in people] == [1, 2]
     np.testing.assert_allclose(people[1].boxes_px[0], boxes[0])
 
@@ -77,7 +78,7 @@ def test_somebody_who_is_gone_is_not_present(moving_square, textured_picture):
     frames, boxes = moving_square
     frames = frames[:8].copy()
     frames[5:] = 128  # the lights go out
-    (track,) = find_people(_clip(frames), boxes=[Box(*boxes[0])]).tracks
+    (track,) = detect_people(_clip(frames), boxes=[Box(*boxes[0])]).tracks
     assert track.present[:5].all() and not track.present[5:].any()
     assert np.isfinite(track.boxes_px).all()
 
@@ -88,46 +89,46 @@ class _Scripted:
     def __init__(self, boxes: np.ndarray) -> None:
         self.boxes = boxes
 
-    def detect(self, frames: np.ndarray) -> tuple[Detections, ...]:
+    def detect(self, frames: np.ndarray, progress=no_progress) -> tuple[Detections, ...]:
         return tuple(Detections(box[None], np.array([0.9])) for box in self.boxes)
 
 
 def test_a_detection_under_the_box_is_preferred(moving_square):
     frames, boxes = moving_square
     detected = boxes + np.array([-3.0, -4, 2, 5])
-    finder = BoxFinder((tuple(boxes[0]),), (0,), _Scripted(detected))
-    (track,) = finder.find(frames)
+    finder = BoxPrompts((tuple(boxes[0]),), (0,), _Scripted(detected))
+    (track,) = finder.track(frames)
     np.testing.assert_allclose(track.boxes_px[1:], detected[1:], atol=1e-6)
 
 
 def test_the_finder_links_detections(moving_square):
     frames, boxes = moving_square
-    (track,) = MiniFinder(_Scripted(boxes)).find(frames)
+    (track,) = DetectAndTrack(_Scripted(boxes)).track(frames)
     np.testing.assert_allclose(track.boxes_px, boxes)
-    found = find_people(_clip(frames), finder=MiniFinder(_Scripted(boxes)))
+    found = detect_people(_clip(frames), finder=DetectAndTrack(_Scripted(boxes)))
     assert found.finder == "mini" and "synthetic" in found.warnings[0]
 
 
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        (Box(400, 10, 500, 90), "inside the 320×240 picture"),
-        (Box(-90, 10, -10, 90), "inside the 320×240 picture"),
-        (Box(318, 10, 400, 90), "inside the 320×240 picture"),
+        (Box(400, 10, 500, 90), "inside the 320×240 image"),
+        (Box(-90, 10, -10, 90), "inside the 320×240 image"),
+        (Box(318, 10, 400, 90), "inside the 320×240 image"),
         (Box(50, 10, 50, 90), "x0 < x1"),
         (Box(50, 90, 80, 10), "x0 < x1"),
         (Box(50, 10, float("nan"), 90), "x0 < x1"),
-        (Box(50, 10, 80, 90, time_s=9.0), "moment of a box"),
-        (Box(50, 10, 80, 90, time_s=float("nan")), "moment of a box"),
+        (Box(50, 10, 80, 90, time_s=9.0), "time of a box"),
+        (Box(50, 10, 80, 90, time_s=float("nan")), "time of a box"),
     ],
 )
 def test_boxes_that_make_no_sense(moving_square, box, message):
     with pytest.raises(InputError, match=message):
-        find_people(_clip(moving_square[0][:3]), boxes=[box])
+        detect_people(_clip(moving_square[0][:3]), boxes=[box])
 
 
 def test_a_box_that_reaches_over_the_edge_is_cut(moving_square):
-    (track,) = find_people(_clip(moving_square[0][:2]), boxes=[Box(-20, 30, 60, 300)]).tracks
+    (track,) = detect_people(_clip(moving_square[0][:2]), boxes=[Box(-20, 30, 60, 300)]).tracks
     np.testing.assert_allclose(track.boxes_px[0], [0, 30, 60, 240])
 
 
@@ -150,7 +151,7 @@ def test_masks_become_people(tmp_path, kind):
         if kind == "palette":
             image.putpalette([0, 0, 0, *([200, 10, 90] * 8)])
         image.save(tmp_path / f"{index:05d}.png")
-    found = find_people(_clip(_frames()), masks=str(tmp_path))
+    found = detect_people(_clip(_frames()), masks=str(tmp_path))
     assert found.finder == "masks" and [track.id for track in found.tracks] == [3, 7]
     late, always = found.tracks
     np.testing.assert_array_equal(late.present, [False, False, True, True])
@@ -165,7 +166,7 @@ def test_masks_become_people(tmp_path, kind):
     [
         ("missing", "found none"),
         ("count", "Expected 4 masks"),
-        ("colour", "one number a pixel"),
+        ("colour", "one number per pixel"),
         ("shape", "clip's shape"),
         ("sizes", "another size"),
         ("empty", "all are 0"),
@@ -186,12 +187,12 @@ def test_masks_that_do_not_fit(tmp_path, kind, message):
     if kind == "text":
         (tmp_path / "2.png").write_text("not a picture")
     with pytest.raises(InputError, match=message):
-        MaskFinder(folder).find(_frames())
+        MaskPrompts(folder).track(_frames())
 
 
 def test_boxes_and_masks_together_are_refused(tmp_path):
     with pytest.raises(InputError, match="only one"):
-        find_people(_clip(_frames()), boxes=[Box(0, 0, 50, 50)], masks=tmp_path)
+        detect_people(_clip(_frames()), boxes=[Box(0, 0, 50, 50)], masks=tmp_path)
 
 
 # ---------------------------------------------------------------- how many, and who
@@ -202,14 +203,14 @@ def _track(number: int, height: float) -> PersonTrack:
 
 
 class _Three:
-    """Finds the first `seen` of three people, more on a second look; counts the looks."""
+    """Finds the first `seen` of three people, more on a second look; counts the appearance."""
 
     name = "three"
 
     def __init__(self, seen: int = 3, more: int = 0) -> None:
         self.seen, self.more, self.looks = seen, more, 0
 
-    def find(self, frames: np.ndarray) -> tuple[PersonTrack, ...]:
+    def track(self, frames: np.ndarray, progress=no_progress) -> tuple[PersonTrack, ...]:
         self.looks += 1
         return tuple(_track(number, 100.0 / number) for number in range(1, self.seen + 1))
 
@@ -224,64 +225,64 @@ def _ids(found) -> list[int]:
 
 def test_a_count_keeps_the_most_prominent():
     finder = _Three()
-    found = find_people(_clip(_frames()), finder=finder, count=2)
+    found = detect_people(_clip(_frames()), finder=finder, count=2)
     assert _ids(found) == [1, 2] and not found.warnings and finder.looks == 1
-    assert _ids(find_people(_clip(_frames()), finder=_Three())) == [1, 2, 3]
+    assert _ids(detect_people(_clip(_frames()), finder=_Three())) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("more", "ids", "warned"), [(0, [1], True), (1, [1, 2], True), (2, [1, 2, 3], False)])
 def test_fewer_than_counted_are_looked_for_again(more, ids, warned):
-    found = find_people(_clip(_frames()), finder=_Three(1, more), count=3)
+    found = detect_people(_clip(_frames()), finder=_Three(1, more), count=3)
     assert _ids(found) == ids
-    assert [warning.split(";")[0] for warning in found.warnings] == [f"Expected 3 people, found {len(ids)}"] * warned
+    assert [warning.split(";")[0] for warning in found.warnings] == [f"Expected 3 people, detected {len(ids)}"] * warned
 
 
 def test_a_finder_of_ones_own_needs_no_second_look():
-    finder = SimpleNamespace(name="one", find=lambda frames: (_track(1, 50.0),))
-    found = find_people(_clip(_frames()), finder=finder, count=2)
-    assert _ids(found) == [1] and "found 1" in found.warnings[0]
+    finder = SimpleNamespace(name="one", track=lambda frames, progress: (_track(1, 50.0),))
+    found = detect_people(_clip(_frames()), finder=finder, count=2)
+    assert _ids(found) == [1] and "detected 1" in found.warnings[0]
 
 
 def test_the_mini_looks_again_less_strictly(moving_square):
     frames, boxes = moving_square
 
     class Doubtful(_Scripted):
-        def detect(self, frames: np.ndarray) -> tuple[Detections, ...]:
+        def detect(self, frames: np.ndarray, progress=no_progress) -> tuple[Detections, ...]:
             return tuple(Detections(box[None], np.array([0.3])) for box in self.boxes)
 
-    finder = MiniFinder(Doubtful(boxes))
-    assert find_people(_clip(frames), finder=finder).tracks == ()
-    found = find_people(_clip(frames), finder=finder, count=1)
+    finder = DetectAndTrack(Doubtful(boxes))
+    assert detect_people(_clip(frames), finder=finder).tracks == ()
+    found = detect_people(_clip(frames), finder=finder, count=1)
     assert _ids(found) == [1] and len(found.warnings) == 1
 
 
 def test_a_count_beside_masks_limits_them(tmp_path):
     for index in range(4):
         Image.fromarray(_label(index)).save(tmp_path / f"{index}.png")
-    assert _ids(find_people(_clip(_frames()), masks=tmp_path, count=1)) == [7]  # the larger one, longer seen
-    found = find_people(_clip(_frames()), masks=tmp_path, count=3)
-    assert _ids(found) == [3, 7] and "Expected 3 people, found 2" in found.warnings[0]
+    assert _ids(detect_people(_clip(_frames()), masks=tmp_path, count=1)) == [7]  # the larger one, longer seen
+    found = detect_people(_clip(_frames()), masks=tmp_path, count=3)
+    assert _ids(found) == [3, 7] and "Expected 3 people, detected 2" in found.warnings[0]
 
 
 def test_picks_keep_their_ids_and_their_order():
-    assert _ids(find_people(_clip(_frames()), finder=_Three(), picks=(3, 1))) == [3, 1]
-    assert _ids(find_people(_clip(_frames()), finder=_Three(), picks=[2, 2])) == [2]
-    assert _ids(find_people(_clip(_frames()), finder=_Three(), picks=(2,), count=2)) == [2]
+    assert _ids(detect_people(_clip(_frames()), finder=_Three(), picks=(3, 1))) == [3, 1]
+    assert _ids(detect_people(_clip(_frames()), finder=_Three(), picks=[2, 2])) == [2]
+    assert _ids(detect_people(_clip(_frames()), finder=_Three(), picks=(2,), count=2)) == [2]
 
 
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"picks": (4,)}, "got 4, but the people found are 1, 2, 3;"),
-        ({"picks": (3,), "count": 2}, "the people found are 1, 2;"),
-        ({"picks": (1,), "finder": _Three(0)}, "nobody was found"),
+        ({"picks": (4,)}, "got 4, but the people detected are 1, 2, 3;"),
+        ({"picks": (3,), "count": 2}, "the people detected are 1, 2;"),
+        ({"picks": (1,), "finder": _Three(0)}, "nobody was detected"),
         ({"count": 0}, "count of 1 or more people, got 0"),
         ({"finder": "eyes"}, "out of auto, mini, sam2, got 'eyes'"),
     ],
 )
 def test_choices_that_make_no_sense(choice, message):
     with pytest.raises(InputError, match=message):
-        find_people(_clip(_frames()), **({"finder": _Three()} | choice))
+        detect_people(_clip(_frames()), **({"finder": _Three()} | choice))
 
 
 # ---------------------------------------------------------------- which finder
@@ -302,22 +303,22 @@ def _fails(error: Exception):
 
 def test_without_a_gpu_the_mini_looks_and_says_why(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(people_module, "sam2_finder", _fails(AssertionError("not to be loaded")))
-    found = find_people(_clip(_frames()))
+    monkeypatch.setattr(people_module, "sam2_detector", _fails(AssertionError("not to be loaded")))
+    found = detect_people(_clip(_frames()))
     assert found.finder == "mini"
-    assert "synthetic" in found.warnings[0] and "SAM 2 is not used: it needs a CUDA device." in found.warnings[0]
-    plain = find_people(_clip(_frames()), finder="mini")
+    assert "synthetic" in found.warnings[0] and "SAM 2 was not used: it needs a CUDA device." in found.warnings[0]
+    plain = detect_people(_clip(_frames()), finder="mini")
     assert plain.finder == "mini" and "SAM 2" not in plain.warnings[0]
-    on_cpu = find_people(_clip(_frames()), device="cpu")
+    on_cpu = detect_people(_clip(_frames()), device="cpu")
     assert "CUDA" in on_cpu.warnings[0]
 
 
 def test_with_a_gpu_sam2_looks_once_a_second(gpu, monkeypatch):
     asked = []
-    monkeypatch.setattr(people_module, "sam2_finder", lambda *given: asked.append(given) or _Three())
-    found = find_people(_clip(_frames(), fps=11.7))
+    monkeypatch.setattr(people_module, "sam2_detector", lambda *given: asked.append(given) or _Three())
+    found = detect_people(_clip(_frames(), fps=11.7))
     assert found.finder == "three" and not found.warnings and asked == [(None, 12)]
-    find_people(_clip(_frames(), fps=0.4), finder="sam2", device="cuda:1")
+    detect_people(_clip(_frames(), fps=0.4), finder="sam2", device="cuda:1")
     assert asked[1] == ("cuda:1", 1)
 
 
@@ -326,42 +327,44 @@ def test_with_a_gpu_sam2_looks_once_a_second(gpu, monkeypatch):
     [(MissingDependencyError("no"), "transformers is not installed"), (MissingAssetError("no"), "neither cached nor")],
 )
 def test_what_sam2_lacks_is_said(gpu, monkeypatch, error, reason):
-    monkeypatch.setattr(people_module, "sam2_finder", _fails(error))
-    found = find_people(_clip(_frames()))
+    monkeypatch.setattr(people_module, "sam2_detector", _fails(error))
+    found = detect_people(_clip(_frames()))
     assert found.finder == "mini" and reason in found.warnings[0]
     with pytest.raises(type(error)):
-        find_people(_clip(_frames()), finder="sam2")
+        detect_people(_clip(_frames()), finder="sam2")
 
 
 def test_sam2_asked_for_needs_its_weights_and_transformers(monkeypatch):
     monkeypatch.setattr(pretrained, "_from_hub", _fails(MissingAssetError("Could not get it")))
     with pytest.raises(MissingAssetError, match="Could not get it"):
-        find_people(_clip(_frames()), finder="sam2", device="cpu")
+        detect_people(_clip(_frames()), finder="sam2", device="cpu")
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingDependencyError, match="transformers"):
-        find_people(_clip(_frames()), finder="sam2", device="cpu")
+        detect_people(_clip(_frames()), finder="sam2", device="cpu")
 
 
 def test_progress_reaches_sam2():
     shares: list[float] = []
     nobody = SimpleNamespace(
-        detect=lambda frames: tuple(Detections(np.zeros((0, 4)), np.zeros(0)) for _ in frames),
+        detect=lambda frames, progress=no_progress: tuple(Detections(np.zeros((0, 4)), np.zeros(0)) for _ in frames),
         propagate=lambda frames, boxes_px: iter(()),
     )
-    found = find_people(_clip(_frames()), finder=PromptedFinder(nobody, nobody), progress=shares.append)
+    found = detect_people(
+        _clip(_frames()), finder=DetectAndSegment(nobody, nobody), progress=lambda share, message: shares.append(share)
+    )
     assert found.finder == "sam2" and found.tracks == () and shares == [1.0]
 
 
 def test_drawn_boxes_need_no_finder(gpu, moving_square, monkeypatch):
-    monkeypatch.setattr(people_module, "sam2_finder", _fails(AssertionError("not to be loaded")))
+    monkeypatch.setattr(people_module, "sam2_detector", _fails(AssertionError("not to be loaded")))
     frames, boxes = moving_square
-    assert find_people(_clip(frames[:2]), boxes=[Box(*boxes[0])]).finder == "box"
+    assert detect_people(_clip(frames[:2]), boxes=[Box(*boxes[0])]).finder == "box"
 
 
 def test_the_skater_is_followed(clips_dir):
     """Against boxes drawn by hand at four moments."""
     clip = read_clip(clips_dir / "skating.mp4")
-    (track,) = find_people(clip, boxes=[Box(315, 65, 435, 360)]).tracks
+    (track,) = detect_people(clip, boxes=[Box(315, 65, 435, 360)]).tracks
     assert isinstance(track, PersonTrack) and track.present.all()
     by_hand = {5: (248, 27, 385, 300), 10: (210, 72, 482, 332), 15: (262, 22, 460, 360), 20: (280, 60, 500, 335)}
     for index, box in by_hand.items():

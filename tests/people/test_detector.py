@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from unish.errors import CheckpointError, InputError, MissingAssetError, MissingDependencyError
 from unish.people import hf_models as pretrained
-from unish.people.detector import Preparation, TransformersDetector, load_detector
-from unish.people.tracking import Detector
+from unish.people.detector import Preprocessing, TransformersDetector, load_detector
+from unish.people.tracking import FrameDetector
 
 transformers = pytest.importorskip("transformers")
 
@@ -102,10 +102,10 @@ def frames() -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_networks_of_the_real_classes(networks, frames, kind):
     detector = load_detector(networks[kind], "cpu")
-    assert isinstance(detector, Detector)
+    assert isinstance(detector, FrameDetector)
     assert detector.person_class == (1 if kind == "rt_detr_v2" else 0)
-    assert detector.preparation == Preparation(width_px=160, height_px=128)
-    detector = dataclasses.replace(detector, least_score=0.0)
+    assert detector.preprocessing == Preprocessing(width_px=160, height_px=128)
+    detector = dataclasses.replace(detector, min_score=0.0)
     found = detector.detect(frames)
     assert len(found) == 3 and all(len(people) for people in found)
     for people in found:
@@ -146,17 +146,17 @@ def test_boxes_come_back_in_pixels_of_the_frame():
     expected = [[280, 0, 400, 30], [80, 0, 120, 100], [160, 25, 240, 75]]
     np.testing.assert_allclose(people.boxes_px, expected, atol=1e-3)
     assert people.masks is None
-    (cat,) = TransformersDetector(network, 0, CPU, least_score=0.5).detect(np.zeros((1, 100, 400, 3), np.uint8))
+    (cat,) = TransformersDetector(network, 0, CPU, min_score=0.5).detect(np.zeros((1, 100, 400, 3), np.uint8))
     np.testing.assert_allclose(cat.boxes_px, [[40, 10, 120, 30]], atol=1e-3)
 
 
 def test_batches_and_limits():
     network = Scripted([[0.1, 0.6 + 0.01 * n] for n in range(20)], [[0.5, 0.5, 0.2, 0.5]] * 20)
-    detector = TransformersDetector(network, 1, CPU, batch=2, most_people=4)
+    detector = TransformersDetector(network, 1, CPU, batch=2, max_people=4)
     found = detector.detect(np.zeros((5, 30, 40, 3), np.uint8))
     assert [len(people) for people in found] == [4] * 5
     assert [len(pictures) for pictures in network.seen] == [2, 2, 1]
-    nobody = TransformersDetector(network, 1, CPU, least_score=0.95).detect(np.zeros((2, 30, 40, 3), np.uint8))
+    nobody = TransformersDetector(network, 1, CPU, min_score=0.95).detect(np.zeros((2, 30, 40, 3), np.uint8))
     assert [len(people) for people in nobody] == [0, 0]
     assert nobody[0].boxes_px.shape == (0, 4) and nobody[0].colors.shape == (0, 216)
     assert detector.detect(np.zeros((0, 30, 40, 3), np.uint8)) == ()
@@ -171,7 +171,7 @@ def test_pictures_are_stretched_and_normalised_as_the_network_wants_them():
     assert plain.shape == (1, 3, 640, 640) and plain.dtype == torch.float32
     torch.testing.assert_close(plain[0, :, 320, 100], torch.tensor([0.2, 0.4, 1.0]))
     torch.testing.assert_close(plain[0, :, 320, 600], torch.zeros(3))
-    wanted = Preparation(64, 32, mean=(0.2, 0.2, 0.5), std=(0.5, 0.1, 0.25))
+    wanted = Preprocessing(64, 32, mean=(0.2, 0.2, 0.5), std=(0.5, 0.1, 0.25))
     TransformersDetector(network, 1, CPU, wanted).detect(frames)
     assert network.seen[1].shape == (1, 3, 32, 64)
     torch.testing.assert_close(network.seen[1][0, :, 16, 10], torch.tensor([0.0, 2.0, 2.0]))
@@ -181,19 +181,19 @@ def test_shrinking_does_not_alias():
     """Thin bright lines become an even grey; none is skipped."""
     lines = np.zeros((1, 64, 640, 3), np.uint8)
     lines[:, :, ::10] = 200
-    small = pretrained.stretched(lines, (64, 64), CPU)
+    small = pretrained.network_images(lines, (64, 64), CPU)
     torch.testing.assert_close(small, torch.full_like(small, 20 / 255), atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (None, Preparation()),
-        ({"do_resize": True}, Preparation()),
-        ({"size": {"height": 320, "width": 480}, "image_mean": [0.5] * 3}, Preparation(480, 320)),
+        (None, Preprocessing()),
+        ({"do_resize": True}, Preprocessing()),
+        ({"size": {"height": 320, "width": 480}, "image_mean": [0.5] * 3}, Preprocessing(480, 320)),
         (
             {"do_normalize": True, "image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 3]},
-            Preparation(640, 640, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0)),
+            Preprocessing(640, 640, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0)),
         ),
         ({"size": {"shortest_edge": 800}}, None),
         ({"do_normalize": True}, None),
@@ -206,9 +206,9 @@ def test_the_preparation_is_read(tmp_path, values, expected):
         (tmp_path / "preprocessor_config.json").write_text(text)
     if expected is None:
         with pytest.raises(CheckpointError, match=r"preprocessor_config\.json"):
-            Preparation.read(tmp_path)
+            Preprocessing.read(tmp_path)
     else:
-        assert Preparation.read(tmp_path) == expected
+        assert Preprocessing.read(tmp_path) == expected
 
 
 # ---------------------------------------------------------------- loading
@@ -300,7 +300,7 @@ def test_the_cache_of_the_hub_is_looked_at_first(networks, tmp_path, monkeypatch
     (repository / "refs" / "main").write_text("0123456789")
     snapshot.mkdir(parents=True)
     shutil.copy(networks["d_fine"] / "config.json", snapshot)
-    with pytest.raises(MissingAssetError, match="out of reach"):
+    with pytest.raises(MissingAssetError, match="cannot be reached"):
         load_detector("some/net", "cpu")  # half of it is not enough
     shutil.copytree(networks["d_fine"], snapshot, dirs_exist_ok=True)
-    assert load_detector("some/net", "cpu").preparation.width_px == 160
+    assert load_detector("some/net", "cpu").preprocessing.width_px == 160

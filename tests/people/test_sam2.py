@@ -121,7 +121,10 @@ def test_streaming_agrees_with_the_whole_video_at_once(segmenter, frames):
     from transformers import Sam2VideoInferenceSession
 
     pictures = torch.cat(
-        [segmenter_module.stretched(frame[None], (SIDE, SIDE), torch.device("cpu"), *_imagenet()) for frame in frames]
+        [
+            segmenter_module.network_images(frame[None], (SIDE, SIDE), torch.device("cpu"), *_imagenet())
+            for frame in frames
+        ]
     )
     session = Sam2VideoInferenceSession(video=pictures, video_height=90, video_width=160, dtype=torch.float32)
     segmenter._prompt(session, BOXES / np.array([160, 90, 160, 90]))

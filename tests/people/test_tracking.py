@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unish.people.tracking import Detections, box_iou, bridged_boxes, color_histogram, track_people
+from unish.people.tracking import Detections, box_iou, color_histogram, interpolated_boxes, track_people
 
 A, B = np.eye(2)
 
@@ -15,8 +15,8 @@ def _scripted(frames: list[dict[str, tuple[float, float]]], size=(40.0, 100.0), 
         names = sorted(people, reverse=bool(number % 2))
         centers = np.array([people[name] for name in names]).reshape(-1, 2)
         boxes = np.concatenate([centers - np.array(size) / 2, centers + np.array(size) / 2], axis=1)
-        looks = None if colors is None else np.array([colors[name] for name in names]).reshape(-1, 2)
-        result.append(Detections(boxes, np.full(len(names), score), None, looks))
+        appearance = None if colors is None else np.array([colors[name] for name in names]).reshape(-1, 2)
+        result.append(Detections(boxes, np.full(len(names), score), None, appearance))
     return result
 
 
@@ -133,7 +133,7 @@ def test_overlap_of_boxes():
 
 
 def test_bridged_boxes_are_straight_lines():
-    boxes = bridged_boxes(np.array([[0.0, 0, 10, 10], [8, 4, 18, 14]]), np.array([1, 5]), 7)
+    boxes = interpolated_boxes(np.array([[0.0, 0, 10, 10], [8, 4, 18, 14]]), np.array([1, 5]), 7)
     np.testing.assert_allclose(boxes[3], [4, 2, 14, 12])
     np.testing.assert_allclose(boxes[[0, 6]], [[0, 0, 10, 10], [8, 4, 18, 14]])
 

@@ -59,7 +59,7 @@ def test_a_known_focal_length_is_that_of_the_result(clip, body):
     """Where the points are a lens's that they were not taken with, the user is believed."""
     wrong = OracleFaults(focal=1.2)
     for known, focal in ((ClipPriors(), 1.2), (ClipPriors(focal=half_diagonals(clip)), 1.0)):
-        found = reconstruct_with_boxes(clip, Oracle(clip, wrong), body, known=known)
+        found = reconstruct_with_boxes(clip, Oracle(clip, wrong), body, priors=known)
         assert np.allclose(found.cameras.intrinsics[:, 0, 0] / clip.intrinsics[:, 0, 0], focal, rtol=5e-3)
         assert np.allclose(found.cameras.intrinsics[:, 1, 1], found.cameras.intrinsics[:, 0, 0])
 
@@ -73,7 +73,7 @@ def test_a_known_focal_length_places_the_minis_people_better(body):
         wanted = truth(clip, body).joints_camera[0][seen]
         row = []
         for known in (ClipPriors(), ClipPriors(focal=half_diagonals(clip))):
-            joints = estimate_of(reconstruct_with_boxes(clip, mini, body, known=known), clip).joints_camera[0][seen]
+            joints = estimate_of(reconstruct_with_boxes(clip, mini, body, priors=known), clip).joints_camera[0][seen]
             row.append(np.linalg.norm(metrics.pelvis(joints) - metrics.pelvis(wanted), axis=-1).mean())
         errors.append(row)
     without, told = np.mean(errors, axis=0)
@@ -92,7 +92,7 @@ def test_a_static_camera_does_not_move_and_everything_is_steadier(body):
     faults = OracleFaults(camera_deg=0.6, camera_m=0.05, drift=0.03)
     clip = dataclasses.replace(clip, world_from_camera=still)
     results = [
-        reconstruct_with_boxes(clip, Oracle(clip, faults), body, known=ClipPriors(static_camera=fixed))
+        reconstruct_with_boxes(clip, Oracle(clip, faults), body, priors=ClipPriors(static_camera=fixed))
         for fixed in (False, True)
     ]
     cameras = results[1].cameras.world_from_camera
@@ -127,7 +127,7 @@ def test_a_known_height_fixes_the_scale(clip, body):
         clip, betas=betas, world_from_camera=cameras, translation_camera=translation, depth_m=1.15 * clip.depth_m
     )
     for known, factor in ((ClipPriors(), 1.15), (ClipPriors(heights_m={1: true_height}), 1.0)):
-        found = reconstruct_with_boxes(large, Oracle(large, EXACT), body, known=known)
+        found = reconstruct_with_boxes(large, Oracle(large, EXACT), body, priors=known)
         valid = clip.depth_m > 0
         assert np.median(found.depth_m[valid] / clip.depth_m[valid]) == pytest.approx(factor, rel=2e-3)
         assert stature_m(body, torch.from_numpy(found.people[0].betas)) == pytest.approx(factor * true_height, abs=3e-3)
@@ -139,12 +139,12 @@ def test_a_known_height_fixes_the_scale(clip, body):
 @pytest.mark.parametrize("height", [17.5, 0.0, -1.7, {2: 175}])
 def test_heights_are_metres(height):
     with pytest.raises(InputError, match="in metres"):
-        Options(height=height).knowledge((640, 480))
+        Options(height=height).priors((640, 480))
 
 
 def test_a_height_of_nobody_is_said(clip, body):
     with pytest.raises(InputError, match=r"person 7.*1, 2"):
-        reconstruct_with_boxes(clip, Oracle(clip), body, known=ClipPriors(heights_m={7: 1.8}))
+        reconstruct_with_boxes(clip, Oracle(clip), body, priors=ClipPriors(heights_m={7: 1.8}))
 
 
 # --- how many, and who ---------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from train.data.prepare.label_videos import (
 from train.data.prepare.videos import list_videos
 from train.data.schema import UNLABELLED, iterate_clips
 from unish.errors import InputError
-from unish.people.detection import MiniFinder
+from unish.people.detection import DetectAndTrack
 from unish.structures import Clip, PersonTrack
 from unish.utils.assets import SAMPLE_CLIP
 
@@ -135,7 +135,7 @@ def test_rejected_clips_are_counted_under_their_reason(tmp_path):
     write_video(videos / "nobody.mp4", gray_ramp(10, step=2), rate=6)
     write_video(videos / "slow.mp4", gray_ramp(9, step=2), rate=2)
     config = quick_config(videos, tmp_path / "data")
-    labeller = Labeller(MiniFinder(), WallDepth(), SimpleNamespace(weights_name="none"), None, FilterConfig())
+    labeller = Labeller(DetectAndTrack(), WallDepth(), SimpleNamespace(weights_name="none"), None, FilterConfig())
     summary = run(config, labeller)
     assert summary["accepted"] == 0 and summary["rejected"] == {"nobody": 2, "slow": 2, "too_short": 2}
     assert summary == json.loads((tmp_path / "data" / ".labels" / "train.json").read_text())

@@ -9,7 +9,7 @@ import numpy as np
 
 from unish.body import BodyModel
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
-from unish.people.detection import find_people
+from unish.people.detection import detect_people
 from unish.pipeline.reconstruct import SMALLEST_WINDOW, reconstruct_tracked
 from unish.structures import Clip, PersonTrack, Reconstruction
 from unish.utils.disk_arrays import Stack
@@ -42,7 +42,7 @@ def reconstruct_sequence(
     scale = clip.frames.shape[2] / sequence.size_px[0]
     tracks, how = _tracks(sequence, frames, scale), "true boxes"
     if not tracks:
-        found = find_people(clip, finder=finder, device=device)
+        found = detect_people(clip, finder=finder, device=device)
         tracks, how = found.tracks, found.finder
         clip = dataclasses.replace(clip, warnings=clip.warnings + found.warnings)
     if not tracks:

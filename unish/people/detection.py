@@ -1,6 +1,6 @@
-"""Who is in the clip: boxes that the user drew, masks that the user gave, or people found by networks.
+"""Who is in the clip: boxes that the user drew, masks that the user gave, or people detected by networks.
 
-Every way is a `PersonFinder`: frames in, people followed through them out.
+Each of these is a `PersonDetector`: frames in, people tracked through them out.
 """
 
 import dataclasses
@@ -14,13 +14,22 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unish.errors import InputError, MissingAssetError, MissingDependencyError
-from unish.people.detect_and_segment import PromptConfig, PromptedFinder
-from unish.people.prompts import Box, BoxFinder, MaskFinder
-from unish.people.tracking import Detector, TrackingConfig, prominence, track_people
+from unish.people.detect_and_segment import DetectAndSegment, PromptConfig
+from unish.people.prompts import Box, BoxPrompts, MaskPrompts
+from unish.people.tracking import FrameDetector, TrackingConfig, prominence, track_people
 from unish.structures import Clip, PersonTrack
-from unish.video.reader import Progress
+from unish.utils.progress import Progress, no_progress
 
-__all__ = ["Box", "BoxFinder", "FoundPeople", "MaskFinder", "MiniFinder", "PersonFinder", "find_people", "sam2_finder"]
+__all__ = [
+    "Box",
+    "BoxPrompts",
+    "DetectAndTrack",
+    "DetectedPeople",
+    "MaskPrompts",
+    "PersonDetector",
+    "detect_people",
+    "sam2_detector",
+]
 
 FINDERS = ("auto", "mini", "sam2")
 
@@ -28,96 +37,96 @@ log = logging.getLogger("unish")
 
 
 @dataclass(frozen=True)
-class FoundPeople:
-    """The people of a clip, the most prominent first, and how they were found."""
+class DetectedPeople:
+    """The people of a clip, the most prominent first, and how they were detected."""
 
     tracks: tuple[PersonTrack, ...]
     finder: str
-    """"box", "masks" or the name of the finder."""
+    """"box", "masks" or the name of the detector."""
     warnings: tuple[str, ...] = ()
 
 
 @runtime_checkable
-class PersonFinder(Protocol):
-    """Finds people in frames and keeps their identity."""
+class PersonDetector(Protocol):
+    """Detects people in frames and keeps their identity."""
 
     @property
     def name(self) -> str:
-        """What the result says about how people were found."""
+        """What the result calls it."""
         ...
 
-    def find(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[PersonTrack, ...]:
-        """People of the clip, boxes in pixels of the frames; empty when nobody is seen."""
+    def track(
+        self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress = no_progress
+    ) -> tuple[PersonTrack, ...]:
+        """People of the clip, boxes in pixels of the frames; empty when nobody is detected."""
         ...
 
 
 @runtime_checkable
 class _Relaxable(Protocol):
-    """A finder that can look again less strictly."""
+    """A detector that can run again less strictly."""
 
-    def relaxed(self) -> PersonFinder: ...
+    def relaxed(self) -> PersonDetector: ...
 
 
-def find_people(
+def detect_people(
     clip: Clip,
     boxes: Sequence[Box] = (),
     masks: str | Path | None = None,
-    finder: str | PersonFinder = "auto",
+    finder: str | PersonDetector = "auto",
     count: int | None = None,
     picks: Sequence[int] = (),
     device: str | None = None,
-    progress: Progress | None = None,
-) -> FoundPeople:
-    """The people in a clip: those drawn or masked by the user, else those that `finder` finds.
+    progress: Progress = no_progress,
+) -> DetectedPeople:
+    """The people in a clip: those drawn or masked by the user, else those that `finder` detects.
 
     `finder`: "sam2" (a detector and SAM 2), "mini" (the small network in the repository), "auto" (sam2 where there is
     a CUDA device, transformers, and weights in the cache or on the Hub, else mini), or one of your own.
-    `count`: how many people there are. The most prominent are kept; when fewer are found, the finder looks again less
-    strictly, and when there are still fewer the result says so. Beside boxes or masks nobody else is looked for.
+    `count`: how many people there are. The most prominent are kept; when fewer are detected, the detector runs again
+    less strictly, and when there are still fewer the result says so. Beside boxes or masks nobody else is detected.
     `picks`: ids of the only people to keep, in that order; they are those of the same call without picks.
-    `device`: of sam2; CUDA where there is one, else the CPU. `progress`: called with the share done, 0 to 1.
+    `device`: of sam2; CUDA where there is one, else the CPU.
 
-    Raises `InputError` for a box outside the picture or the clip, for masks that do not fit the clip, when both are
-    given, for a finder, count or pick that makes no sense; `MissingAssetError` when the weights of the finder are not
-    there and nothing else says who to look at, `MissingDependencyError` when "sam2" lacks transformers, and
-    `CheckpointError` for weights that are damaged.
+    Raises `InputError` for a box outside the image or the clip, for masks that do not fit the clip, when both are
+    given, for a finder, count or pick that makes no sense; `MissingAssetError` when the weights of the detector are
+    missing and neither boxes nor masks are given, `MissingDependencyError` when "sam2" lacks transformers, and
+    `CheckpointError` for damaged weights.
     """
     if boxes and masks is not None:
-        raise InputError("Expected boxes or masks, got both; give only one of --box and --masks.")
+        raise InputError("Expected boxes or masks, got both; give only one of them.")
     if count is not None and count < 1:
         raise InputError(f"Expected a count of 1 or more people, got {count}; leave it out when it is not known.")
     if isinstance(finder, str) and finder not in FINDERS:
         raise InputError(f"Expected a finder out of {', '.join(FINDERS)}, got {finder!r}; choose one of those.")
     obstacle = ""
     if boxes:
-        chosen = BoxFinder.for_clip(clip, boxes, detector=_mini_detector())
+        detector = BoxPrompts.for_clip(clip, boxes, detector=_mini_detector())
     elif masks is not None:
-        chosen = MaskFinder(Path(masks), clip.source_frames)
+        detector = MaskPrompts(Path(masks), clip.source_frames)
     elif isinstance(finder, str):
-        chosen, obstacle = _finder_of_name(finder, clip, device)
+        detector, obstacle = _detector_named(finder, clip, device)
     else:
-        chosen = finder
-    if progress is not None and isinstance(chosen, PromptedFinder | MiniFinder):
-        chosen = dataclasses.replace(chosen, progress=progress)
-    tracks = chosen.find(clip.frames)
-    if count is not None and len(tracks) < count and isinstance(chosen, _Relaxable):
-        tracks = max(tracks, chosen.relaxed().find(clip.frames), key=len)
-    warnings = _warnings(chosen, obstacle, count, len(tracks))
-    return FoundPeople(_picked(_most_prominent(tracks, count), picks), chosen.name, warnings)
+        detector = finder
+    tracks = detector.track(clip.frames, progress)
+    if count is not None and len(tracks) < count and isinstance(detector, _Relaxable):
+        tracks = max(tracks, detector.relaxed().track(clip.frames, progress), key=len)
+    warnings = _warnings(detector, obstacle, count, len(tracks))
+    return DetectedPeople(_picked(_most_prominent(tracks, count), picks), detector.name, warnings)
 
 
-def _warnings(finder: PersonFinder, obstacle: str, count: int | None, found: int) -> tuple[str, ...]:
+def _warnings(detector: PersonDetector, obstacle: str, count: int | None, detected: int) -> tuple[str, ...]:
     warnings = ()
-    if isinstance(finder, MiniFinder):
+    if isinstance(detector, DetectAndTrack):
         warnings += (
-            "People were looked for with the mini finder, which has seen synthetic scenes only: somebody may be "
-            "missed, or something else taken for a person. Draw a box to say whom to follow."
-            + (f" SAM 2 is not used: {obstacle}." if obstacle else ""),
+            "Person detection used the mini detector, trained on synthetic scenes only. It can miss people or mistake "
+            "objects for them; draw a box around anyone it missed."
+            + (f" SAM 2 was not used: {obstacle}." if obstacle else ""),
         )
-    if count is not None and found < count:
+    if count is not None and detected < count:
         warnings += (
-            f"Expected {count} {'person' if count == 1 else 'people'}, found {found}; "
-            "draw a box around everybody to be followed.",
+            f"Expected {count} {'person' if count == 1 else 'people'}, detected {detected}; "
+            "draw a box around everybody who should be included.",
         )
     return warnings
 
@@ -132,16 +141,16 @@ def _picked(tracks: tuple[PersonTrack, ...], picks: Sequence[int]) -> tuple[Pers
     by_id = {track.id: track for track in tracks}
     for pick in picks:
         if pick not in by_id:
-            there = f"the people found are {', '.join(map(str, by_id))}" if by_id else "nobody was found"
-            raise InputError(f"Expected picks among the people of the clip, got {pick}, but {there}; pick again.")
+            people = f"the people detected are {', '.join(map(str, by_id))}" if by_id else "nobody was detected"
+            raise InputError(f"Expected ids among the people of the clip, got {pick}, but {people}; choose again.")
     return tuple(by_id[pick] for pick in dict.fromkeys(picks)) if picks else tracks
 
 
 # ---------------------------------------------------------------- a detector and SAM 2
 
 
-def sam2_finder(device: str | None = None, keyframe_step: int = 6) -> PromptedFinder:
-    """A detector and SAM 2 with their weights, from the cache or the Hub; the detector sees every so many-th frame.
+def sam2_detector(device: str | None = None, keyframe_step: int = 6) -> DetectAndSegment:
+    """A detector and SAM 2 with their weights, from the cache or the Hub; the detector runs on every so many-th frame.
 
     Raises `MissingDependencyError` without transformers, `MissingAssetError` when weights cannot be had,
     `CheckpointError` when they are damaged, `InputError` for a device that is not there.
@@ -150,64 +159,61 @@ def sam2_finder(device: str | None = None, keyframe_step: int = 6) -> PromptedFi
     from unish.people.sam2 import load_segmenter
 
     detector, segmenter = load_detector(device=device), load_segmenter(device=device)
-    return PromptedFinder(detector, segmenter, PromptConfig(keyframe_step=keyframe_step))
+    return DetectAndSegment(detector, segmenter, PromptConfig(keyframe_step=keyframe_step))
 
 
-def _finder_of_name(name: str, clip: Clip, device: str | None) -> tuple[PersonFinder, str]:
-    """The finder, and for "auto" why it is not the better one."""
+def _detector_named(name: str, clip: Clip, device: str | None) -> tuple[PersonDetector, str]:
+    """The detector, and for "auto" why it is not the better one."""
     if name == "mini":
-        return MiniFinder(), ""
+        return DetectAndTrack(), ""
     once_a_second = max(1, round(clip.fps))
     if name == "sam2":
-        return sam2_finder(device, once_a_second), ""
+        return sam2_detector(device, once_a_second), ""
     from unish.utils.device import chosen_device
 
     if chosen_device(device).type != "cuda":
-        return MiniFinder(), "it needs a CUDA device"
+        return DetectAndTrack(), "it needs a CUDA device"
     try:
-        return sam2_finder(device, once_a_second), ""
+        return sam2_detector(device, once_a_second), ""
     except MissingDependencyError:
-        return MiniFinder(), "transformers is not installed"
+        return DetectAndTrack(), "transformers is not installed"
     except MissingAssetError:
-        return MiniFinder(), "its weights are neither cached nor reachable on the Hugging Face Hub"
+        return DetectAndTrack(), "its weights are neither cached nor reachable on the Hugging Face Hub"
 
 
 # ---------------------------------------------------------------- the network in the repository
 
 
 @dataclass(frozen=True)
-class MiniFinder:
-    """People found by the small network in the repository and linked through the clip."""
+class DetectAndTrack:
+    """People detected in every frame and linked through the clip: tracking by detection."""
 
-    detector: Detector | None = None
-    """Default: the bundled network."""
+    detector: FrameDetector | None = None
+    """Default: the bundled mini detector."""
     config: TrackingConfig = dataclasses.field(default_factory=TrackingConfig)
-    progress: Progress | None = None
-    """Called with the share done, 0 to 1; an exception raised in it cancels the work."""
     name: str = "mini"
 
-    def find(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[PersonTrack, ...]:
-        """People seen in enough frames, the most prominent first."""
+    def track(
+        self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress = no_progress
+    ) -> tuple[PersonTrack, ...]:
+        """People detected in enough frames, the most prominent first."""
         detector = self.detector
         if detector is None:
             from unish.people.mini_detector import load_mini_detector
 
             detector = load_mini_detector()
-        seen = detector.detect(frames) if self.progress is None else detector.detect(frames, self.progress)
-        return track_people(seen, self.config)
+        return track_people(detector.detect(frames, progress), self.config)
 
-    def relaxed(self) -> "MiniFinder":
-        """The same finder, less strict."""
+    def relaxed(self) -> "DetectAndTrack":
+        """The same, less strict."""
         return dataclasses.replace(self, config=self.config.relaxed())
 
 
-def _mini_detector() -> Detector | None:
+def _mini_detector() -> FrameDetector | None:
     from unish.people.mini_detector import load_mini_detector
 
     try:
         return load_mini_detector()
     except MissingAssetError:
-        log.warning(
-            "The mini person finder's weights are not installed: drawn boxes are followed by their looks alone."
-        )
+        log.warning("The weights of the mini detector are not installed: drawn boxes are tracked by appearance alone.")
         return None

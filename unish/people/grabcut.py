@@ -1,4 +1,4 @@
-"""Cutting a person out of a frame by colour and shape (GrabCut), and reading a box off the cut-out."""
+"""Segmenting a person by colour and shape (GrabCut), and the box around the segmentation."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from unish.people.tracking import box_iou
 
 
-def cut_out(
+def segment_person(
     frame: UInt8[np.ndarray, "h w 3"], box: Float[np.ndarray, "4"], prior: Float32[np.ndarray, "h w"] | None
 ) -> Bool[np.ndarray, "h w"]:
     """The person's pixels by GrabCut, from the box alone or from a prior of the same size as the frame."""
@@ -26,7 +26,7 @@ def cut_out(
         labels[top:bottom, left:right] = np.where(inside > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD)[top:bottom, left:right]
         labels[inside < 0.1] = cv2.GC_BGD
     result = np.zeros(frame.shape[:2], bool)
-    if _few(labels == cv2.GC_BGD) or _few(labels == cv2.GC_PR_FGD):  # a box that fills the picture, or no colour left
+    if _few(labels == cv2.GC_BGD) or _few(labels == cv2.GC_PR_FGD):  # nothing to separate
         result[y0:y1, x0:x1] = labels == cv2.GC_PR_FGD
         return result
     cv2.setRNGSeed(0)
@@ -44,10 +44,10 @@ def ellipse(shape: tuple[int, ...], box: Float[np.ndarray, "4"], wide: float, hi
     ) ** 2 < 1
 
 
-def parts_of_person(
+def components_of_person(
     mask: Bool[np.ndarray, "h w"], prior: Float32[np.ndarray, "h w"], box: Float[np.ndarray, "4"]
 ) -> Bool[np.ndarray, "h w"]:
-    """The connected parts of a mask that belong to the person: those that the prior and the found box speak for."""
+    """The connected parts of a mask that belong to the person: those that prior and box support."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count <= 2:
         return mask
@@ -64,24 +64,24 @@ def _few(labels: Bool[np.ndarray, "h w"]) -> bool:
     return int(labels.sum()) < 16
 
 
-def fitted_box(mask: Bool[np.ndarray, "h w"], found: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4"]:
-    """The mask's extent where that is plausible beside the found box, else the found box."""
+def fitted_box(mask: Bool[np.ndarray, "h w"], box: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4"]:
+    """The mask's extent where that is plausible beside `box`, else `box`."""
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 2:
-        return found
+        return box
     areas = stats[1:, cv2.CC_STAT_AREA]
     parts = 1 + np.flatnonzero(areas >= 0.08 * areas.max())
     corners = stats[parts, :2]
     extent = np.concatenate([corners.min(0), (corners + stats[parts, 2:4]).max(0)]).astype(float)
-    sides, found_sides = extent[2:] - extent[:2], found[2:] - found[:2]
-    plausible = np.all((sides > 0.5 * found_sides) & (sides < 1.7 * found_sides))
-    if not plausible or box_iou(extent[None], found[None])[0, 0] < 0.4:
-        return found
+    sides, box_sides = extent[2:] - extent[:2], box[2:] - box[:2]
+    plausible = np.all((sides > 0.5 * box_sides) & (sides < 1.7 * box_sides))
+    if not plausible or box_iou(extent[None], box[None])[0, 0] < 0.4:
+        return box
     return extent
 
 
 def clipped(box: Float[np.ndarray, "4"], shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """The box in whole pixels inside a picture of this shape, at least one pixel wide and high."""
+    """The box in whole pixels inside a frame of this shape, at least one pixel wide and high."""
     height, width = shape[:2]
     x0, y0, x1, y1 = np.round(box).astype(int)
     x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)

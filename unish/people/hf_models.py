@@ -1,7 +1,7 @@
-"""What the networks of transformers that look for people have in common: their weights, their device, their pictures.
+"""What the transformers networks that detect and segment people share: weights, device, input images.
 
 transformers is optional and is imported only when one of them is asked for. Its own image processors need torchvision,
-so pictures are resized and normalised here.
+so images are resized and normalised here.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from torch import Tensor
 from unish.errors import CheckpointError, MissingAssetError, MissingDependencyError
 from unish.utils.device import hub_in_reach
 
-CONFIG_FILE, WEIGHTS_FILE, PREPARATION_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
+CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
 
 
 # ---------------------------------------------------------------- weights
@@ -34,7 +34,7 @@ def load_network(class_name: str, source: str | Path, device: torch.device, dtyp
     network_class = _transformers_class(class_name)
     folder = weights_folder(source)
     try:
-        with _without_chatter():
+        with _quiet_transformers():
             network, report = network_class.from_pretrained(folder, output_loading_info=True, dtype=dtype)
     except Exception as error:  # a damaged or foreign file can fail anywhere in there
         raise CheckpointError(
@@ -51,8 +51,8 @@ def load_network(class_name: str, source: str | Path, device: torch.device, dtyp
 
 
 @contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """transformers without its progress bars, and without a table of what is missing: that becomes one sentence."""
+def _quiet_transformers() -> Iterator[None]:
+    """transformers without progress bars and without its table of missing weights: that becomes one sentence."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -73,21 +73,21 @@ def _transformers_class(name: str) -> Any:
         return getattr(transformers, name)
     except (ImportError, AttributeError) as error:
         raise MissingDependencyError(
-            f"Finding people with {name} needs transformers 5, which is not installed; install it with: "
+            f"Person detection with {name} needs transformers 5, which is not installed; install it with: "
             "pip install 'transformers>=5.0'"
         ) from error
 
 
 def weights_folder(source: str | Path) -> Path:
-    """The folder with a network's configuration and weights: `source` itself, or what the Hub's cache has of it.
+    """The folder with a network's configuration and weights: `source` itself, or its place in the Hub's cache.
 
     A repository is looked up in the local cache first and fetched only when it is not there (never when
     HF_HUB_OFFLINE is set). Raises `MissingAssetError`.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
-        if lacking := _lacking(folder):
-            raise MissingAssetError(f"Expected {lacking} in {folder}, found none; save the whole network there.")
+        if missing := _missing_file(folder):
+            raise MissingAssetError(f"Expected {missing} in {folder}, found none; save the whole network there.")
         return folder
     if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", str(source)):
         raise MissingAssetError(f"Expected a folder or a Hub repository, found nothing at {source}; check the path.")
@@ -98,29 +98,29 @@ def _from_hub(repository: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    files = [CONFIG_FILE, WEIGHTS_FILE, PREPARATION_FILE]
-    reason = "it is not in the local cache, and the Hub is out of reach"
+    files = [CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE]
+    reason = "it is not in the local cache, and the Hub cannot be reached"
     try:
         folder = Path(snapshot_download(repository, allow_patterns=files, local_files_only=True))
-        if not _lacking(folder):
+        if not _missing_file(folder):
             return folder
     except LocalEntryNotFoundError:
         pass
     if hub_in_reach():
         try:
             folder = Path(snapshot_download(repository, allow_patterns=files))
-            if not (lacking := _lacking(folder)):
+            if not (missing := _missing_file(folder)):
                 return folder
-            reason = f"there is no {lacking} in it"
+            reason = f"there is no {missing} in it"
         except (HfHubHTTPError, OSError) as error:
             reason = _first_line(error)
     raise MissingAssetError(
         f"Could not get {repository} from the Hugging Face Hub: {reason}. "
-        "Check the name and the connection, or look for people with the mini finder."
+        "Check the name and the connection, or use the mini detector."
     )
 
 
-def _lacking(folder: Path) -> str:
+def _missing_file(folder: Path) -> str:
     return next((name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (folder / name).is_file()), "")
 
 
@@ -128,19 +128,19 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-# ---------------------------------------------------------------- pictures
+# ---------------------------------------------------------------- images
 
 
-def stretched(
+def network_images(
     frames: UInt8[np.ndarray, "frames height width 3"],
     size: tuple[int, int],
     device: torch.device,
     mean: tuple[float, ...] = (0.0, 0.0, 0.0),
     std: tuple[float, ...] = (1.0, 1.0, 1.0),
 ) -> Float32[Tensor, "frames 3 model_height model_width"]:
-    """Frames stretched to `size` (width, height) whatever their aspect, as (value in 0..1 − mean) / std a channel."""
+    """Frames stretched to `size` (width, height) whatever their aspect, as (value in 0..1 − mean) / std per channel."""
     smaller = size[0] * size[1] < frames.shape[1] * frames.shape[2]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR  # INTER_AREA is the one that does not alias
-    resized = np.stack([cv2.resize(np.ascontiguousarray(frame), size, interpolation=how) for frame in frames])
-    pictures = torch.from_numpy(resized).to(device).permute(0, 3, 1, 2).float() / 255
-    return (pictures - pictures.new_tensor(mean).view(3, 1, 1)) / pictures.new_tensor(std).view(3, 1, 1)
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR  # INTER_AREA is the one that does not alias
+    resized = np.stack([cv2.resize(np.ascontiguousarray(frame), size, interpolation=interpolation) for frame in frames])
+    images = torch.from_numpy(resized).to(device).permute(0, 3, 1, 2).float() / 255
+    return (images - images.new_tensor(mean).view(3, 1, 1)) / images.new_tensor(std).view(3, 1, 1)

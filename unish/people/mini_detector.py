@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unish.errors import CheckpointError, InputError, MissingAssetError
-from unish.people.tracking import Detections, Progress, box_iou, color_histogram
+from unish.people.tracking import Detections, box_iou, color_histogram
 from unish.utils.assets import MINI_DETECTOR
 from unish.utils.atomic_write import atomic_path
 from unish.utils.disk_arrays import Stack, release_pages
+from unish.utils.progress import Progress, no_progress
 
 STRIDE = 4
 _MULTIPLE_PX = 32
@@ -130,7 +131,7 @@ class MiniDetector:
     network: MiniDetectorNet
 
     def detect(
-        self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress | None = None
+        self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress = no_progress
     ) -> tuple[Detections, ...]:
         """The people in each frame, the surest first, with masks at the network's input resolution."""
         config = self.network.config
@@ -152,8 +153,7 @@ class MiniDetector:
                 colors = [color_histogram(frame, box, mask) for box, mask in zip(boxes, masks, strict=True)]
                 seen.append((boxes, scores, np.stack(colors) if colors else np.zeros((0, 216)), _next(shapes, masks)))
             release_pages(frames)
-            if progress is not None:
-                progress(min(1.0, (start + _BATCH) / len(frames)))
+            progress(min(1.0, (start + _BATCH) / len(frames)), "Detecting people")
         whole = shapes.finish() if len(shapes) else np.zeros((0, size[1], size[0]), bool)
         return tuple(Detections(boxes, scores, whole[rows], colors) for boxes, scores, colors, rows in seen)
 

@@ -1,7 +1,7 @@
-"""People followed pixel by pixel: SAM 2 video (Ravi et al. 2024), from boxes drawn in the first of a row of frames.
+"""People segmented through a sequence of frames: SAM 2 video (Ravi et al. 2024), from boxes in the first frame.
 
-The row is streamed. SAM 2 looks back at the first frame and at a few of the latest; all else of the past is let go, so
-memory does not grow with the clip. Backwards in time is the row reversed.
+Frames are streamed. SAM 2 attends to the first frame and to a few of the latest; everything else of the past is
+dropped, so memory does not grow with the clip. Backwards in time is the sequence reversed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from unish.errors import CheckpointError, InputError
 from unish.people.detect_and_segment import Segments
-from unish.people.hf_models import load_network, stretched
+from unish.people.hf_models import load_network, network_images
 from unish.utils.device import chosen_device
 
 SEGMENTER_REPOSITORY = "facebook/sam2.1-hiera-base-plus"
@@ -24,42 +24,42 @@ SEGMENTER_REPOSITORY = "facebook/sam2.1-hiera-base-plus"
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _BOX_CORNERS = (2, 3)
-"""How SAM 2's prompt encoder calls the two corners of a box among its points."""
+"""Labels of a box's two corners among the points of SAM 2's prompt encoder."""
 
 
 @dataclass(frozen=True)
 class Sam2Segmenter:
-    """SAM 2 video with its pictures, its memory and its masks looked after; see `load_segmenter`."""
+    """SAM 2 video, with bounded memory; see `load_segmenter`."""
 
     network: Any
     """A `Sam2VideoModel`."""
     long_side_px: int = 512
-    """Masks have this long side, or the frames' where that is less; SAM 2 itself draws 256 × 256 for any aspect."""
-    least_share: float = 1e-4
-    """Masks of less than this share of the frame are of nobody."""
+    """Masks have this long side, or the frames' where that is less; SAM 2 itself predicts 256 × 256 for any aspect."""
+    min_area_share: float = 1e-4
+    """Smaller masks, as a share of the frame, are of nobody."""
 
     def propagate(
         self, frames: Iterable[UInt8[np.ndarray, "height width 3"]], boxes_px: Float[np.ndarray, "objects 4"]
     ) -> Iterator[Segments]:
-        """What is in the boxes of the first frame, in that frame and every next one; `boxes_px` in its pixels.
+        """Masks of what is in the boxes of the first frame, in that frame and all later ones; `boxes_px` in its pixels.
 
         Raises `InputError` when there is no box.
         """
         if not len(boxes_px):
-            raise InputError("Expected a box around everybody to be followed, got none; draw one.")
+            raise InputError("Expected a box around each person, got none; draw one.")
         session = self._new_session()
         for index, frame in enumerate(frames):
             height, width = frame.shape[:2]
             if index == 0:
                 self._prompt(session, boxes_px / np.tile([width, height], 2))
-            picture = stretched(frame[None], (self._side, self._side), self.network.device, _MEAN, _STD)[0]
-            output = self.network(inference_session=session, frame=picture, frame_idx=index)
+            image = network_images(frame[None], (self._side, self._side), self.network.device, _MEAN, _STD)[0]
+            output = self.network(inference_session=session, frame=image, frame_idx=index)
             _forget(session, index, self.network.config)
             yield self._segments(output, width, height)
 
     @property
     def _side(self) -> int:
-        """SAM 2's pictures are squares of this side, in pixels."""
+        """SAM 2's input is a square of this side, in pixels."""
         return self.network.config.image_size
 
     def _new_session(self) -> Any:
@@ -71,7 +71,7 @@ class Sam2Segmenter:
         )
 
     def _prompt(self, session: Any, boxes: Float[np.ndarray, "objects 4"]) -> None:
-        """Say what to follow, `boxes` in widths and heights of the frame."""
+        """Prompt with `boxes`, in widths and heights of the frame."""
         corners = torch.from_numpy(boxes * self._side).float().view(-1, 1, 1, 2, 2)
         labels = torch.tensor(_BOX_CORNERS, dtype=torch.int32).view(1, 1, 2)
         for number, points in enumerate(corners):
@@ -85,13 +85,13 @@ class Sam2Segmenter:
         logits = functional.interpolate(output.pred_masks.float(), shape, mode="bilinear", align_corners=False)
         masks = logits[:, 0].cpu().numpy() > 0
         object_logits = output.object_score_logits.float().flatten().cpu().numpy().astype(np.float64)
-        absent = (object_logits <= 0) | (masks.mean(axis=(1, 2)) < self.least_share)
+        absent = (object_logits <= 0) | (masks.mean(axis=(1, 2)) < self.min_area_share)
         masks[absent] = False
         return Segments(masks, np.where(absent, 0.0, 1 / (1 + np.exp(-object_logits))))
 
 
 def _forget(session: Any, index: int, config: Any) -> None:
-    """Drop what SAM 2 does not look at again after frame `index`: pictures, masks, and memories that are too old."""
+    """Drop what SAM 2 does not attend to after frame `index`: images, masks, and memories that are too old."""
     session.processed_frames.clear()
     for outputs in session.output_dict_per_obj.values():
         past = outputs["non_cond_frame_outputs"]
@@ -116,8 +116,8 @@ def load_segmenter(
     without transformers, `MissingAssetError` when the weights cannot be had, `CheckpointError` when they are damaged
     or of another network, `InputError` for a device that is not there.
     """
-    place = chosen_device(device)
-    network = load_network("Sam2VideoModel", source, place, torch.bfloat16 if place.type == "cuda" else torch.float32)
+    target = chosen_device(device)
+    network = load_network("Sam2VideoModel", source, target, torch.bfloat16 if target.type == "cuda" else torch.float32)
     if not isinstance(network.config.image_size, int):
-        raise CheckpointError(f"Expected a SAM 2 with square pictures in {source}, got {network.config.image_size}.")
+        raise CheckpointError(f"Expected a SAM 2 with square input in {source}, got {network.config.image_size}.")
     return Sam2Segmenter(network)

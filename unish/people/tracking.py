@@ -1,11 +1,11 @@
 """From detections in single frames to people who keep their identity.
 
 Tracking by detection: motion-predicted boxes are matched to the detections of the next frame by an optimal assignment
-over overlap, distance and colour (SORT), sure detections before doubtful ones (ByteTrack). Doubtful detections alone
-make nobody: somebody must have been seen surely at least once, before or after.
+over overlap, distance and colour (SORT), detections of high score before those of low score (ByteTrack). Detections of
+low score alone make no track: each needs one of high score, before or after.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
@@ -16,15 +16,15 @@ from scipy.optimize import linear_sum_assignment
 
 from unish.structures import PersonTrack
 from unish.utils.disk_arrays import new_array
+from unish.utils.progress import Progress, no_progress
 
-Progress = Callable[[float], None]
-LENIENCE = 0.6
-"""A second, less strict look asks for this share of every score."""
+RELAXED = 0.6
+"""A second, less strict pass asks for this share of every score."""
 
 
 @dataclass(frozen=True)
 class Detections:
-    """The people seen in one frame."""
+    """The people detected in one frame."""
 
     boxes_px: Float[np.ndarray, "people 4"]
     """x0, y0, x1, y1 in pixels of the frame."""
@@ -33,59 +33,60 @@ class Detections:
     masks: Bool[np.ndarray, "people height width"] | None = None
     """At one resolution for the whole clip, with the frame's aspect ratio."""
     colors: Float[np.ndarray, "people bins"] | None = None
-    """What the person looks like: vectors of unit length, compared by their dot product."""
+    """Appearance of each person: vectors of unit length, compared by their dot product."""
 
     def __len__(self) -> int:
         return len(self.boxes_px)
 
 
 @runtime_checkable
-class Detector(Protocol):
-    """Sees the people in single frames."""
+class FrameDetector(Protocol):
+    """Detects the people in single frames."""
 
     def detect(
-        self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress | None = None
+        self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress = no_progress
     ) -> tuple[Detections, ...]:
-        """One `Detections` a frame; `progress` is called with the share done."""
+        """One `Detections` per frame."""
         ...
 
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """When two sightings are one person."""
+    """When two detections are one person."""
 
-    sure_score: float = 0.45
-    """A person must be seen at least once this surely."""
-    doubtful_score: float = 0.2
-    """In other frames a person may be seen down to this."""
-    mean_score: float = 0.3
-    """People seen less surely than this on average are dropped."""
+    high_score: float = 0.45
+    """A track needs at least one detection of this score."""
+    low_score: float = 0.2
+    """In other frames detections count down to this score."""
+    min_mean_score: float = 0.3
+    """Tracks with a lower score on average are dropped."""
     max_distance: float = 1.0
     """Farthest a person moves between two frames beyond the prediction, in mean box sides."""
     max_size_ratio: float = 2.0
-    filled_gap: int = 3
+    max_gap: int = 3
     """Absences up to this many frames are filled in."""
-    memory: int = 12
-    """Frames after which a person unseen is forgotten and would come back as somebody new."""
-    min_sightings: int = 3
-    """People seen in fewer frames are dropped (half the clip's frames where that is less)."""
+    max_age: int = 12
+    """Frames after which an unmatched track ends; the same person would come back as somebody new."""
+    min_detections: int = 3
+    """Tracks with fewer detections are dropped (half the clip's frames where that is less)."""
 
     def relaxed(self) -> "TrackingConfig":
-        """For a second look at those who were missed."""
+        """For a second pass, after those who were missed."""
         return replace(
             self,
-            sure_score=LENIENCE * self.sure_score,
-            doubtful_score=LENIENCE * self.doubtful_score,
-            mean_score=LENIENCE * self.mean_score,
-            min_sightings=1,
+            high_score=RELAXED * self.high_score,
+            low_score=RELAXED * self.low_score,
+            min_mean_score=RELAXED * self.min_mean_score,
+            min_detections=1,
         )
 
 
 @dataclass
 class _Track:
-    """A person being followed: sightings by frame, and the state that predicts the next box."""
+    """A person being tracked: detections by frame, and the state that predicts the next box."""
 
-    sightings: dict[int, tuple[int, float]] = field(default_factory=dict)
+    detections: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Frame → (index of the detection in it, its score)."""
     box_px: np.ndarray = field(default_factory=lambda: np.zeros(4))
     velocity_px: np.ndarray = field(default_factory=lambda: np.zeros(4))
     color: np.ndarray | None = None
@@ -96,15 +97,16 @@ class _Track:
         steps = min(frame - self.last_frame, 2)
         return self.box_px + self.velocity_px * steps
 
-    def see(self, frame: int, index: int, detections: Detections) -> None:
+    def update(self, frame: int, index: int, detections: Detections) -> None:
+        """Take a detection of this frame as this person's."""
         box = detections.boxes_px[index]
-        if self.sightings:
+        if self.detections:
             center_shift = (box - self.box_px).reshape(2, 2).mean(0) / (frame - self.last_frame)
             self.velocity_px = 0.5 * self.velocity_px + 0.5 * np.tile(center_shift, 2)
         if detections.colors is not None:
-            seen = detections.colors[index]
-            self.color = seen if self.color is None else 0.8 * self.color + 0.2 * seen
-        self.sightings[frame] = (index, float(detections.scores[index]))
+            color = detections.colors[index]
+            self.color = color if self.color is None else 0.8 * self.color + 0.2 * color
+        self.detections[frame] = (index, float(detections.scores[index]))
         self.box_px, self.last_frame = box, frame
 
 
@@ -122,25 +124,25 @@ def track_people(
     detections: Sequence[Detections],
     config: TrackingConfig = TrackingConfig(),
 ) -> tuple[PersonTrack, ...]:
-    """Link the detections of consecutive frames into people, the most prominent (large, sure, long seen) first.
+    """Link the detections of consecutive frames into people, the most prominent (large, sure, often seen) first.
 
     Ids count from 1 in that order. Short absences are filled by interpolation and marked present with half the
-    confidence of their neighbours; in longer ones `present` is False and the boxes bridge the gap.
+    confidence of their neighbours; in longer ones `present` is False and the boxes are interpolated.
     """
     tracks: list[_Track] = []
-    for frame, seen in enumerate(detections):
-        sure = np.flatnonzero(seen.scores >= config.sure_score)
-        doubtful = np.flatnonzero((seen.scores >= config.doubtful_score) & (seen.scores < config.sure_score))
-        open_tracks = [track for track in tracks if frame - track.last_frame <= config.memory]
-        for candidates in (sure, doubtful):
-            taken = _match(open_tracks, seen, candidates, frame, config)
+    for frame, detected in enumerate(detections):
+        high = np.flatnonzero(detected.scores >= config.high_score)
+        low = np.flatnonzero((detected.scores >= config.low_score) & (detected.scores < config.high_score))
+        open_tracks = [track for track in tracks if frame - track.last_frame <= config.max_age]
+        for candidates in (high, low):
+            matched = _match(open_tracks, detected, candidates, frame, config)
             open_tracks = [track for track in open_tracks if track.last_frame != frame]
-            for index in sorted(set(candidates.tolist()) - taken):
+            for index in sorted(set(candidates.tolist()) - matched):
                 tracks.append(_Track())
-                tracks[-1].see(frame, index, seen)
-    needed = min(config.min_sightings, max(1, len(detections) // 2))
-    kept = [track for track in tracks if len(track.sightings) >= needed and _is_person(track, config)]
-    people = [_person(track, detections, config) for track in kept]
+                tracks[-1].update(frame, index, detected)
+    needed = min(config.min_detections, max(1, len(detections) // 2))
+    kept = [track for track in tracks if len(track.detections) >= needed and _is_person(track, config)]
+    people = [_person_track(track, detections, config) for track in kept]
     order = sorted(range(len(people)), key=lambda i: -prominence(people[i]))
     return tuple(
         PersonTrack(number, people[i].boxes_px, people[i].present, people[i].confidence, people[i].masks)
@@ -155,24 +157,24 @@ def prominence(track: PersonTrack) -> float:
 
 
 def _match(
-    tracks: list[_Track], seen: Detections, candidates: np.ndarray, frame: int, config: TrackingConfig
+    tracks: list[_Track], detected: Detections, candidates: np.ndarray, frame: int, config: TrackingConfig
 ) -> set[int]:
-    """Give each track at most one candidate detection; the detections that were taken come back."""
+    """Give each track at most one of the candidate detections; returns the detections that were given."""
     if not tracks or not len(candidates):
         return set()
     predicted = np.stack([track.predicted_box(frame) for track in tracks])
-    cost = _costs(predicted, seen.boxes_px[candidates], config)
-    if seen.colors is not None:
-        known = np.stack([track.color for track in tracks if track.color is not None])
-        cost = cost + 0.5 * (1 - known @ seen.colors[candidates].T)
+    cost = _costs(predicted, detected.boxes_px[candidates], config)
+    if detected.colors is not None:
+        colors = np.stack([track.color for track in tracks if track.color is not None])
+        cost = cost + 0.5 * (1 - colors @ detected.colors[candidates].T)
     cost = cost + 0.02 * np.array([[frame - track.last_frame] for track in tracks])
     rows, columns = linear_sum_assignment(np.minimum(cost, 1e6))
-    taken = set()
+    matched = set()
     for row, column in zip(rows, columns, strict=True):
         if cost[row, column] < np.inf:
-            taken.add(int(candidates[column]))
-            tracks[row].see(frame, int(candidates[column]), seen)
-    return taken
+            matched.add(int(candidates[column]))
+            tracks[row].update(frame, int(candidates[column]), detected)
+    return matched
 
 
 def _costs(
@@ -189,53 +191,53 @@ def _costs(
 
 
 def _is_person(track: _Track, config: TrackingConfig) -> bool:
-    scores = [score for _, score in track.sightings.values()]
-    return max(scores) >= config.sure_score and sum(scores) / len(scores) >= config.mean_score
+    scores = [score for _, score in track.detections.values()]
+    return max(scores) >= config.high_score and sum(scores) / len(scores) >= config.min_mean_score
 
 
-def _person(track: _Track, detections: Sequence[Detections], config: TrackingConfig) -> PersonTrack:
-    seen = np.array(sorted(track.sightings))
-    boxes = np.stack([detections[frame].boxes_px[track.sightings[frame][0]] for frame in seen])
-    scores = np.array([track.sightings[frame][1] for frame in seen])
+def _person_track(track: _Track, detections: Sequence[Detections], config: TrackingConfig) -> PersonTrack:
+    frames = np.array(sorted(track.detections))
+    boxes = np.stack([detections[frame].boxes_px[track.detections[frame][0]] for frame in frames])
+    scores = np.array([track.detections[frame][1] for frame in frames])
     masks = None
-    if all(found.masks is not None for found in detections):
-        masks = new_array((len(detections), *detections[seen[0]].masks.shape[1:]), bool)  # type: ignore[union-attr]
-        for frame in seen:
-            masks[frame] = detections[frame].masks[track.sightings[frame][0]]  # type: ignore[index]
+    if all(detected.masks is not None for detected in detections):
+        masks = new_array((len(detections), *detections[frames[0]].masks.shape[1:]), bool)  # type: ignore[union-attr]
+        for frame in frames:
+            masks[frame] = detections[frame].masks[track.detections[frame][0]]  # type: ignore[index]
     confidence = np.zeros(len(detections))
-    confidence[seen] = scores
-    present, confidence = fill_gaps(seen, confidence, config.filled_gap)
-    return PersonTrack(0, bridged_boxes(boxes, seen, len(detections)), present, confidence, masks)
+    confidence[frames] = scores
+    present, confidence = fill_gaps(frames, confidence, config.max_gap)
+    return PersonTrack(0, interpolated_boxes(boxes, frames, len(detections)), present, confidence, masks)
 
 
 def fill_gaps(
-    seen: np.ndarray, confidence: Float[np.ndarray, "frames"], longest: int
+    frames: np.ndarray, confidence: Float[np.ndarray, "frames"], max_gap: int
 ) -> tuple[Bool[np.ndarray, "frames"], Float[np.ndarray, "frames"]]:
-    """Presence and confidence of somebody sighted at the frames `seen`, in rising order.
+    """Presence and confidence of somebody detected in `frames`, which are in rising order.
 
-    Absences up to `longest` frames between two sightings count as present, with half the confidence of the less sure
-    of the two; longer ones stay.
+    Absences up to `max_gap` frames between two detections count as present, with half the lower confidence of the two;
+    longer ones stay.
     """
     present, confidence = np.zeros(len(confidence), bool), confidence.copy()
-    present[seen] = True
-    for before, after in pairwise(seen):
-        if 1 < after - before <= longest + 1:
+    present[frames] = True
+    for before, after in pairwise(frames):
+        if 1 < after - before <= max_gap + 1:
             present[before + 1 : after] = True
             confidence[before + 1 : after] = 0.5 * min(confidence[before], confidence[after])
     return present, confidence
 
 
-def bridged_boxes(
-    boxes_px: Float[np.ndarray, "sightings 4"], frames: np.ndarray, count: int
+def interpolated_boxes(
+    boxes_px: Float[np.ndarray, "detections 4"], frames: np.ndarray, count: int
 ) -> Float[np.ndarray, "frames 4"]:
-    """Boxes for all `count` frames from those at `frames`: straight lines between them, the nearest one outside."""
+    """Boxes for all `count` frames from those at `frames`: linear between them, the nearest one outside."""
     return np.stack([np.interp(np.arange(count), frames, boxes_px[:, side]) for side in range(4)], axis=-1)
 
 
 def color_histogram(
     frame: np.ndarray, box_px: np.ndarray, mask: np.ndarray | None = None, bins: int = 6
 ) -> Float[np.ndarray, "bins"]:
-    """What a person looks like: square root of the RGB histogram in the box (where `mask`, of the frame's aspect, is
+    """Appearance of a person: the square root of the RGB histogram in the box (where `mask`, of the frame's aspect, is
     set), so that dot products are Bhattacharyya coefficients."""
     height, width = frame.shape[:2]
     x0, y0, x1, y1 = np.clip(np.round(box_px), 0, [width, height, width, height]).astype(int)

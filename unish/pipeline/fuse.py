@@ -48,12 +48,12 @@ class _Scales:
 
 
 def assemble(
-    work: Forward, lens: Lens, joined: Joined, body: BodyModel, known: ClipPriors, finder: str, seed: int
+    work: Forward, lens: Lens, joined: Joined, body: BodyModel, priors: ClipPriors, finder: str, seed: int
 ) -> Reconstruction:
     """The result of the finished windows; frames that none of them covers must have been cut off before."""
     frames, frame = len(work.clip.frames), work.frame
     shares = blend_shares(work.windows)
-    grown, shapes = _shapes(work, body, known)
+    grown, shapes = _shapes(work, body, priors)
     joined = joined.grown(grown)
     scales = _Scales(joined.metres_per_unit, joined.metres_per_unit * np.array(lens.shift), shapes)
     cameras = _blended_cameras(list(zip(work.windows, shares, joined.world_from_camera, strict=True)), frames)
@@ -99,7 +99,7 @@ def assemble(
     )
 
 
-def _shapes(work: Forward, body: BodyModel, known: ClipPriors) -> tuple[float, dict[int, Tensor]]:
+def _shapes(work: Forward, body: BodyModel, priors: ClipPriors) -> tuple[float, dict[int, Tensor]]:
     """By how much a known height makes everything larger, and the shape of each person (by index)."""
     shapes = {
         index: clip_shape([found[index] for found in work.bodies if index in found])
@@ -107,9 +107,9 @@ def _shapes(work: Forward, body: BodyModel, known: ClipPriors) -> tuple[float, d
     }
     ratios = []
     for index, track in enumerate(work.tracks):
-        if track.id in known.heights_m:
-            ratios.append(known.heights_m[track.id] / stature_m(body, shapes[index]))
-            shapes[index] = shape_of_height(body, shapes[index], known.heights_m[track.id])
+        if track.id in priors.heights_m:
+            ratios.append(priors.heights_m[track.id] / stature_m(body, shapes[index]))
+            shapes[index] = shape_of_height(body, shapes[index], priors.heights_m[track.id])
     return (float(np.median(ratios)) if ratios else 1.0), shapes
 
 

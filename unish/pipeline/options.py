@@ -2,14 +2,11 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from unish.errors import InputError
 from unish.people.detection import Box
-
-Progress = Callable[[float, str], None]
-"""Called with the share done in 0..1 and what is being done; an exception raised in it cancels the work."""
 
 FILM_DIAGONAL_MM = math.hypot(36, 24)
 HEIGHTS_M = (0.4, 2.6)
@@ -69,7 +66,7 @@ class Options:
         if self.window < 4:
             raise InputError(f"A window needs 4 frames or more, got {self.window}; 30 is what the network expects.")
 
-    def knowledge(self, source_size: tuple[int, int]) -> ClipPriors:
+    def priors(self, source_size: tuple[int, int]) -> ClipPriors:
         """What is known of a clip whose source has this (width, height) in pixels.
 
         Raises `InputError` for a focal length or height that cannot be.

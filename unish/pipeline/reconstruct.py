@@ -18,14 +18,15 @@ from unish.fusion.loop_closure import find_revisits
 from unish.fusion.window_alignment import Joined, join_passes
 from unish.fusion.windows import WindowPrediction, split_frames
 from unish.models.hub import load
-from unish.people.detection import Box, find_people
+from unish.people.detection import Box, detect_people
 from unish.pipeline.capacity import most_frames
 from unish.pipeline.fuse import assemble, seen_tracks
 from unish.pipeline.inference import Forward, run_bridge, run_window
-from unish.pipeline.options import ClipPriors, Options, Progress
+from unish.pipeline.options import ClipPriors, Options
 from unish.pipeline.window_inputs import prepared_windows
 from unish.structures import Clip, PersonTrack, Reconstruction
 from unish.utils.device import free_bytes
+from unish.utils.progress import Progress, no_progress, part_of
 from unish.video.preprocess import frame_transform
 from unish.video.reader import read_clip
 
@@ -43,7 +44,7 @@ OVERLAP = 1 / 3
 def reconstruct(
     source: str | PathLike[str] | Clip,
     *,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     boxes: Sequence[Box | Sequence[float]] = (),
     **options: object,
 ) -> Reconstruction:
@@ -60,14 +61,12 @@ def reconstruct(
         raise InputError(f"reconstruct got an unknown option {sorted(unknown)[0]!r}; the options are those of Options.")
     drawn = tuple(box if isinstance(box, Box) else Box(*box) for box in boxes)
     chosen = Options(boxes=drawn, **options)  # type: ignore[arg-type]
-    report = progress or (lambda share, message: None)
-
-    report(0.0, "Reading the clip")
-    clip = source if isinstance(source, Clip) else _read(Path(source), chosen, report)
-    chosen.knowledge(clip.source_size)  # what cannot be is said before the weights are read
-    report(0.1, "Loading the weights")
+    progress(0.0, "Reading video")
+    clip = source if isinstance(source, Clip) else _read(Path(source), chosen, progress)
+    chosen.priors(clip.source_size)  # what cannot be is said before the weights are read
+    progress(0.1, "Loading weights")
     model = load_chosen(chosen)
-    return reconstruct_clip(clip, model, load_body(chosen.body), chosen, report)
+    return reconstruct_clip(clip, model, load_body(chosen.body), chosen, progress)
 
 
 def load_chosen(chosen: Options) -> "UniSH":
@@ -81,12 +80,12 @@ def reconstruct_clip(
     model: "UniSH",
     body: BodyModel,
     chosen: Options = Options(),  # noqa: B008 (frozen)
-    progress: Progress = lambda share, message: None,
+    progress: Progress = no_progress,
 ) -> Reconstruction:
     """The part after decoding, for callers that hold the weights and run many clips. Raises as `reconstruct`."""
-    known, report = chosen.knowledge(clip.source_size), progress
-    report(0.15, "Finding people")
-    found = find_people(
+    priors = chosen.priors(clip.source_size)
+    progress(0.15, "Detecting people")
+    people = detect_people(
         clip,
         boxes=chosen.boxes,
         masks=chosen.masks,
@@ -94,29 +93,29 @@ def reconstruct_clip(
         count=chosen.people,
         picks=chosen.person,
         device=chosen.device,
-        progress=lambda share: report(0.15 + 0.15 * share, "Finding people"),
+        progress=part_of(progress, 0.15, 0.3),
     )
-    clip = dataclasses.replace(clip, warnings=clip.warnings + found.warnings)
+    clip = dataclasses.replace(clip, warnings=clip.warnings + people.warnings)
     return reconstruct_tracked(
         clip,
-        found.tracks,
+        people.tracks,
         model,
         body,
-        finder=found.finder,
-        known=known,
+        finder=people.finder,
+        priors=priors,
         window=chosen.window,
         seed=chosen.seed,
-        progress=report,
+        progress=progress,
     )
 
 
-def _read(path: Path, chosen: Options, report: Progress) -> Clip:
+def _read(path: Path, chosen: Options, progress: Progress) -> Clip:
     return read_clip(
         path,
         fps=chosen.fps,
         start_s=chosen.start_s,
         end_s=chosen.end_s,
-        progress=lambda share: report(0.1 * share, "Reading the clip"),
+        progress=lambda share: progress(0.1 * share, "Reading video"),
     )
 
 
@@ -127,10 +126,10 @@ def reconstruct_tracked(
     body: BodyModel,
     *,
     finder: str,
-    known: ClipPriors = ClipPriors(),  # noqa: B008 (frozen)
+    priors: ClipPriors = ClipPriors(),  # noqa: B008 (frozen)
     window: int = WINDOW_FRAMES,
     seed: int = 0,
-    progress: Progress = lambda share, message: None,
+    progress: Progress = no_progress,
 ) -> Reconstruction:
     """The part after decoding and finding people, for callers that hold the clip, the people and the weights.
 
@@ -138,16 +137,16 @@ def reconstruct_tracked(
     """
     tracks = seen_tracks(tracks)
     require_people(tracks)
-    _require_ids(known, tracks)
+    _require_ids(priors, tracks)
     torch.manual_seed(seed)
     with torch.inference_mode():
         try:
-            work = _run(clip, tracks, model, known, window, progress)
+            work = _run(clip, tracks, model, priors, window, progress)
         except _Stopped as stop:
-            partial = _result(stop.work, body, known, finder, seed)
+            partial = _result(stop.work, body, priors, finder, seed)
             raise Interrupted(partial) from None
         progress(0.9, "Joining" if len(work.windows) > 1 else "Turning it into metres")
-        result = _result(work, body, known, finder, seed)
+        result = _result(work, body, priors, finder, seed)
     progress(1.0, "Done")
     return result
 
@@ -161,9 +160,9 @@ def require_people(tracks: Sequence[PersonTrack]) -> None:
         )
 
 
-def _require_ids(known: ClipPriors, tracks: Sequence[PersonTrack]) -> None:
+def _require_ids(priors: ClipPriors, tracks: Sequence[PersonTrack]) -> None:
     ids = [track.id for track in tracks]
-    for person in known.heights_m:
+    for person in priors.heights_m:
         if person not in ids:
             raise InputError(
                 f"The height of person {person} is given, but the people are {', '.join(map(str, ids))}; "
@@ -183,7 +182,7 @@ def _run(
     clip: Clip,
     tracks: tuple[PersonTrack, ...],
     model: "UniSH",
-    known: ClipPriors,
+    priors: ClipPriors,
     size: int,
     progress: Progress,
 ) -> Forward:
@@ -193,7 +192,7 @@ def _run(
         clip, size = _with_shorter(clip, size, fitting), fitting
     while True:
         try:
-            return _run_windows(clip, tracks, model, known, size, progress)
+            return _run_windows(clip, tracks, model, priors, size, progress)
         except torch.OutOfMemoryError:
             smaller = min(size, len(clip.frames)) // 2
             if smaller < SMALLEST_WINDOW:
@@ -232,12 +231,12 @@ def _with_shorter(clip: Clip, size: int, smaller: int) -> Clip:
 
 
 def _run_windows(
-    clip: Clip, tracks: tuple[PersonTrack, ...], model: "UniSH", known: ClipPriors, size: int, progress: Progress
+    clip: Clip, tracks: tuple[PersonTrack, ...], model: "UniSH", priors: ClipPriors, size: int, progress: Progress
 ) -> Forward:
     windows = _windows(clip, size)
     work = Forward.begin(model, clip, tracks, windows)
     gain = model.config.scene.focal_gain
-    given = None if known.focal is None else known.focal / gain
+    given = None if priors.focal is None else priors.focal / gain
     # Threads beside a network on the CPU would only take its cores.
     ready = prepared_windows(clip, tracks, windows, work.frame, work.images, ahead=work.device.type != "cpu")
     try:
@@ -297,23 +296,23 @@ def _cut_track(track: PersonTrack, stop: int) -> PersonTrack:
     )
 
 
-def _result(work: Forward, body: BodyModel, known: ClipPriors, finder: str, seed: int) -> Reconstruction:
-    lens, joined = _join(work, known)
-    return assemble(work, lens, joined, body, known, finder, seed)
+def _result(work: Forward, body: BodyModel, priors: ClipPriors, finder: str, seed: int) -> Reconstruction:
+    lens, joined = _join(work, priors)
+    return assemble(work, lens, joined, body, priors, finder, seed)
 
 
-def _join(work: Forward, known: ClipPriors) -> tuple[Lens, Joined]:
+def _join(work: Forward, priors: ClipPriors) -> tuple[Lens, Joined]:
     """Lens and places of the windows; where the clip comes back to a place, bridges tie both visits together."""
 
     def solved(bridges: list[WindowPrediction]) -> tuple[Lens, Joined]:
         passes = [*work.passes, *bridges]
         gain = work.model.config.scene.focal_gain
-        lens = solve_lens(passes, work.uv, len(work.clip.frames), work.fit_shift, gain, known.focal)
-        joined = join_passes(passes, lens, work.uv, len(bridges), known.static_camera)
+        lens = solve_lens(passes, work.uv, len(work.clip.frames), work.fit_shift, gain, priors.focal)
+        joined = join_passes(passes, lens, work.uv, len(bridges), priors.static_camera)
         return dataclasses.replace(lens, shift=lens.shift[: len(work.passes)]), joined
 
     lens, joined = solved([])
-    if known.static_camera or len(work.passes) < 3:
+    if priors.static_camera or len(work.passes) < 3:
         return lens, joined
     revisits = find_revisits(work.passes, joined, lens, work.uv, size=len(work.windows[0]))
     return solved([run_bridge(work, frames) for frames in revisits]) if revisits else (lens, joined)

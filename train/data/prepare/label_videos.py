@@ -39,12 +39,12 @@ from unish.body import BodyModel, open_body
 from unish.errors import InputError
 from unish.models.hub import load
 from unish.models.unish import UniSH
-from unish.people.detection import MiniFinder, PersonFinder, find_people
+from unish.people.detection import DetectAndTrack, PersonDetector, detect_people
 from unish.structures import Clip, PersonTrack
 
 log = logging.getLogger("unish")
 
-FINDERS = {"mini": MiniFinder}
+FINDERS = {"mini": DetectAndTrack}
 """Name for --finder → what makes one."""
 ASSUMED_FOV_DEG = 55.0
 """Along the longer side of the picture, where nobody says: about a phone's main camera when filming."""
@@ -120,7 +120,7 @@ def share_numbers(text: str | None) -> tuple[int, int]:
 class Labeller:
     """Everything that looks at a clip."""
 
-    finder: PersonFinder
+    finder: PersonDetector
     depth: DepthLabeller
     model: UniSH
     body: BodyModel
@@ -128,7 +128,7 @@ class Labeller:
 
     def label(self, clip: Clip, clip_id: str, wanted_fps: float) -> ClipSample | str:
         """The sample, or the reason (of `filters.REASONS`) for which the clip is rejected."""
-        tracks = find_people(clip, finder=self.finder).tracks
+        tracks = detect_people(clip, finder=self.finder).tracks
         reason = reason_against(tracks, clip.frames.shape[1:3], clip.fps, wanted_fps, self.filters)
         if reason is not None:
             return reason
