@@ -7,22 +7,29 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from unish.errors import InputError
+from unish.geometry.camera import image_fit
 from unish.video.preprocess import bbox_info, crop_people, fit_frames, frame_transform
 
 sizes = st.integers(40, 2000)
 
 
 @settings(deadline=None)
-@given(sizes, sizes, st.sampled_from([224, 252, 518]), st.sampled_from([14, 16]), st.integers(0, 2**31))
-def test_transform_round_trips_and_keeps_the_aspect(width, height, long_side, patch, seed):
+@given(sizes, sizes, st.sampled_from([(224, 14), (252, 14), (518, 14), (224, 16)]), st.integers(0, 2**31))
+def test_transform_round_trips_and_keeps_the_aspect(width, height, grid, seed):
+    long_side, patch = grid
     if max(width, height) / min(width, height) > long_side / patch:
         with pytest.raises(InputError, match="crop it first"):
             frame_transform(width, height, long_side, patch)
         return
     transform = frame_transform(width, height, long_side, patch)
-    assert transform.width_px % patch == 0 and transform.height_px % patch == 0
-    # Less than a patch is cut from each dimension, evenly at both ends, nothing is added.
-    assert 0 <= transform.offset_x_px < patch / 2 and 0 <= transform.offset_y_px < patch / 2
+    # The long side is the network's, the short side the nearest whole number of patches.
+    size, source = np.array([transform.width_px, transform.height_px]), np.array([width, height])
+    assert size.max() == long_side and (size % patch == 0).all()
+    assert np.abs(size - long_side * source / source.max()).max() <= patch / 2 + 1e-9
+    # One axis is shown whole; what overhangs along the other is cut evenly at both ends, and nothing is added.
+    shown = transform.unmap_boxes(torch.tensor([0.0, 0.0, *size], dtype=torch.float64)).numpy()
+    np.testing.assert_allclose(shown[:2] + shown[2:], source)
+    assert shown.min() > -1e-6 and np.isclose(shown[2:] - shown[:2], source).any()
     center = transform.map_points(torch.tensor([width / 2, height / 2], dtype=torch.float64))
     np.testing.assert_allclose(center, [transform.width_px / 2, transform.height_px / 2], atol=1e-6)
     random = np.random.default_rng(seed)
@@ -32,6 +39,30 @@ def test_transform_round_trips_and_keeps_the_aspect(width, height, long_side, pa
     torch.testing.assert_close(transform.unmap_boxes(transform.map_boxes(boxes)), boxes)
     moved = transform.map_boxes(boxes)
     torch.testing.assert_close(moved[:, 2:] - moved[:, :2], (boxes[:, 2:] - boxes[:, :2]) * transform.scale)
+
+
+@pytest.mark.parametrize(
+    ("source", "network", "scaled"),
+    [
+        ((1920, 1080), (518, 294), (522.667, 294)),
+        ((1080, 1920), (294, 518), (294, 522.667)),
+        ((3840, 2160), (518, 294), (522.667, 294)),
+        ((640, 480), (518, 392), (522.667, 392)),
+        ((480, 640), (392, 518), (392, 522.667)),
+        ((700, 700), (518, 518), (518, 518)),
+        ((2560, 1080), (518, 224), (530.963, 224)),
+        ((1920, 817), (518, 224), (526.414, 224)),
+        ((48, 27), (518, 294), (522.667, 294)),
+        ((40, 39), (518, 504), (518, 505.05)),
+    ],
+)
+def test_sizes_are_those_that_the_released_network_saw(source, network, scaled):
+    """The long side is 518 and the short side rounded to patches; the aspect is exact, the overhang is cut."""
+    transform = frame_transform(*source, long_side_px=518, patch_size=14)
+    assert (transform.width_px, transform.height_px) == network
+    np.testing.assert_allclose(np.array(source) * transform.scale, scaled, atol=1e-3)
+    fitted = (transform.scale, [transform.offset_x_px, transform.offset_y_px])
+    assert fitted == (pytest.approx(image_fit(network, source)[0]), pytest.approx(image_fit(network, source)[1]))
 
 
 @settings(max_examples=15, deadline=None)

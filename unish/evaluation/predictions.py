@@ -14,7 +14,7 @@ from unish.body import BodyModel, load_body
 from unish.body.lbs import joint_transforms
 from unish.errors import InputError
 from unish.evaluation.benchmark import BenchmarkSequence, TruePerson
-from unish.geometry.camera import picture_fit
+from unish.geometry.camera import image_fit
 from unish.structures import Person, Reconstruction
 
 LEAST_OVERLAP = 0.1
@@ -43,7 +43,7 @@ class Answer:
     frames: Int[np.ndarray, "seen"]
     """The sequence's frames that the method saw, in order."""
     depth_m: Callable[[int], Float[np.ndarray, "height width"]]
-    """Depth of the k-th frame seen: of the middle of the picture, at one scale, the longer side whole."""
+    """Depth of the k-th frame seen, which lies in the frame as `image_fit` says."""
     world_from_camera: Float[np.ndarray, "seen 4 4"]
     people: Mapping[int, AnsweredPerson]
     """By the ids of the sequence's people."""
@@ -106,7 +106,7 @@ def _matched(reconstruction: Reconstruction, sequence: BenchmarkSequence, frames
     if len(wanted) == len(found) == 1:
         return {wanted[0].id: found[0]}
     cameras = reconstruction.cameras
-    scale, margin = picture_fit((cameras.width_px, cameras.height_px), sequence.size_px)
+    scale, margin = image_fit((cameras.width_px, cameras.height_px), sequence.size_px)
     boxes = [(np.asarray(person.boxes_px, np.float64) + np.tile(margin, 2)) / scale for person in found]
     overlap = np.array([[_overlap(person, frames, box) for box in boxes] for person in wanted])
     overlap = overlap.reshape(len(wanted), len(found))

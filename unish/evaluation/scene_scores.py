@@ -10,7 +10,7 @@ from unish.evaluation import metrics
 from unish.evaluation.benchmark import BenchmarkSequence
 from unish.evaluation.metric_values import Series
 from unish.evaluation.predictions import Answer, require_finite
-from unish.geometry.camera import picture_fit
+from unish.geometry.camera import image_fit
 
 DEPTH_ALIGNMENTS = ("scale", "scale&shift", "metric")
 """What depth may be off by in a sequence before its error counts: a factor, a factor and a shift, nothing."""
@@ -89,7 +89,7 @@ def on_picture(
     depth = np.asarray(depth, np.float32)
     if (depth.shape[1], depth.shape[0]) == size_px:
         return depth
-    scale, margin = picture_fit((depth.shape[1], depth.shape[0]), size_px)
+    scale, margin = image_fit((depth.shape[1], depth.shape[0]), size_px)
     # Whole numbers are pixel centres to OpenCV, and to us half a pixel more.
     shift = 0.5 * scale - margin - 0.5
     matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
@@ -102,7 +102,7 @@ def mask_on_map(
     mask: UInt8[np.ndarray, "picture_height picture_width"], size_px: tuple[int, int]
 ) -> UInt8[np.ndarray, "height width"]:
     """A mask of the picture at the pixels (nearest) of a map of its middle, of size (width, height)."""
-    scale, margin = picture_fit(size_px, (mask.shape[1], mask.shape[0]))
+    scale, margin = image_fit(size_px, (mask.shape[1], mask.shape[0]))
     columns, rows = (
         np.floor((np.arange(side) + 0.5 + offset) / scale).astype(int).clip(0, whole - 1)
         for side, offset, whole in zip(size_px, margin, mask.shape[::-1], strict=True)

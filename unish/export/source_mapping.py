@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from unish.errors import InputError
-from unish.geometry.camera import picture_fit
+from unish.geometry.camera import image_fit
 from unish.structures import Cameras
 
-_MOST_CUT_PX = 8
-"""The network cuts the shorter side to whole patches of 14 pixels, half of the rest at each end: less than this."""
+_PATCH_PX = 14
+"""The short side of the network's frame is rounded to whole patches, in earlier results floored."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,17 @@ class OriginalFrame:
 
 
 def original_frame(cameras: Cameras, width_px: int, height_px: int) -> OriginalFrame:
-    """Where the network's frame sits in one of this size, the longer side of which is never cut.
+    """Where the network's frame sits in one of this size (see `image_fit`).
 
     Raises `InputError` when no frame of this shape can have become the network's.
     """
-    reduced, cut = picture_fit((cameras.width_px, cameras.height_px), (width_px, height_px))
+    size, image = (cameras.width_px, cameras.height_px), (width_px, height_px)
+    reduced, cut = image_fit(size, image)
     scale, margin = 1 / reduced, cut / reduced
-    # Half a pixel: a source that was reduced has sides rounded to whole pixels.
-    if (margin < -0.5 * max(1, scale)).any() or (margin >= _MOST_CUT_PX * scale).any():
+    lost = max(size) * np.array(image) / max(image) - size
+    # A pixel of the source, or of the network's: a source that was reduced has sides rounded to whole pixels.
+    rounding = max(1, reduced)
+    if (lost < -_PATCH_PX / 2 - rounding).any() or (lost > _PATCH_PX + rounding).any():
         raise InputError(
             f"Expected the clip that the result was made from, of about the shape {cameras.width_px}×"
             f"{cameras.height_px}, got frames of {width_px}×{height_px}; give that clip, or none."

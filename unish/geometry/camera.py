@@ -56,14 +56,16 @@ def unproject_depth(
     return torch.cat([xy, torch.ones_like(xy[..., :1])], dim=-1) * depth_m[..., None]
 
 
-def picture_fit(size_px: tuple[int, int], picture_px: tuple[int, int]) -> tuple[float, Float[np.ndarray, "2"]]:
-    """How a map of `size_px` (width, height) lies in a picture of `picture_px`: x_map = scale · x_picture − margin.
+def image_fit(size_px: tuple[int, int], image_px: tuple[int, int]) -> tuple[float, Float[np.ndarray, "2"]]:
+    """How a map of `size_px` (width, height) lies in an image of `image_px`: x_map = scale · x_image − margin.
 
-    A result's maps are the middle of the picture at one scale, whose longer side is never cut.
+    The map is the middle of the image at the smallest scale that fills it: one axis is shown whole, what overhangs
+    along the other is cut evenly at both ends, and the aspect is exact. Network frames, their masks, depth, boxes and
+    intrinsics all lie in the source in this way.
     """
-    size, picture = np.array(size_px, np.float64), np.array(picture_px, np.float64)
-    scale = float(size.max() / picture.max())
-    return scale, (scale * picture - size) / 2
+    size, image = np.array(size_px, np.float64), np.array(image_px, np.float64)
+    scale = float((size / image).max())
+    return scale, (scale * image - size) / 2
 
 
 def focal_px_from_half_diagonal(focal: Float[Tensor, "*batch"], width: int, height: int) -> Float[Tensor, "*batch"]:

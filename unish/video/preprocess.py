@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from unish.errors import InputError
+from unish.geometry.camera import image_fit
 
 CROP_SIZE_PX = 256
 _ALIAS_FREE_SCALE = 2.0
@@ -73,20 +74,21 @@ class FrameTransform:
 
 
 def frame_transform(width_px: int, height_px: int, long_side_px: int, patch_size: int) -> FrameTransform:
-    """Scale a width × height frame to a long side of `long_side_px`, then centre-crop both sides to whole patches.
+    """The grid of the released network, filled without stretching.
 
-    Raises InputError when the frame is so narrow that not one patch fits across it.
+    The long side becomes `long_side_px` (whole patches), the short side the nearest multiple of the patch (16:9 at
+    518 → 518×294), and `image_fit` says what is cut. Raises InputError when the frame is so narrow that not one patch
+    fits across it.
     """
-    scale = long_side_px / max(width_px, height_px)
-    resized = (width_px * scale, height_px * scale)
-    width, height = (math.floor(side / patch_size + 1e-6) * patch_size for side in resized)
-    if min(width, height) < patch_size:
+    shape = width_px / max(width_px, height_px), height_px / max(width_px, height_px)
+    if long_side_px * min(shape) < patch_size * (1 - 1e-6):
         raise InputError(
-            f"Expected a picture no more than {long_side_px / patch_size:.0f} times as long as wide, "
+            f"Expected an image at most {long_side_px / patch_size:.0f} times as long as wide, "
             f"got {width_px}×{height_px}; crop it first."
         )
-    offset_x, offset_y = (max(0.0, (a - b) / 2) for a, b in zip(resized, (width, height), strict=True))
-    return FrameTransform(scale, offset_x, offset_y, width, height)
+    width, height = (round(long_side_px * side / patch_size) * patch_size for side in shape)
+    scale, margin = image_fit((width, height), (width_px, height_px))
+    return FrameTransform(scale, float(margin[0]), float(margin[1]), width, height)
 
 
 def fit_frames(
