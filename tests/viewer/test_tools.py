@@ -41,6 +41,13 @@ def viewer(request, both) -> Opened:
     return opened
 
 
+@pytest.fixture
+def direct(both) -> Opened:
+    both["direct"].tab.evaluate(RESET)
+    choose(both["direct"], ".uv-color", "photo")
+    return both["direct"]
+
+
 def choose(viewer: Opened, control: str, value: str) -> None:
     viewer.tab.locator(control).select_option(value)
 
@@ -105,6 +112,22 @@ def test_colours_say_what_is_asked(viewer, color):
     assert changed(picture, viewer.pixels()) > 0.002
     choose(viewer, ".uv-color", "photo")
     assert changed(picture, viewer.pixels()) < 0.002
+
+
+@pytest.mark.parametrize("color", ["person", "distance"])
+def test_colours_of_people_show_their_points_and_leave_the_scene_in_its_own(direct, color):
+    """Only people's points have a person: where they are hidden, a choice would do nothing but grey out the scene."""
+    assert not direct.state()["layers"]["points"]
+    direct.press("people")
+    direct.press("camera")
+    before = direct.pixels()
+    choose(direct, ".uv-color", color)
+    assert direct.state()["layers"]["points"]
+    assert direct.tab.locator("[data-layer=points]").get_attribute("aria-pressed") == "true"
+    after = direct.pixels()
+    assert (np.ptp(after, axis=-1) > 120).mean() > 0.002, "somebody is to be seen in a strong colour"
+    scene = (np.ptp(before, axis=-1) > 25) & (np.abs(after - before).max(-1) < 60)
+    assert (np.ptp(after, axis=-1)[scene] > 10).mean() > 0.8, "the walls keep a tint"
 
 
 @pytest.mark.parametrize("layer", ["skeleton", "paths"])
@@ -263,3 +286,16 @@ def test_a_followed_view_is_kept_while_playing_and_on_changing_options(viewer):
     state = viewer.state()
     behind = viewer.tab.evaluate("unishViewers[0].follow.behind(1).camera.eye")
     assert state["follow"] == "person 1" and state["camera"]["eye"] == pytest.approx(behind, abs=0.02)
+
+
+def test_hovering_while_a_scene_loads_is_no_error(direct):
+    """gl-plot3d asks each object whether it was picked, ours too."""
+    assert direct.tab.evaluate("unishViewers[0].layers.scene.glplot.objects.every(o => typeof o.pick === 'function')")
+    box = direct.tab.locator(".uv-plot").bounding_box()
+    direct.tab.evaluate("{ unishViewers[0].load({buffer: unishViewers[0].buffer}); }")
+    for step in range(300):
+        direct.tab.mouse.move(box["x"] + box["width"] * (0.3 + 0.4 * (step % 7) / 7), box["y"] + 0.5 * box["height"])
+        if step > 50 and direct.state()["ready"]:
+            break
+    direct.until("unishViewers[0].state.ready")
+    assert direct.errors == []

@@ -1,6 +1,6 @@
 // What a point's colour says. Bytes r, g, b, confidence a point; the confidence stays, because the slider reads it.
 const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];   // dark to bright, even for the colour-blind
-const UNKNOWN = 255;
+const UNKNOWN = 255, PALED = 0.45;
 
 function rampColor(share) {
   const at = Math.min(Math.max(share, 0), 1) * (RAMP.length - 1), below = Math.min(Math.floor(at), RAMP.length - 2);
@@ -9,8 +9,8 @@ function rampColor(share) {
 
 function rgbOf(hex) { return [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16)); }
 
-// The colours of a cloud ('still', 'moving', 'seen') by 'photo', 'confidence', 'person' or 'distance'. Where a point has
-// no such property, it is a paler grey of its photo.
+// The colours of a cloud ('still', 'moving', 'seen') by 'photo', 'confidence', 'person' or 'distance'. What belongs to
+// nobody has neither person nor distance: it keeps its photo, paled a little so that the people stand out.
 function cloudColors({meta, arrays}, name, by) {
   const photo = arrays[`${name}_color`];
   if (by === 'photo') return photo;
@@ -24,7 +24,9 @@ function cloudColors({meta, arrays}, name, by) {
     else if (by === 'person' && person) rgb = people[person[i] - 1];
     else if (by === 'distance' && distance && distance[i] !== UNKNOWN) rgb = table[distance[i]];
     const grey = 96 + 0.5 * (0.3 * photo[at] + 0.59 * photo[at + 1] + 0.11 * photo[at + 2]);
-    for (let channel = 0; channel < 3; channel++) color[at + channel] = rgb ? rgb[channel] : grey;
+    for (let channel = 0; channel < 3; channel++) {
+      color[at + channel] = rgb ? rgb[channel] : (1 - PALED) * photo[at + channel] + PALED * grey;
+    }
     color[at + 3] = photo[at + 3];
   }
   return color;

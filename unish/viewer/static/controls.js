@@ -8,7 +8,11 @@ function bindControls(viewer, keys) {
   for (const selector of ['.uv-size', '.uv-confidence']) on(selector, 'input', () => viewer.refresh());
   on('.uv-scene-mode', 'change', () => viewer.refresh());
   on('.uv-follow', 'change', event => viewer.follow.set(event.target.value));
-  on('.uv-color', 'change', () => viewer.recolor());
+  on('.uv-color', 'change', event => {
+    // Person and distance are properties of the people's points alone, which are hidden at first.
+    if (['person', 'distance'].includes(event.target.value)) viewer.showLayer('points', true);
+    viewer.recolor();
+  });
   on('.uv-home', 'click', () => viewer.resetView());
   on('.uv-measure', 'click', () => viewer.measure.toggle());
   on('.uv-shot', 'click', () => saveScreenshot(viewer));
@@ -17,8 +21,7 @@ function bindControls(viewer, keys) {
   on('.uv-crop', 'click', () => showCrop(viewer));
   for (const button of find('.uv-layers').children) {
     button.addEventListener('click', () => {
-      const shown = viewer.shown[button.dataset.layer] = !viewer.shown[button.dataset.layer];
-      button.setAttribute('aria-pressed', String(shown));
+      viewer.showLayer(button.dataset.layer, !viewer.shown[button.dataset.layer]);
       viewer.refresh();
     });
   }

@@ -39,9 +39,10 @@ function glStart(scene, {program, at}, {model, view, projection}) {
   gl.uniform3fv(at.scale, scene.dataScale);
 }
 
-// What gl-plot3d and Plotly expect of every drawable.
+// What gl-plot3d and Plotly expect of every drawable. Nothing of ours is in the pick buffer, yet gl-plot3d asks every
+// object whether it was picked once the buffer holds anything.
 const drawable = own => ({
-  visible: true, bounds: null, pickSlots: 0, dirty: false, _trace: {data: {index: -1}}, isTransparent: () => false, ...own,
+  visible: true, pick: () => null, bounds: null, pickSlots: 0, dirty: false, _trace: {data: {index: -1}}, isTransparent: () => false, ...own,
 });
 
 // uint16 positions and rgb bytes, drawn as round points with a size in metres (bounded in pixels).

@@ -152,6 +152,12 @@ const UnishViewer = (() => {
     bodyVisible(person) { return Boolean(this.shown.people && this.personVisible(person)); }
     get cameraVisible() { return this.shown.camera && this.follow.mode !== 'clip'; }
 
+    // Takes effect with the next refresh.
+    showLayer(layer, shown) {
+      this.shown[layer] = shown;
+      this.find(`[data-layer=${layer}]`).setAttribute('aria-pressed', String(shown));
+    }
+
     setFrame(frame) {
       this.frame = clamp(Math.round(frame), 0, this.scene.meta.frames - 1);
       const started = performance.now();
