@@ -12,7 +12,7 @@ from unish.body.data import JOINT_NAMES, PARENTS
 from unish.errors import InputError, MissingAssetError
 from unish.export import bvh
 from unish.export.bvh import euler_zxy_deg, write_bvh
-from unish.export.person_files import rest_joints_m
+from unish.export.person_motion import rest_joints_m
 
 Y_UP = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
 

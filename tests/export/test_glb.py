@@ -122,7 +122,7 @@ def test_between_two_frames_the_body_is_between(posed, glb):
 
 def test_quaternions_keep_their_sign():
     """Some programs blend numbers, not rotations; here a body turns more than once about the vertical."""
-    from unish.export.person_files import continuous_quaternions
+    from unish.export.person_motion import continuous_quaternions
 
     turns = Rotation.from_rotvec(np.linspace(0, 8, 30)[:, None] * [0, 0, 1]).as_matrix()
     found = continuous_quaternions(np.stack([turns, turns.swapaxes(1, 2)], axis=1))

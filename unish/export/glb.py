@@ -24,7 +24,7 @@ from jaxtyping import Float, Float32, Integer, UInt8
 from unish.body import BodyModel
 from unish.body.data import JOINT_NAMES, PARENTS
 from unish.export.gltf import INDICES, VERTICES, GltfDocument
-from unish.export.person_files import (
+from unish.export.person_motion import (
     Y_UP_FROM_WORLD,
     body_of,
     continuous_quaternions,

@@ -33,7 +33,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unish.body import BodyModel
-from unish.export.person_files import (
+from unish.export.person_motion import (
     Y_UP_FROM_WORLD,
     axis_angles,
     body_of,

@@ -86,7 +86,7 @@ def test_a_walk_far_from_the_origin_keeps_its_digits(root: Path, tmp_path: Path)
 
 
 def test_surfaces_come_in_any_order(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unish.evaluation.datasets.smpl_people._CHUNK_FRAMES", 3)
+    monkeypatch.setattr("unish.evaluation.datasets.smpl_ground_truth._CHUNK_FRAMES", 3)
     person = benchmark("emdb1").sequences(root)[1].people[0]
     there = [person.vertices_world(frame) for frame in range(4)]
     for frame in (3, 0, 2, 1, 3):

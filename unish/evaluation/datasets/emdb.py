@@ -15,7 +15,7 @@ from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRo
 from unish.evaluation.datasets.download import Download
 from unish.evaluation.datasets.images import rgb_pictures
 from unish.evaluation.datasets.labels import Labels, inverted, read_labels
-from unish.evaluation.datasets.smpl_people import pose_person, smpl_bodies
+from unish.evaluation.datasets.smpl_ground_truth import pose_person, smpl_bodies
 
 SPLITS = {"emdb1": ("EMDB-1", 17), "emdb2": ("EMDB-2", 25)}
 GENDERS = ("female", "male", "neutral")

@@ -22,7 +22,7 @@ from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRo
 from unish.evaluation.datasets.download import Download
 from unish.evaluation.datasets.images import picture_size_px, rgb_pictures
 from unish.evaluation.datasets.labels import Labels, inverted, read_labels
-from unish.evaluation.datasets.smpl_people import boxes_px, missing_body, project_px
+from unish.evaluation.datasets.smpl_ground_truth import boxes_px, missing_body, project_px
 from unish.evaluation.datasets.smplx_fits import FIT_SIZES, SmplxBody, read_smpl_from_smplx, read_smplx
 
 FPS = 30.0

@@ -15,7 +15,7 @@ from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, TruePerson
 from unish.evaluation.datasets.download import Download
 from unish.evaluation.datasets.images import picture_size_px, rgb_pictures
 from unish.evaluation.datasets.labels import Labels, inverted, read_labels
-from unish.evaluation.datasets.smpl_people import (
+from unish.evaluation.datasets.smpl_ground_truth import (
     BOX_MARGIN,
     boxes_px,
     carried_over,
