@@ -20,12 +20,12 @@ from safetensors.numpy import save
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train.data.schema import ClipSample
-from train.score import HELD_OUT_SEED, TRAINING_SEED, TrivialPredictor, answer_of, seen_people
+from train.score import HELD_OUT_SEED, TRAINING_SEED, TrivialPredictor, prediction_of, seen_people
 from train.synthetic.clips import generate_clip
 from unish.body import open_body
 from unish.evaluation.datasets import synthetic
 from unish.evaluation.metric_values import means_of, pooled
-from unish.evaluation.scoring import score_answer
+from unish.evaluation.scoring import score_prediction
 from unish.utils.atomic_write import atomic_path
 
 CLIPS, FRAMES = 24, 8
@@ -108,7 +108,7 @@ def trivial_row(clips: list[ClipSample], training: Iterable[ClipSample], folder:
     body = open_body()
     trivial = TrivialPredictor.fit(training, body)
     means = [
-        means_of(score_answer(answer_of(trivial(clip), clip, body), sequence, synthetic.MEASURES))
+        means_of(score_prediction(prediction_of(trivial(clip), clip, body), sequence, synthetic.METRICS))
         for clip, sequence in zip(clips, synthetic.read(folder), strict=True)
     ]
     return {"method": "trivial: looks at nothing", "source": COMMAND, "numbers": pooled(means)}

@@ -27,10 +27,10 @@ from unish.body import BodyModel, open_body
 from unish.errors import InputError
 from unish.evaluation.benchmark import BenchmarkSequence
 from unish.evaluation.datasets import synthetic
-from unish.evaluation.metric_values import Series, means_of
+from unish.evaluation.metric_values import MetricValues, means_of
 from unish.evaluation.metric_values import pooled as pooled_means
-from unish.evaluation.predictions import Answer, AnsweredPerson, move
-from unish.evaluation.scoring import MEASURES, score_answer
+from unish.evaluation.predictions import PersonPrediction, SequencePrediction, move
+from unish.evaluation.scoring import METRICS, score_prediction
 from unish.geometry.rotations import nearest_rotation
 from unish.models.hub import load
 from unish.models.unish import UniSH
@@ -42,7 +42,7 @@ HELD_OUT_SEED, TRAINING_SEED = 920_000_000, 930_000_000
 """First seeds of the clips rendered here; far from those that `train.synthetic` uses by itself."""
 MEAN_DEPTH_SIZE = (64, 64)
 
-COLUMNS = {name: (MEASURES[name].heading, MEASURES[name].factor, MEASURES[name].digits) for name in synthetic.MEASURES}
+COLUMNS = {name: (METRICS[name].heading, METRICS[name].factor, METRICS[name].digits) for name in synthetic.METRICS}
 """Name → (heading, factor, decimals): the lines of `unish eval synthetic`."""
 
 
@@ -162,9 +162,9 @@ def truth(clip: ClipSample, body: BodyModel) -> Estimate:
 # --- scoring -------------------------------------------------------------------------------------------------------
 
 
-def score_clip(estimate: Estimate, clip: ClipSample, body: BodyModel) -> dict[str, Series]:
-    """Series of every metric of `COLUMNS`. What the clip's labels do not know is not scored."""
-    return score_answer(answer_of(estimate, clip, body), sequence_of(clip, body), COLUMNS)
+def score_clip(estimate: Estimate, clip: ClipSample, body: BodyModel) -> dict[str, MetricValues]:
+    """MetricValues of every metric of `COLUMNS`. What the clip's labels do not know is not scored."""
+    return score_prediction(prediction_of(estimate, clip, body), sequence_of(clip, body), COLUMNS)
 
 
 def sequence_of(clip: ClipSample, body: BodyModel) -> BenchmarkSequence:
@@ -189,7 +189,7 @@ def sequence_of(clip: ClipSample, body: BodyModel) -> BenchmarkSequence:
     )
 
 
-def answer_of(estimate: Estimate, clip: ClipSample, body: BodyModel) -> Answer:
+def prediction_of(estimate: Estimate, clip: ClipSample, body: BodyModel) -> SequencePrediction:
     """An estimate of a clip in the form that is scored; depth without a lens is of the whole picture, and stretched."""
     cameras, size = estimate.world_from_camera.astype(np.float64), clip.images.shape[2:0:-1]
 
@@ -198,12 +198,12 @@ def answer_of(estimate: Estimate, clip: ClipSample, body: BodyModel) -> Answer:
         return depth if estimate.intrinsics is not None else cv2.resize(depth, size)
 
     surfaces = dict(enumerate(estimate.vertices_camera))
-    return Answer(
+    return SequencePrediction(
         frames=np.arange(clip.frames),
         depth_m=depth_m,
         world_from_camera=cameras,
         people={
-            index + 1: AnsweredPerson(
+            index + 1: PersonPrediction(
                 to_world(joints, cameras), joints, vertices_camera=_frames_of(surfaces.get(index))
             )
             for index, joints in enumerate(estimate.joints_camera.astype(np.float64))
@@ -219,7 +219,7 @@ def _frames_of(vertices: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray
 
 def seen_people(clip: ClipSample) -> np.ndarray:
     """(people, frames) bool: where enough of a person is seen to be asked for."""
-    return synthetic.asked_for(clip.visibility, clip.boxes_px)
+    return synthetic.scored_frames(clip.visibility, clip.boxes_px)
 
 
 def to_world(joints_camera: np.ndarray, world_from_camera: np.ndarray) -> np.ndarray:
@@ -227,7 +227,7 @@ def to_world(joints_camera: np.ndarray, world_from_camera: np.ndarray) -> np.nda
     return move(world_from_camera, joints_camera)
 
 
-def pooled(rows: list[dict[str, Series]]) -> dict[str, float]:
+def pooled(rows: list[dict[str, MetricValues]]) -> dict[str, float]:
     """Mean of each metric over everything that was scored; NaN where there was nothing."""
     means = pooled_means(map(means_of, rows))
     return {name: means.get(name, float("nan")) for name in COLUMNS}

@@ -21,7 +21,7 @@ from unish.body import open_body
 from unish.cli import main
 from unish.evaluation.datasets import NAMES, benchmark, synthetic
 from unish.evaluation.metric_values import means_of
-from unish.evaluation.scoring import MEASURES, score
+from unish.evaluation.scoring import METRICS, score
 from unish.structures import Cameras, Reconstruction
 from unish.utils.distributed import Rank
 
@@ -90,7 +90,7 @@ def test_the_bundled_benchmark_is_small_and_whole():
         assert sequence.frames == 8 and sequence.fps == 6 and any(p.present.any() for p in sequence.people)
     (row,) = benchmark("synthetic").published
     assert row.source == "python scripts/build_synthetic_benchmark.py"
-    assert set(row.numbers) == set(synthetic.MEASURES) - {"body_off_points_cm", "points_behind_cm"}
+    assert set(row.numbers) == set(synthetic.METRICS) - {"body_off_points_cm", "points_behind_cm"}
 
 
 def test_the_bundled_clips_are_those_of_the_held_out_seeds():
@@ -171,7 +171,7 @@ def test_a_result_that_is_not_there_fails_alone(small, truths, tmp_path, capsys)
     assert main([*command, "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
     missing = f"synthetic-{HELD_OUT_SEED + 1}"
-    assert f"unish: {missing}: " in captured.err and "1 of 2 sequences have no numbers" in captured.err
+    assert f"unish: {missing}: " in captured.err and "1 of 2 sequences have no scores" in captured.err
     assert "Traceback" not in captured.err and "Only 1 of the 2 sequences" in captured.out
     assert json.loads((tmp_path / "out" / "table.json").read_text())["sequences"][0]["sequence"] == FIRST
     assert main([*command, "--sequences", FIRST]) == 0
@@ -282,8 +282,8 @@ def test_a_picture_that_is_damaged_is_its_sequence_s_own_failure(small, tmp_path
 @pytest.mark.parametrize("name", NAMES)
 def test_every_benchmark_asks_for_measures_that_there_are(name):
     chosen = benchmark(name)
-    assert set(chosen.measures) <= set(MEASURES) and chosen.name == name
-    assert all(set(row.numbers) <= set(chosen.measures) for row in chosen.published)
+    assert set(chosen.metrics) <= set(METRICS) and chosen.name == name
+    assert all(set(row.numbers) <= set(chosen.metrics) for row in chosen.published)
 
 
 def test_the_help_names_the_benchmarks(capsys):
@@ -295,7 +295,7 @@ def test_the_help_names_the_benchmarks(capsys):
 
 def test_the_command_scores_as_python_does(small, truths, tmp_path):
     sequence = synthetic.read(small)[0]
-    means = means_of(score(Reconstruction.load(truths / FIRST), sequence, synthetic.MEASURES))
+    means = means_of(score(Reconstruction.load(truths / FIRST), sequence, synthetic.METRICS))
     command = ["eval", "synthetic", "--root", str(small), "--predictions", str(truths), "--sequences", FIRST]
     assert main([*command, "--out", str(tmp_path)]) == 0
     numbers = json.loads((tmp_path / "table.json").read_text())["rows"][0]["numbers"]

@@ -55,7 +55,7 @@ def test_where_nobody_is_found_depth_does_not_depend_on_it(mini, sequence, monke
     unlabelled = dataclasses.replace(sequence, people=(), person_mask=None)
     monkeypatch.setattr("unish.evaluation.predict.detect_people", lambda clip, **options: DetectedPeople((), "mini"))
     result = reconstruct_sequence(unlabelled, EVERY_FRAME, mini, open_body())
-    assert result.provenance.finder == "whole picture"
+    assert result.provenance.finder == "whole image"
     assert any("metric scale is a guess" in warning for warning in result.provenance.warnings)
     with_people = reconstruct_sequence(sequence, EVERY_FRAME, mini, open_body())
     ratio = result.depth_m / with_people.depth_m

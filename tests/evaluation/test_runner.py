@@ -103,7 +103,7 @@ def test_shares_together_are_the_whole(worlds, benchmark, tmp_path, monkeypatch)
     alone = run(benchmark, sequences(worlds), whole.predictor(timed=False), tmp_path / "alone")
     for index in (1, 0):
         shared = run(
-            benchmark, sequences(worlds), method.predictor(timed=False), tmp_path / "shared", share=Rank(index, 2)
+            benchmark, sequences(worlds), method.predictor(timed=False), tmp_path / "shared", rank=Rank(index, 2)
         )
     assert method.asked == ["two", "one", "three"]
     assert shared == alone

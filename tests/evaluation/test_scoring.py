@@ -10,12 +10,12 @@ import torch
 from tests.helpers.true_sequences import HEIGHT, WIDTH, make_world
 from unish.body import open_body
 from unish.errors import InputError, MissingAssetError
-from unish.evaluation.metric_values import Mean, Series, means_of, pooled
+from unish.evaluation.metric_values import MetricValues, WeightedMean, means_of, pooled
 from unish.evaluation.people_scores import FEET_VERTICES
 from unish.evaluation.predict import sampled_frames
-from unish.evaluation.predictions import answer_of, seen_frames
-from unish.evaluation.scene_scores import mask_on_map, on_picture
-from unish.evaluation.scoring import FIT, MEASURES, score
+from unish.evaluation.predictions import prediction_of, seen_frames
+from unish.evaluation.scene_scores import mask_on_map, on_image
+from unish.evaluation.scoring import FIT, METRICS, score
 from unish.geometry.rotations import axis_angle_to_matrix
 from unish.video.preprocess import frame_transform
 
@@ -35,8 +35,8 @@ def world(body):
     return make_world(body)
 
 
-def scored(result, sequence, *measures: str, alignment: str = "scale", body=None) -> dict[str, float]:
-    means = means_of(score(result, sequence, measures, alignment, body))
+def scored(result, sequence, *metrics: str, alignment: str = "scale", body=None) -> dict[str, float]:
+    means = means_of(score(result, sequence, metrics, alignment, body))
     return {name: mean.value for name, mean in means.items()}
 
 
@@ -84,7 +84,7 @@ def test_the_truth_of_every_fifth_frame_is_perfect_at_all_of_them(body):
 
 def test_a_turn_at_constant_speed_is_met_exactly_between_the_frames(body):
     world = make_world(body, frames=9, people=1, turning=False)
-    answer = answer_of(world.result(np.array([0, 8])), world.sequence())
+    answer = prediction_of(world.result(np.array([0, 8])), world.sequence())
     np.testing.assert_allclose(answer.people[1].joints_world, world.joints(world.motions[0]), atol=1e-5)
     surface = answer.people[1].vertices_world(np.array([3, 4]))
     np.testing.assert_allclose(surface, world.vertices(world.motions[0], np.array([3, 4])), atol=1e-5)
@@ -95,7 +95,7 @@ def test_a_turn_at_constant_speed_is_met_exactly_between_the_frames(body):
 
 def test_before_the_first_and_after_the_last_frame_seen_people_stand_still(body):
     world = make_world(body, frames=9, people=1, turning=False)
-    joints = answer_of(world.result(np.array([2, 6])), world.sequence()).people[1].joints_world
+    joints = prediction_of(world.result(np.array([2, 6])), world.sequence()).people[1].joints_world
     np.testing.assert_array_equal(joints[:2], joints[[2, 2]])
     np.testing.assert_array_equal(joints[7:], joints[[6, 6]])
     np.testing.assert_allclose(joints[4], world.joints(world.motions[0])[4], atol=1e-5)
@@ -130,7 +130,7 @@ def test_depth_is_pooled_by_its_valid_pixels(world):
     on_bodies = sum(int(((world.mask(k) > 0) & (world.depth_m[k] > 0)).sum()) for k in range(world.frames))
     assert series["body_abs_rel"].mean().weight == on_bodies
     assert series["scale_error"].mean().weight == 1
-    rows = [{"abs_rel": Mean(0.1, 300.0)}, {"abs_rel": Mean(0.3, 100.0)}, {}]
+    rows = [{"abs_rel": WeightedMean(0.1, 300.0)}, {"abs_rel": WeightedMean(0.3, 100.0)}, {}]
     assert pooled(rows) == {"abs_rel": pytest.approx(0.15)}
 
 
@@ -154,12 +154,12 @@ def test_a_map_of_the_middle_falls_on_the_middle_of_the_picture():
         return torch.stack(grid, dim=-1)
 
     depth = plane(crop.unmap_points(centres(518, 392)))
-    found, true = on_picture(depth, picture), plane(centres(*picture))
+    found, true = on_image(depth, picture), plane(centres(*picture))
     np.testing.assert_allclose(found[4:-4, 6:-6], true[4:-4, 6:-6], atol=5e-4)  # a tenth of a pixel
     np.testing.assert_allclose(found[:, :2], np.broadcast_to(found[:, 2:3], (480, 2)), atol=2e-3)  # carried outwards
     noise = np.random.default_rng(0).random((240, 320), np.float32)
     np.testing.assert_allclose(
-        on_picture(noise, picture), cv2.resize(noise, picture, interpolation=cv2.INTER_CUBIC), atol=1e-4
+        on_image(noise, picture), cv2.resize(noise, picture, interpolation=cv2.INTER_CUBIC), atol=1e-4
     )
     mask = np.zeros((480, 640), np.uint8)
     mask[:240, :320] = 1
@@ -302,7 +302,7 @@ def test_people_are_known_by_their_boxes_not_by_their_numbers(world):
     with pytest.raises(InputError, match="person 2"):
         score(dataclasses.replace(result, people=result.people[:1]), world.sequence(), ["mpjpe_mm"])
     elsewhere = dataclasses.replace(result.people[1], boxes_px=result.people[1].boxes_px + 100)
-    with pytest.raises(InputError, match="nobody in the result"):
+    with pytest.raises(InputError, match="overlaps person 2"):
         score(dataclasses.replace(result, people=(result.people[0], elsewhere)), world.sequence(), ["mpjpe_mm"])
 
 
@@ -356,7 +356,7 @@ def test_what_the_truth_does_not_know_is_not_scored(world):
     sequence = dataclasses.replace(
         world.sequence(), depth_m=None, world_from_camera=None, person_mask=None, people=world.sequence().people[:0]
     )
-    assert score(world.result(), sequence, [name for name in MEASURES if name not in FIT]) == {}
+    assert score(world.result(), sequence, [name for name in METRICS if name not in FIT]) == {}
 
 
 def test_rates_choose_the_nearest_frames(world):
@@ -366,5 +366,5 @@ def test_rates_choose_the_nearest_frames(world):
 
 
 def test_a_series_in_short():
-    assert Series(np.array([1.0, 3.0]), 5).mean() == Mean(2.0, 10.0)
-    assert Series(np.zeros(0)).mean() is None and means_of({"abs_rel": Series(np.zeros(0))}) == {}
+    assert MetricValues(np.array([1.0, 3.0]), 5).mean() == WeightedMean(2.0, 10.0)
+    assert MetricValues(np.zeros(0)).mean() is None and means_of({"abs_rel": MetricValues(np.zeros(0))}) == {}

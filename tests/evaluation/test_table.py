@@ -7,23 +7,23 @@ import json
 
 import pytest
 
-from unish.evaluation.benchmark import Benchmark, PublishedRow
-from unish.evaluation.metric_values import Mean
+from unish.evaluation.benchmark import Benchmark, MethodRow
+from unish.evaluation.metric_values import WeightedMean
 from unish.evaluation.runner import SequenceResult
-from unish.evaluation.scoring import MEASURES
+from unish.evaluation.scoring import METRICS
 from unish.evaluation.table import heading, make_table
 
 BENCHMARK = Benchmark(
     name="walks",
     title="Walks",
-    measures=("surface_abs_rel", "delta_125", "pve_mm"),
+    metrics=("surface_abs_rel", "delta_125", "pve_mm"),
     sequences=lambda root: (),
     sampled_fps=6.0,
     window=30,
     published=(
-        PublishedRow("π³|a", "a paper, table 2", {"surface_abs_rel": 0.05, "delta_125": 0.9, "pve_mm": 80.0}),
-        PublishedRow("other", "another paper", {"delta_125": 0.8}),
-        PublishedRow("third", "a third paper", {}),
+        MethodRow("π³|a", "a paper, table 2", {"surface_abs_rel": 0.05, "delta_125": 0.9, "pve_mm": 80.0}),
+        MethodRow("other", "another paper", {"delta_125": 0.8}),
+        MethodRow("third", "a third paper", {}),
     ),
 )
 RESULTS = (
@@ -31,9 +31,9 @@ RESULTS = (
         sequence="one",
         frames=10,
         means={
-            "surface_abs_rel": Mean(0.0123456, 1.0),
-            "delta_125": Mean(0.75, 300.0),
-            "seconds_per_frame": Mean(0.5, 2.0),
+            "surface_abs_rel": WeightedMean(0.0123456, 1.0),
+            "delta_125": WeightedMean(0.75, 300.0),
+            "seconds_per_frame": WeightedMean(0.5, 2.0),
         },
         peak_memory_mb=812.4,
         warnings=("a doubt",),
@@ -42,9 +42,9 @@ RESULTS = (
         sequence="two",
         frames=20,
         means={
-            "surface_abs_rel": Mean(0.03, 3.0),
-            "delta_125": Mean(0.95, 100.0),
-            "seconds_per_frame": Mean(0.1, 6.0),
+            "surface_abs_rel": WeightedMean(0.03, 3.0),
+            "delta_125": WeightedMean(0.95, 100.0),
+            "seconds_per_frame": WeightedMean(0.1, 6.0),
         },
         peak_memory_mb=700.0,
         warnings=("a doubt", "another doubt"),
@@ -77,21 +77,21 @@ def test_all_formats_say_the_same(table, tmp_path):
     as_csv = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
     head, *lines = cells(table.markdown())
     text = (tmp_path / "table.txt").read_text()
-    assert head == ["method", *map(heading, table.measures), "source"]
+    assert head == ["method", *map(heading, table.metrics), "source"]
     assert len(as_json["rows"]) == len(lines) == 4
     for row, line, written in zip(as_json["rows"], lines, as_csv, strict=False):
         assert row["method"] == line[0].replace("¦", "|") == written["method"] and written["sequence"] == "all"
         assert row["source"] == line[-1] == written["source"]
-        for name, cell in zip(table.measures, line[1:-1], strict=True):
-            assert MEASURES[name].text(row["numbers"].get(name)) == cell
+        for name, cell in zip(table.metrics, line[1:-1], strict=True):
+            assert METRICS[name].text(row["numbers"].get(name)) == cell
             assert (float(written[name]) if written[name] else None) == row["numbers"].get(name)
             assert cell in text
     for sequence, line, written in zip(
         as_json["sequences"], cells(table.sequences_markdown())[1:], as_csv[4:], strict=True
     ):
         assert sequence["sequence"] == line[0] == written["sequence"] and line[1] == written["frames"]
-        for name, cell in zip(table.measures, line[2:-1], strict=True):
-            assert MEASURES[name].text(sequence["numbers"].get(name)) == cell
+        for name, cell in zip(table.metrics, line[2:-1], strict=True):
+            assert METRICS[name].text(sequence["numbers"].get(name)) == cell
             assert (float(written[name]) if written[name] else None) == sequence["numbers"].get(name)
     assert cells((tmp_path / "table.md").read_text()) == cells(table.markdown()) + cells(table.sequences_markdown())
 
@@ -108,16 +108,16 @@ def test_a_line_a_measure_where_there_are_more_measures_than_methods():
     few = dataclasses.replace(BENCHMARK, published=BENCHMARK.published[:1])
     head, *lines = cells(make_table(few, "ours", "here", RESULTS).markdown())
     assert head == ["method", "ours", "π³¦a"]
-    assert [line[0] for line in lines] == [heading(m) for m in (*few.measures, "seconds_per_frame")] + ["source"]
+    assert [line[0] for line in lines] == [heading(m) for m in (*few.metrics, "seconds_per_frame")] + ["source"]
     assert lines[0][1:] == ["2.56", "5.00"]
 
 
 def test_notes_say_what_the_numbers_do_not(table):
     notes = " ".join(table.notes)
-    assert "2 sequences, 30 frames" in notes and "6 frames a second" in notes and "passes of 30 frames" in notes
-    assert "PVE mm was not measured: it needs true bodies" in notes and "812 MB" in notes
+    assert "2 sequences, 30 frames" in notes and "6 frames per second" in notes and "windows of 30 frames" in notes
+    assert "PVE mm was not measured: it takes true bodies" in notes and "812 MB" in notes
     assert table.notes.count("a doubt") == 1 and "another doubt" in table.notes
-    assert "one scale a sequence; pooled by valid pixels" in notes and "Only" not in notes
+    assert "one scale per sequence; pooled by valid pixels" in notes and "Only" not in notes
 
 
 def test_notes_warn_of_rows_that_cannot_be_compared():
@@ -135,13 +135,13 @@ def test_results_of_others_are_not_said_to_have_run_here():
         for result in RESULTS
     )
     table = make_table(BENCHMARK, "theirs", "results in theirs", read)
-    assert table.measures == BENCHMARK.measures
-    assert not any("frames a second" in note or "memory" in note for note in table.notes)
+    assert table.metrics == BENCHMARK.metrics
+    assert not any("frames per second" in note or "memory" in note for note in table.notes)
     assert cells(table.sequences_markdown())[1][-1] == "–"
 
 
 def test_every_measure_has_a_heading_of_its_own():
-    headings = [measure.heading for measure in MEASURES.values()]
+    headings = [measure.heading for measure in METRICS.values()]
     assert len(set(headings)) == len(headings)
-    assert {measure.better for measure in MEASURES.values()} == {"lower", "higher", "zero"}
-    assert MEASURES["abs_rel"].text(None) == MEASURES["abs_rel"].text(float("nan")) == "–"
+    assert {measure.better for measure in METRICS.values()} == {"lower", "higher", "zero"}
+    assert METRICS["abs_rel"].text(None) == METRICS["abs_rel"].text(float("nan")) == "–"

@@ -1,4 +1,4 @@
-"""`unish eval`: a benchmark's table, of these weights or of anybody's saved results."""
+"""`unish eval`: a benchmark's table, for these weights or for any method's saved results."""
 
 import argparse
 import contextlib
@@ -23,35 +23,37 @@ def add(commands) -> None:
     command = commands.add_parser(
         "eval",
         help="score weights or saved results on a benchmark",
-        description="Score weights, or saved results of any method, on a benchmark as downloaded. "
-        "`accelerate launch -m unish eval …` shares the sequences among processes.",
+        description="Score weights, or any method's saved results, on a benchmark as downloaded. "
+        "`accelerate launch -m unish eval …` distributes the sequences over processes.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("benchmark", metavar="NAME", help="one of the benchmarks below")
     command.add_argument(
-        "--root", type=Path, metavar="DIR", help="the data as downloaded (default: ./NAME; synthetic comes with unish)"
+        "--root", type=Path, metavar="DIR", help="the data as downloaded (default: ./NAME; synthetic is bundled)"
     )
     command.add_argument("--weights", default="auto", help="release, mini, auto, a folder or a Hub repository id")
     command.add_argument(
         "--predictions", type=Path, metavar="DIR", help="instead of weights: results saved as DIR/SEQUENCE"
     )
     command.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the numbers go; the same command again goes on from there"
+        "--out", type=Path, metavar="DIR", help="folder for the scores; the same command resumes from there"
     )
     command.add_argument("--sequences", nargs="+", default=[], metavar="NAME", help="only these sequences")
     command.add_argument(
         "--depth-alignment",
         default="scale",
-        metavar="HOW",
-        help="what depth may be off by in a sequence: scale (default), scale&shift, or metric for nothing",
+        metavar="NAME",
+        help="what is fitted to depth per sequence: scale (default), scale&shift, or metric (nothing)",
     )
-    command.add_argument("--fit", action="store_true", help="measure how people sit in the scene as well")
+    command.add_argument("--fit", action="store_true", help="also measure the body–scene fit")
     command.add_argument("--body", help="open, or an SMPL-format file (default: an installed SMPL, else open)")
     command.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU where there is one)")
-    command.add_argument("--overwrite", action="store_true", help="replace numbers of other weights or protocols")
+    command.add_argument("--overwrite", action="store_true", help="replace scores of other weights or protocols")
     command.set_defaults(command=_evaluate)
     plain_help = command.format_help
-    command.format_help = lambda: f"{plain_help()}\n{_benchmarks()}"  # read only when asked for: it takes a second
+    command.format_help = lambda: (
+        f"{plain_help()}\n{_benchmarks()}"
+    )  # built on demand: importing all readers takes a second
 
 
 def _benchmarks() -> str:
@@ -67,22 +69,24 @@ def _evaluate(options: argparse.Namespace) -> int:
     from unish.evaluation.table import make_table
     from unish.utils.distributed import launched_rank
 
-    share = launched_rank(options.device)
+    rank = launched_rank(options.device)
     benchmark, root = _benchmark(options)
-    require_known(benchmark.measures, options.depth_alignment)
-    everything = benchmark.sequences(root)
-    sequences = _chosen(everything, options.sequences)
-    predictor, source = _predictor(options, benchmark, root, share)
-    with _place(options.out, share) as out, _quiet():
+    require_known(benchmark.metrics, options.depth_alignment)
+    all_sequences = benchmark.sequences(root)
+    sequences = _selected(all_sequences, options.sequences)
+    predictor, source = _predictor(options, benchmark, root, rank)
+    with _scores_folder(options.out, rank) as out, _quiet():
         try:
-            outcome = run(benchmark, sequences, predictor, out, options.depth_alignment, share, options.overwrite)
+            outcome = run(benchmark, sequences, predictor, out, options.depth_alignment, rank, options.overwrite)
         except KeyboardInterrupt:
-            kept = f"; the finished sequences are kept in {out}" if options.out else ""
+            kept = f"; the scores of finished sequences are in {out}" if options.out else ""
             print(f"unish: stopped{kept}.", file=sys.stderr)
             return 130
-    if not share.main:
+    if not rank.main:
         return 0
-    table = make_table(benchmark, predictor.name, source, outcome.results, options.depth_alignment, of=len(everything))
+    table = make_table(
+        benchmark, predictor.name, source, outcome.results, options.depth_alignment, of=len(all_sequences)
+    )
     if outcome.results:
         print(table.text(), end="")
     if options.out:
@@ -96,7 +100,7 @@ def _report_failures(outcome: "Outcome") -> int:
         print(f"unish: {name}: {sentence}", file=sys.stderr)
     if outcome.failures:
         total = len(outcome.failures) + len(outcome.results)
-        print(f"unish: {len(outcome.failures)} of {total} sequences have no numbers.", file=sys.stderr)
+        print(f"unish: {len(outcome.failures)} of {total} sequences have no scores.", file=sys.stderr)
     return 2 if outcome.failures else 0
 
 
@@ -104,28 +108,28 @@ def _benchmark(options: argparse.Namespace) -> tuple["Benchmark", Path]:
     from unish.evaluation.datasets import benchmark, synthetic
     from unish.evaluation.scoring import FIT
 
-    chosen, root = benchmark(options.benchmark), options.root
-    if chosen.name == "synthetic":
+    named, root = benchmark(options.benchmark), options.root
+    if named.name == "synthetic":
         root = root or synthetic.SYNTHETIC_BENCHMARK
-        chosen = synthetic.at(root)
-    root = root or Path(chosen.name)
+        named = synthetic.at(root)
+    root = root or Path(named.name)
     if options.fit:
-        chosen = dataclasses.replace(chosen, measures=(*chosen.measures, *FIT))
-    return chosen, root
+        named = dataclasses.replace(named, metrics=(*named.metrics, *FIT))
+    return named, root
 
 
-def _chosen(sequences: tuple["BenchmarkSequence", ...], names: list[str]) -> tuple["BenchmarkSequence", ...]:
-    there = [sequence.name for sequence in sequences]
+def _selected(sequences: tuple["BenchmarkSequence", ...], names: list[str]) -> tuple["BenchmarkSequence", ...]:
+    known = [sequence.name for sequence in sequences]
     for name in names:
-        if name not in there:
-            raise InputError(f"There is no sequence {name!r} in this benchmark; it has {', '.join(there)}.")
+        if name not in known:
+            raise InputError(f"Expected a sequence out of {', '.join(known)}, got {name!r}; choose one of those.")
     return tuple(sequence for sequence in sequences if not names or sequence.name in names)
 
 
 def _predictor(
-    options: argparse.Namespace, benchmark: "Benchmark", root: Path, share: "Rank"
+    options: argparse.Namespace, benchmark: "Benchmark", root: Path, rank: "Rank"
 ) -> tuple["Predictor", str]:
-    """What is scored, and its row's source."""
+    """What is scored, and the source of its row."""
     import unish
     from unish.evaluation.runner import Predictor
 
@@ -137,7 +141,7 @@ def _predictor(
     from unish.evaluation.predict import reconstruct_sequence, weights_fingerprint
     from unish.models.hub import load
 
-    device = options.device or share.device
+    device = options.device or rank.device
     model, body = load(options.weights, device=device), load_body(options.body)
     place = str(next(model.parameters()).device)
     identity = {"weights": f"{model.weights_name} {weights_fingerprint(model)}", "body": body.name, **data}
@@ -159,14 +163,14 @@ def _saved(folder: Path, data: dict[str, str]) -> "Predictor":
     if not folder.is_dir():
         raise MissingAssetError(
             f"{folder} is not a folder; --predictions takes one with a result in DIR/SEQUENCE for every sequence, as "
-            "Reconstruction.save and unish run --out write them."
+            "written by Reconstruction.save and unish run --out."
         )
 
     def reconstruct(sequence: "BenchmarkSequence") -> Reconstruction:
         if not (folder / sequence.name).is_dir():
             raise MissingAssetError(
-                f"{folder / sequence.name} is not there; save the result of this sequence as that folder, or name "
-                "the others with --sequences."
+                f"{folder / sequence.name} is missing; save the result of this sequence as that folder, or name the "
+                "other sequences with --sequences."
             )
         return Reconstruction.load(folder / sequence.name)
 
@@ -186,7 +190,7 @@ def _saved(folder: Path, data: dict[str, str]) -> "Predictor":
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Doubts that every result carries are told once, below the table, not once a sequence."""
+    """Warnings that every result has are printed once, below the table, not once per sequence."""
     log = logging.getLogger("unish")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -197,12 +201,14 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _place(out: Path | None, share: "Rank") -> Iterator[Path]:
-    """Where sequences' numbers are kept: for this run alone when no place was named."""
+def _scores_folder(out: Path | None, rank: "Rank") -> Iterator[Path]:
+    """The folder of the sequences' scores: a temporary one when --out was not given."""
     if out is not None:
         yield out
-    elif share.count > 1:
-        raise InputError("Several processes meet in a folder; name one with --out.")
+    elif rank.count > 1:
+        raise InputError(
+            "Expected --out with several processes, which share their scores through that folder; add --out DIR."
+        )
     else:
         with tempfile.TemporaryDirectory(prefix="unish-") as folder:
             yield Path(folder)

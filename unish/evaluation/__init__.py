@@ -1,8 +1,8 @@
-"""Scores of depth, cameras and bodies, by the protocols of the papers: metrics, benchmarks, and their tables."""
+"""Evaluation of depth, cameras and bodies by the protocols of the papers: metrics, benchmarks, and their tables."""
 
 from unish.analysis.fit_report import fit_report
-from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow, TruePerson
-from unish.evaluation.metric_values import Mean, Series, means_of, pooled
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, MethodRow, TruePerson
+from unish.evaluation.metric_values import MetricValues, WeightedMean, means_of, pooled
 from unish.evaluation.metrics import (
     WorldMotion,
     abs_rel,
@@ -24,19 +24,19 @@ from unish.evaluation.metrics import (
     world_motion,
 )
 from unish.evaluation.runner import Predictor, run
-from unish.evaluation.scoring import MEASURES, score
+from unish.evaluation.scoring import METRICS, score
 from unish.evaluation.table import Table, make_table
 
 __all__ = [
-    "MEASURES",
+    "METRICS",
     "Benchmark",
     "BenchmarkSequence",
-    "Mean",
+    "MethodRow",
+    "MetricValues",
     "Predictor",
-    "PublishedRow",
-    "Series",
     "Table",
     "TruePerson",
+    "WeightedMean",
     "WorldMotion",
     "abs_rel",
     "accel",

@@ -1,7 +1,7 @@
-"""What a measure is in one sequence, and over many.
+"""Values of a metric in one sequence, and their mean over many.
 
-A series is pooled with those of the other sequences before its mean is taken, each value with its weight: errors of
-depth count by their valid pixels, errors of a frame by frames.
+The values of all sequences are pooled before the mean is taken, each with its weight: depth errors count by their valid
+pixels, per-frame errors by frames.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,35 +12,35 @@ from jaxtyping import Float
 
 
 @dataclass(frozen=True)
-class Mean:
-    """A series of one sequence in short."""
+class WeightedMean:
+    """The mean of a metric in one sequence, and how much it counts in the mean over all of them."""
 
     value: float
     weight: float
 
 
 @dataclass(frozen=True)
-class Series:
-    """Values of a measure in one sequence, in the unit of the measure's name."""
+class MetricValues:
+    """Values of a metric in one sequence, in the unit that the metric's name ends with."""
 
     values: Float[np.ndarray, "n"]
     weight: float | int = 1
     """Of each value."""
 
-    def mean(self) -> Mean | None:
+    def mean(self) -> WeightedMean | None:
         """None where there is no value."""
         count = len(self.values)
-        return Mean(float(self.values.mean()), float(self.weight * count)) if count else None
+        return WeightedMean(float(self.values.mean()), float(self.weight * count)) if count else None
 
 
-def means_of(series: Mapping[str, Series]) -> dict[str, Mean]:
-    """The series in short, without those that have no value."""
-    means = {name: values.mean() for name, values in series.items()}
+def means_of(metrics: Mapping[str, MetricValues]) -> dict[str, WeightedMean]:
+    """The mean of each metric, without those that have no value."""
+    means = {name: values.mean() for name, values in metrics.items()}
     return {name: mean for name, mean in means.items() if mean is not None}
 
 
-def pooled(sequences: Iterable[Mapping[str, Mean]]) -> dict[str, float]:
-    """Mean of each measure over all sequences that have it, each counted by its weight."""
+def pooled(sequences: Iterable[Mapping[str, WeightedMean]]) -> dict[str, float]:
+    """Mean of each metric over all sequences that have it, each counted by its weight."""
     totals: dict[str, list[float]] = {}
     for means in sequences:
         for name, mean in means.items():

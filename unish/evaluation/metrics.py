@@ -1,7 +1,7 @@
-"""The numbers that the papers report, as pure functions of NumPy arrays.
+"""The metrics that the papers report, as pure functions of NumPy arrays.
 
-Lengths go in as metres and come out in the unit that the name ends with. Functions return one value a frame (a series),
-so that frames of all sequences can be pooled before the mean is taken, which is how the tables are made.
+Lengths go in as metres and come out in the unit that the name ends with. Most functions return one value per frame, so
+that the frames of all sequences can be pooled before the mean is taken, which is how the tables are made.
 """
 
 from dataclasses import dataclass, fields
@@ -22,7 +22,7 @@ CONTACT_SPEED_M_PER_FRAME = 0.01
 
 @dataclass(frozen=True)
 class WorldMotion:
-    """Per-frame series of one sequence in the world frame; `means()` is the row of a table."""
+    """Per-frame values of one sequence in the world frame; `means()` is the row of a table."""
 
     wa_mpjpe_mm: Float[np.ndarray, "frames"]
     w_mpjpe_mm: Float[np.ndarray, "frames"]
@@ -31,7 +31,7 @@ class WorldMotion:
     accel: Float[np.ndarray, "frames_less_2"]
 
     def means(self) -> dict[str, float]:
-        """Mean of each series; NaN where the sequence is too short to have one."""
+        """Mean of each metric; NaN where the sequence is too short to have one."""
         return {f.name: _mean(getattr(self, f.name)) for f in fields(self)}
 
 
@@ -113,7 +113,7 @@ def camera_rpe(
     true_world_from_camera: Float[np.ndarray, "frames 4 4"],
     with_scale: bool = True,
 ) -> tuple[Float[np.ndarray, "frames_less_1"], Float[np.ndarray, "frames_less_1"]]:
-    """Errors of each camera's motion to the next frame: metres, and degrees, after the alignment of `camera_ate`.
+    """Errors of the camera's motion from frame to frame: metres, and degrees, after the alignment of `camera_ate`.
 
     The benchmarks' figures are the root mean squares over the frames (relative pose error of TUM RGB-D, step 1).
     """
@@ -137,7 +137,7 @@ def pelvis(joints: Float[np.ndarray, "frames joints 3"]) -> Float[np.ndarray, "f
 def mpjpe(
     predicted: Float[np.ndarray, "frames joints 3"], true: Float[np.ndarray, "frames joints 3"]
 ) -> Float[np.ndarray, "frames"]:
-    """Mean per-joint position error after the pelvises are put together, in millimetres."""
+    """Mean per-joint position error after the pelvises are aligned, in millimetres."""
     return _mean_distance_mm(predicted - pelvis(predicted), true - pelvis(true))
 
 
@@ -154,7 +154,7 @@ def pve(
     predicted_joints: Float[np.ndarray, "frames joints 3"],
     true_joints: Float[np.ndarray, "frames joints 3"],
 ) -> Float[np.ndarray, "frames"]:
-    """Mean per-vertex error after the pelvises (of the joints) are put together, in millimetres."""
+    """Mean per-vertex error after the pelvises (from the joints) are aligned, in millimetres."""
     return _mean_distance_mm(predicted_vertices - pelvis(predicted_joints), true_vertices - pelvis(true_joints))
 
 
@@ -181,7 +181,7 @@ def world_motion(
     """
     if pred_joints.shape != true_joints.shape or len(true_joints) == 0:
         raise InputError(
-            f"Expected joints of equal shape with at least one frame, received {pred_joints.shape} and "
+            f"Expected joints of equal shape with at least one frame, got {pred_joints.shape} and "
             f"{true_joints.shape}. Give one predicted frame for each true frame."
         )
     chunks = [slice(i, i + CHUNK_FRAMES) for i in range(0, len(true_joints), CHUNK_FRAMES)]
@@ -229,9 +229,10 @@ def jitter(joints: Float[np.ndarray, "frames joints 3"], fps: float | int = 30) 
 def foot_sliding(
     predicted_feet: Float[np.ndarray, "frames vertices 3"], true_feet: Float[np.ndarray, "frames vertices 3"]
 ) -> Float[np.ndarray, "contacts"]:
-    """How far a predicted foot vertex moves while the true one stands (under 1 cm a frame), in millimetres.
+    """How far a predicted foot vertex moves per frame while the true one is in contact (under 1 cm per frame), in
+    millimetres.
 
-    One entry a contact, frame then vertex (WHAM). SMPL's vertices are 3216, 3387, 6617 and 6787.
+    One entry per contact, frame then vertex (WHAM). SMPL's vertices are 3216, 3387, 6617 and 6787.
     """
     step_pred = np.linalg.norm(np.diff(predicted_feet, axis=0), axis=-1)
     step_true = np.linalg.norm(np.diff(true_feet, axis=0), axis=-1)
@@ -243,9 +244,7 @@ def foot_sliding(
 
 def _valid(predicted: np.ndarray, true: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not valid.any():
-        raise InputError(
-            "Expected at least one valid pixel, received none. Check the ground truth's depth range and mask."
-        )
+        raise InputError("Expected at least one valid pixel, got none. Check the ground truth's depth range and mask.")
     return predicted[valid].astype(np.float64), true[valid].astype(np.float64)
 
 
@@ -264,8 +263,8 @@ def _mean_distance_mm(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.linalg.norm(a - b, axis=-1).mean(axis=-1) * MM_PER_M
 
 
-def _mean(series: np.ndarray) -> float:
-    return float(series.mean()) if series.size else float("nan")
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")
 
 
 def _aligned(source: np.ndarray, target: np.ndarray, with_scale: bool) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A benchmark's sequence through the pipeline: its pictures at the benchmark's rate, its people by their true boxes."""
+"""A benchmark's sequence through the pipeline: its images at the benchmark's frame rate, its people by true boxes."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from unish.models.unish import UniSH
 
 LONG_SIDE_PX = 1920
-"""Larger pictures are reduced, as `read_clip` does."""
+"""Larger images are reduced, as `read_clip` does."""
 SAMPLED_VALUES = 4096
 
 
@@ -31,30 +31,30 @@ def reconstruct_sequence(
     finder: str = "auto",
     device: str | None = None,
 ) -> Reconstruction:
-    """The pipeline's answer to a sequence, under the protocol of its benchmark.
+    """Reconstruct a sequence under the protocol of its benchmark.
 
-    People are given by their true boxes. Where the benchmark labels nobody they are found, by `finder` on `device`; if
-    nobody is, the whole picture stands for one: depth up to scale does not depend on it, and the result says so.
-    Raises as `reconstruct_tracked` and the sequence's reader do.
+    People are given by their true boxes. Where the benchmark labels nobody they are detected, by `finder` on `device`;
+    if nobody is, one person is assumed to fill the whole image: depth up to scale does not depend on it, and the result
+    has a warning. Raises as `reconstruct_tracked` and the sequence's reader do.
     """
     frames = sampled_frames(sequence, benchmark.sampled_fps)
     clip = _clip(sequence, frames)
     scale = clip.frames.shape[2] / sequence.size_px[0]
-    tracks, how = _tracks(sequence, frames, scale), "true boxes"
+    tracks, detector = _tracks(sequence, frames, scale), "true boxes"
     if not tracks:
-        found = detect_people(clip, finder=finder, device=device)
-        tracks, how = found.tracks, found.finder
-        clip = dataclasses.replace(clip, warnings=clip.warnings + found.warnings)
+        detected = detect_people(clip, finder=finder, device=device)
+        tracks, detector = detected.tracks, detected.finder
+        clip = dataclasses.replace(clip, warnings=clip.warnings + detected.warnings)
     if not tracks:
-        tracks, how = (_whole_picture(clip),), "whole picture"
-        doubt = f"Nobody was found in {sequence.name}: its metric scale is a guess."
-        clip = dataclasses.replace(clip, warnings=(*clip.warnings, doubt))
+        tracks, detector = (_whole_image(clip),), "whole image"
+        warning = f"No people were detected in {sequence.name}: its metric scale is a guess."
+        clip = dataclasses.replace(clip, warnings=(*clip.warnings, warning))
     window = benchmark.window or max(len(frames), SMALLEST_WINDOW)
-    return reconstruct_tracked(clip, tracks, model, body, finder=how, window=window)
+    return reconstruct_tracked(clip, tracks, model, body, finder=detector, window=window)
 
 
 def sampled_frames(sequence: BenchmarkSequence, sampled_fps: float | None) -> np.ndarray:
-    """Frames of the sequence that are nearest to the times of a rate; all of them for None or a higher rate."""
+    """The sequence's frames nearest to the times of a frame rate; all of them for None or a higher rate."""
     if sampled_fps is None or sampled_fps >= sequence.fps:
         return np.arange(sequence.frames)
     step = sequence.fps / sampled_fps
@@ -62,7 +62,7 @@ def sampled_frames(sequence: BenchmarkSequence, sampled_fps: float | None) -> np
 
 
 def weights_fingerprint(model: "UniSH") -> str:
-    """Some letters that change with the weights: of at most 4096 values of every tensor, evenly chosen."""
+    """A hash of the weights: of at most 4096 evenly spaced values of every tensor."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         values = tensor.detach().flatten()
@@ -72,17 +72,17 @@ def weights_fingerprint(model: "UniSH") -> str:
 
 
 def _clip(sequence: BenchmarkSequence, frames: np.ndarray) -> Clip:
-    size, pictures = limited_size(sequence.size_px, LONG_SIDE_PX), Stack()
+    size, images = limited_size(sequence.size_px, LONG_SIDE_PX), Stack()
     for frame in frames.tolist():
-        picture = sequence.image(frame)
+        image = sequence.image(frame)
         if size != sequence.size_px:
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        pictures.append(picture)
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        images.append(image)
     fps = (
         sequence.fps if len(frames) == sequence.frames else (len(frames) - 1) / (frames[-1] - frames[0]) * sequence.fps
     )
     return Clip(
-        frames=pictures.finish(),
+        frames=images.finish(),
         times_s=frames / sequence.fps,
         fps=float(fps),
         source_name=sequence.name,
@@ -92,7 +92,7 @@ def _clip(sequence: BenchmarkSequence, frames: np.ndarray) -> Clip:
 
 
 def _tracks(sequence: BenchmarkSequence, frames: np.ndarray, scale: float) -> tuple[PersonTrack, ...]:
-    """Everybody who is seen in one of the frames."""
+    """Everybody who is present in one of the frames."""
     seen = [(person, person.present[frames]) for person in sequence.people]
     return tuple(
         PersonTrack(person.id, person.boxes_px[frames].astype(np.float64) * scale, present, present.astype(float))
@@ -101,7 +101,7 @@ def _tracks(sequence: BenchmarkSequence, frames: np.ndarray, scale: float) -> tu
     )
 
 
-def _whole_picture(clip: Clip) -> PersonTrack:
+def _whole_image(clip: Clip) -> PersonTrack:
     count, height, width = clip.frames.shape[:3]
     box = np.tile(np.array([0.0, 0.0, width, height]), (count, 1))
     return PersonTrack(1, box, np.ones(count, bool), np.ones(count))

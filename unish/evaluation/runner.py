@@ -1,7 +1,7 @@
-"""A method over the sequences of a benchmark: resumable, on any number of processes, one sequence's failure its own.
+"""Runs a method on the sequences of a benchmark: resumable, on any number of processes, each failure contained.
 
-Every sequence's numbers go to a file of their own as soon as they are known; a later run with the same weights and the
-same protocol reads them back. `accelerate launch` gives each process its share of the sequences.
+Every sequence's scores are written to a file as soon as they are known; a later run with the same weights and the same
+protocol reads them back. `accelerate launch` gives each process its share of the sequences.
 """
 
 import dataclasses
@@ -20,14 +20,14 @@ from tqdm import tqdm
 from unish.body import BodyModel
 from unish.errors import InputError, UniSHError
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
-from unish.evaluation.metric_values import Mean, means_of
+from unish.evaluation.metric_values import WeightedMean, means_of
 from unish.evaluation.scoring import require_known, score
 from unish.structures import Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.distributed import Rank, sentence_of
 
 PROTOCOL_VERSION = 1
-"""Raised when a measure changes, so that older numbers are not taken for new ones."""
+"""Raised when a metric's definition changes, so that older scores are not mixed with new ones."""
 
 log = logging.getLogger("unish")
 
@@ -40,37 +40,37 @@ class Predictor:
     """Its row in the table."""
     reconstruct: Callable[[BenchmarkSequence], Reconstruction]
     identity: Callable[[BenchmarkSequence], Mapping[str, str]]
-    """What its answer to a sequence depends on, in words that change with it: weights, body, folder."""
+    """What its prediction for a sequence depends on, in words that change with it: weights, body, folder."""
     timed: bool = True
     """Whether the time and memory that `reconstruct` takes are the method's."""
     body: BodyModel | None = None
-    """Poses its people between the frames that it saw; None: the body that its results name."""
+    """Poses people between the frames that the method saw; None: the body that its results name."""
 
 
 @dataclass(frozen=True)
 class SequenceResult:
-    """The numbers of one sequence."""
+    """The scores of one sequence."""
 
     sequence: str
     frames: int
     """That were scored."""
-    means: dict[str, Mean]
-    """By measure; "seconds_per_frame" counts by the frames that the method saw."""
+    means: dict[str, WeightedMean]
+    """By metric; "seconds_per_frame" is weighted by the frames that the method saw."""
     peak_memory_mb: float | None
-    """Most memory in use: of the CUDA device while this sequence ran, else of the process since it began; None where
-    the method did not run here."""
+    """Peak memory: of the CUDA device while this sequence ran, else of the process since it started; None where the
+    method did not run here."""
     warnings: tuple[str, ...] = ()
-    """What the result says against itself."""
+    """The result's own warnings."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run."""
+    """The scores and failures of a run."""
 
     results: tuple[SequenceResult, ...]
     """In the order of the sequences."""
     failures: dict[str, str]
-    """Sequence → the sentence it ended with."""
+    """Sequence → its error message."""
 
 
 def run(
@@ -79,32 +79,32 @@ def run(
     predictor: Predictor,
     out: Path,
     depth_alignment: str = "scale",
-    share: Rank = Rank(),  # noqa: B008 (frozen)
+    rank: Rank = Rank(),  # noqa: B008 (frozen)
     overwrite: bool = False,
 ) -> Outcome:
-    """Score the method on this process's share of the sequences; wait for the others; gather what there is.
+    """Score the method on this process's share of the sequences, wait for the others, and gather all scores.
 
-    Numbers are kept in `out`/sequences. What is there already is kept when it was made by the same method and protocol.
-    Raises InputError when it was made by another one and may not be overwritten.
+    Scores are written to `out`/sequences. Existing ones are reused when method and protocol are the same. Raises
+    InputError when they are not and may not be overwritten.
     """
-    require_known(benchmark.measures, depth_alignment)
+    require_known(benchmark.metrics, depth_alignment)
     keys = {sequence.name: _key(benchmark, sequence, predictor, depth_alignment) for sequence in sequences}
     paths = {sequence.name: out / "sequences" / f"{sequence.name}.json" for sequence in sequences}
     done = {name: path for name, path in paths.items() if _is_done(path, keys[name], overwrite)}
     failures: dict[str, str] = {}
-    mine = [sequence for sequence in share.of(list(sequences)) if sequence.name not in done]
-    with tqdm(total=len(mine), unit="sequence", disable=not share.main or not mine, file=sys.stderr) as bar:
+    mine = [sequence for sequence in rank.of(list(sequences)) if sequence.name not in done]
+    with tqdm(total=len(mine), unit="sequence", disable=not rank.main or not mine, file=sys.stderr) as bar:
         for sequence in mine:
             bar.set_description_str(sequence.name)
             try:
                 result = _scored(benchmark, sequence, predictor, depth_alignment)
                 _write(paths[sequence.name], keys[sequence.name], result)
-            except Exception as error:  # one sequence must not take the night's work of the others with it
+            except Exception as error:  # one bad sequence must not end a run of hours
                 failures[sequence.name] = sentence_of(error)
                 if not isinstance(error, UniSHError):
                     log.error("%s failed", sequence.name, exc_info=error)
             bar.update()
-    failures = dict(share.gathered(list(failures.items())))
+    failures = dict(rank.gathered(list(failures.items())))
     kept = [_read(paths[sequence.name]) for sequence in sequences if sequence.name not in failures]
     results = tuple(result for _, result in filter(None, kept))
     return Outcome(results, {s.name: failures[s.name] for s in sequences if s.name in failures})
@@ -119,9 +119,9 @@ def _scored(
     start_s = time.perf_counter()
     reconstruction = predictor.reconstruct(sequence)
     seconds = time.perf_counter() - start_s
-    means = means_of(score(reconstruction, sequence, benchmark.measures, depth_alignment, predictor.body))
+    means = means_of(score(reconstruction, sequence, benchmark.metrics, depth_alignment, predictor.body))
     if predictor.timed:
-        means["seconds_per_frame"] = Mean(seconds / len(reconstruction), float(len(reconstruction)))
+        means["seconds_per_frame"] = WeightedMean(seconds / len(reconstruction), float(len(reconstruction)))
     return SequenceResult(
         sequence=sequence.name,
         frames=sequence.frames,
@@ -145,12 +145,12 @@ def _peak_memory_mb(devices: Iterable[int]) -> float:
 
 
 def _key(benchmark: Benchmark, sequence: BenchmarkSequence, predictor: Predictor, alignment: str) -> dict[str, Any]:
-    """All that the numbers depend on."""
+    """Everything that the scores depend on."""
     return {
         "protocol_version": PROTOCOL_VERSION,
         "benchmark": benchmark.name,
         "frames": sequence.frames,
-        "measures": list(benchmark.measures),
+        "measures": list(benchmark.metrics),
         "depth_alignment": alignment,
         "sampled_fps": benchmark.sampled_fps,
         "window": benchmark.window,
@@ -159,15 +159,15 @@ def _key(benchmark: Benchmark, sequence: BenchmarkSequence, predictor: Predictor
 
 
 def _is_done(path: Path, key: dict[str, Any], overwrite: bool) -> bool:
-    found = _read(path)
-    if found is None or found[0] == key:
-        return found is not None
+    saved = _read(path)
+    if saved is None or saved[0] == key:
+        return saved is not None
     if overwrite:
         return False
-    other = next(name for name in [*key, *found[0]] if key.get(name) != found[0].get(name))
+    other = next(name for name in [*key, *saved[0]] if key.get(name) != saved[0].get(name))
     raise InputError(
-        f"{path} was made with {other} {found[0].get(other)}, not {key.get(other)}; give another --out, or --overwrite "
-        "to replace what is there."
+        f"{path} was made with {other} {saved[0].get(other)}, not {key.get(other)}; give another --out, or --overwrite "
+        "to replace it."
     )
 
 
@@ -178,12 +178,12 @@ def _write(path: Path, key: dict[str, Any], result: SequenceResult) -> None:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], SequenceResult] | None:
-    """Key and numbers of a file; None when there is none, or none that can be read."""
+    """Key and scores of a file; None when there is none, or it cannot be read."""
     try:
         content = json.loads(path.read_text())
         names = [field.name for field in dataclasses.fields(SequenceResult)]
         values = {name: content[name] for name in names}
-        values["means"] = {name: Mean(**mean) for name, mean in values["means"].items()}
+        values["means"] = {name: WeightedMean(**mean) for name, mean in values["means"].items()}
         values["warnings"] = tuple(values["warnings"])
         return content["key"], SequenceResult(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""Depth and cameras of a sequence, by the protocols of the papers on video depth and camera poses."""
+"""Metrics of depth and cameras, by the protocols of the papers on video depth and camera poses."""
 
 from dataclasses import dataclass, field
 
@@ -8,12 +8,12 @@ from jaxtyping import Float, UInt8
 
 from unish.evaluation import metrics
 from unish.evaluation.benchmark import BenchmarkSequence
-from unish.evaluation.metric_values import Series
-from unish.evaluation.predictions import Answer, require_finite
+from unish.evaluation.metric_values import MetricValues
+from unish.evaluation.predictions import SequencePrediction, require_finite
 from unish.geometry.camera import image_fit
 
 DEPTH_ALIGNMENTS = ("scale", "scale&shift", "metric")
-"""What depth may be off by in a sequence before its error counts: a factor, a factor and a shift, nothing."""
+"""What is fitted to depth in each sequence before its error counts: a factor, a factor and a shift, nothing."""
 MAX_DEPTH_M = 70.0
 """True depth from here on is not scored (Bonn's protocol in MonST3R and CUT3R)."""
 MIN_SURFACE_PIXELS = 64
@@ -21,7 +21,7 @@ MIN_SURFACE_PIXELS = 64
 
 @dataclass(frozen=True)
 class _Pixels:
-    """The valid pixels of a sequence, one after the other, and what was found on the way."""
+    """The valid pixels of a sequence, frame after frame, and the errors of single bodies' surfaces."""
 
     predicted: list[np.ndarray] = field(default_factory=list)
     true: list[np.ndarray] = field(default_factory=list)
@@ -29,19 +29,21 @@ class _Pixels:
     surfaces: list[float] = field(default_factory=list)
 
 
-def depth_series(answer: Answer, sequence: BenchmarkSequence, alignment: str) -> dict[str, Series]:
-    """Errors of depth after the alignment: one value a sequence, counted by its valid pixels.
+def depth_metrics(
+    prediction: SequencePrediction, sequence: BenchmarkSequence, alignment: str
+) -> dict[str, MetricValues]:
+    """Depth errors after the alignment: one value per sequence, counted by its valid pixels.
 
-    The scale error is that of depth as it was predicted; the surfaces are those of single bodies, after a scale and a
-    shift of their own. Empty where no depth is known.
+    The scale error is that of depth as predicted; the surface error is that of single bodies, each after a scale and a
+    shift of its own. Empty where there is no true depth.
     """
-    pixels = _valid_pixels(answer, sequence)
+    pixels = _valid_pixels(prediction, sequence)
     if not sum(map(len, pixels.true)):
         return {}
     predicted, true = np.concatenate(pixels.predicted), np.concatenate(pixels.true)
     everywhere = np.ones(len(true), bool)
     scale = metrics.align_scale(predicted, true, everywhere)
-    series = {"scale_error": Series(np.array([abs(1 / (scale or 1e-12) - 1)]))}
+    errors = {"scale_error": MetricValues(np.array([abs(1 / (scale or 1e-12) - 1)]))}
     slope, shift = 1.0, 0.0
     if alignment == "scale":
         slope = scale
@@ -54,21 +56,21 @@ def depth_series(answer: Answer, sequence: BenchmarkSequence, alignment: str) ->
     for prefix, part in parts.items():
         count = int(part.sum())
         if count:
-            series[f"{prefix}abs_rel"] = Series(np.array([metrics.abs_rel(aligned, true, part)]), count)
-            series[f"{prefix}delta_125"] = Series(np.array([metrics.delta_125(aligned, true, part)]), count)
+            errors[f"{prefix}abs_rel"] = MetricValues(np.array([metrics.abs_rel(aligned, true, part)]), count)
+            errors[f"{prefix}delta_125"] = MetricValues(np.array([metrics.delta_125(aligned, true, part)]), count)
     if pixels.surfaces:
-        series["surface_abs_rel"] = Series(np.array(pixels.surfaces))
-    return series
+        errors["surface_abs_rel"] = MetricValues(np.array(pixels.surfaces))
+    return errors
 
 
-def _valid_pixels(answer: Answer, sequence: BenchmarkSequence) -> _Pixels:
+def _valid_pixels(prediction: SequencePrediction, sequence: BenchmarkSequence) -> _Pixels:
     pixels, depth_m = _Pixels(), sequence.depth_m
     if depth_m is None:
         return pixels
-    for index, frame in enumerate(answer.frames.tolist()):
+    for index, frame in enumerate(prediction.frames.tolist()):
         true = depth_m(frame)
         valid = np.isfinite(true) & (true > 0) & (true < MAX_DEPTH_M)
-        predicted = on_picture(answer.depth_m(index), (true.shape[1], true.shape[0]))
+        predicted = on_image(prediction.depth_m(index), (true.shape[1], true.shape[0]))
         require_finite(predicted[valid], f"depths of frame {frame}", sequence)
         pixels.predicted.append(predicted[valid])
         pixels.true.append(true[valid].astype(np.float32))
@@ -82,15 +84,15 @@ def _valid_pixels(answer: Answer, sequence: BenchmarkSequence) -> _Pixels:
     return pixels
 
 
-def on_picture(
+def on_image(
     depth: Float[np.ndarray, "height width"], size_px: tuple[int, int]
-) -> Float[np.ndarray, "picture_height picture_width"]:
-    """A depth map of the picture's middle at the picture's size (width, height): cubic, its border carried outwards."""
+) -> Float[np.ndarray, "image_height image_width"]:
+    """A depth map of the image's middle, resampled to the image's size (width, height): cubic, its border extended."""
     depth = np.asarray(depth, np.float32)
     if (depth.shape[1], depth.shape[0]) == size_px:
         return depth
     scale, margin = image_fit((depth.shape[1], depth.shape[0]), size_px)
-    # Whole numbers are pixel centres to OpenCV, and to us half a pixel more.
+    # Pixel centres are whole numbers in OpenCV, half a pixel more here.
     shift = 0.5 * scale - margin - 0.5
     matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
     return cv2.warpAffine(
@@ -99,9 +101,9 @@ def on_picture(
 
 
 def mask_on_map(
-    mask: UInt8[np.ndarray, "picture_height picture_width"], size_px: tuple[int, int]
+    mask: UInt8[np.ndarray, "image_height image_width"], size_px: tuple[int, int]
 ) -> UInt8[np.ndarray, "height width"]:
-    """A mask of the picture at the pixels (nearest) of a map of its middle, of size (width, height)."""
+    """An image's mask, resampled (nearest) to a map of the image's middle of size (width, height)."""
     scale, margin = image_fit(size_px, (mask.shape[1], mask.shape[0]))
     columns, rows = (
         np.floor((np.arange(side) + 0.5 + offset) / scale).astype(int).clip(0, whole - 1)
@@ -115,7 +117,7 @@ def _surface_error(
 ) -> float | None:
     """Abs Rel of one person's depth after a scale and a shift of its own, fitted by least squares: shape alone.
 
-    The outermost pixels, where surfaces end, do not count. None for fewer than 64 pixels.
+    The outermost pixels, where the surface ends, do not count. None for fewer than 64 pixels.
     """
     inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     x, y = depth[inside].astype(np.float64), true[inside].astype(np.float64)
@@ -127,22 +129,22 @@ def _surface_error(
     return float((np.abs(slope * x + shift - y) / y).mean())
 
 
-def camera_series(answer: Answer, sequence: BenchmarkSequence) -> dict[str, Series]:
-    """Errors of the cameras after a similarity: root mean squares, one value a sequence. Empty where none is known."""
-    if sequence.world_from_camera is None or len(answer.frames) < 2:
+def camera_metrics(prediction: SequencePrediction, sequence: BenchmarkSequence) -> dict[str, MetricValues]:
+    """Camera errors after a similarity alignment, root mean squares, one per sequence; empty without true cameras."""
+    if sequence.world_from_camera is None or len(prediction.frames) < 2:
         return {}
-    found = answer.world_from_camera.astype(np.float64)
-    require_finite(found, "cameras", sequence)
-    true = sequence.world_from_camera[answer.frames].astype(np.float64)
-    ate_cm = _root_mean_square(metrics.camera_ate(found, true))
-    steps_m, turns_deg = metrics.camera_rpe(found, true)
+    predicted = prediction.world_from_camera.astype(np.float64)
+    require_finite(predicted, "cameras", sequence)
+    true = sequence.world_from_camera[prediction.frames].astype(np.float64)
+    ate_cm = _root_mean_square(metrics.camera_ate(predicted, true))
+    translations_m, rotations_deg = metrics.camera_rpe(predicted, true)
     values = {
         "ate_m": ate_cm / metrics.CM_PER_M,
         "camera_ate_cm": ate_cm,
-        "rpe_trans_m": _root_mean_square(steps_m),
-        "rpe_rot_deg": _root_mean_square(turns_deg),
+        "rpe_trans_m": _root_mean_square(translations_m),
+        "rpe_rot_deg": _root_mean_square(rotations_deg),
     }
-    return {name: Series(np.array([value])) for name, value in values.items()}
+    return {name: MetricValues(np.array([value])) for name, value in values.items()}
 
 
 def _root_mean_square(values: np.ndarray) -> float:

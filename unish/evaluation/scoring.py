@@ -1,4 +1,4 @@
-"""The measures of the benchmarks' tables, and a result held against the truth of a sequence, series by series."""
+"""The metrics of the benchmarks' tables, and a result scored against the ground truth of a sequence."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from unish.analysis.fit_report import fit_report
 from unish.body import BodyModel
 from unish.errors import InputError
 from unish.evaluation.benchmark import BenchmarkSequence
-from unish.evaluation.metric_values import Series
-from unish.evaluation.people_scores import camera_frame_series, contact_series, world_series
-from unish.evaluation.predictions import Answer, answer_of
-from unish.evaluation.scene_scores import DEPTH_ALIGNMENTS, camera_series, depth_series
+from unish.evaluation.metric_values import MetricValues
+from unish.evaluation.people_scores import camera_frame_metrics, contact_metrics, world_metrics
+from unish.evaluation.predictions import SequencePrediction, prediction_of
+from unish.evaluation.scene_scores import DEPTH_ALIGNMENTS, camera_metrics, depth_metrics
 from unish.structures import Reconstruction
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """A line of a table."""
 
     heading: str
@@ -28,51 +28,51 @@ class Measure:
     better: str = "lower"
     """"lower", "higher", or "zero" for what may have either sign."""
     needs: str = "true bodies"
-    """What a sequence and a result must have to be measured."""
+    """What it takes in the sequence and in the result."""
 
     def text(self, value: float | None) -> str:
-        """As a table prints it; a dash for what is not known."""
+        """As a table prints it; a dash where there is no value."""
         return "–" if value is None or not np.isfinite(value) else f"{self.factor * value:.{self.digits}f}"
 
 
-_DEPTH, _CAMERAS, _MASKS = "true depth", "true cameras", "true depth and whose each pixel is"
-_IN_CAMERA, _CONTACT = "true bodies and true cameras", "whose each pixel is, and bodies with a surface"
-_PVE, _FEET = f"{_IN_CAMERA}, of the same vertices as the result's", "SMPL's vertices, true and in the result"
-_FIT, _MARKED = "people in the result", "people whose pixels the result marks, which true boxes alone do not"
+_DEPTH, _CAMERAS, _MASKS = "true depth", "true cameras", "true depth and person masks"
+_IN_CAMERA, _CONTACT = "true bodies and true cameras", "person masks, and bodies with a surface"
+_PVE, _FEET = f"{_IN_CAMERA}, with the same vertices as the result's", "SMPL's vertices, in the truth and in the result"
+_FIT, _MARKED = "people in the result", "person masks in the result, which true boxes alone do not give"
 
-MEASURES = {
-    "abs_rel": Measure("Abs Rel", 3, needs=_DEPTH),
-    "delta_125": Measure("δ<1.25", 3, better="higher", needs=_DEPTH),
-    "body_abs_rel": Measure("Abs Rel on bodies", 3, needs=_MASKS),
-    "body_delta_125": Measure("δ<1.25 on bodies", 3, better="higher", needs=_MASKS),
-    "surface_abs_rel": Measure("surface of bodies %", 2, 100, needs=_MASKS),
-    "scale_error": Measure("metric scale error %", 1, 100, needs=_DEPTH),
-    "ate_m": Measure("ATE m", 3, needs=_CAMERAS),
-    "rpe_trans_m": Measure("RPE trans m", 3, needs=_CAMERAS),
-    "rpe_rot_deg": Measure("RPE rot °", 3, needs=_CAMERAS),
-    "camera_ate_cm": Measure("camera ATE cm", 1, needs=_CAMERAS),
-    "pa_mpjpe_mm": Measure("PA-MPJPE mm", 1),
-    "mpjpe_mm": Measure("MPJPE mm", 1, needs=_IN_CAMERA),
-    "pve_mm": Measure("PVE mm", 1, needs=_PVE),
-    "accel": Measure("Accel m/s²", 1, needs=_IN_CAMERA),
-    "wa_mpjpe_mm": Measure("WA-MPJPE mm", 1),
-    "w_mpjpe_mm": Measure("W-MPJPE mm", 1),
-    "rte_percent": Measure("RTE %", 1, needs="true bodies that move"),
-    "jitter": Measure("Jitter 10 m/s³", 1),
-    "foot_sliding_mm": Measure("foot sliding mm", 1, needs=_FEET),
-    "root_error_mm": Measure("root in camera mm", 1, needs=_IN_CAMERA),
-    "body_off_points_cm": Measure("body off its points cm", 1, needs=_CONTACT),
-    "points_behind_cm": Measure("points behind body cm", 1, better="zero", needs=_CONTACT),
-    "fit_body_to_points_cm": Measure("fit: body to points cm", 1, needs=_MARKED),
-    "fit_in_front_percent": Measure("fit: body in front %", 1, needs=_MARKED),
-    "fit_behind_percent": Measure("fit: body behind %", 1, needs=_MARKED),
-    "fit_feet_gap_cm": Measure("fit: feet above floor cm", 1, needs=_FIT),
-    "fit_feet_penetration_cm": Measure("fit: feet below floor cm", 1, needs=_FIT),
-    "fit_foot_sliding_cm_s": Measure("fit: foot sliding cm/s", 1, needs=_FIT),
-    "seconds_per_frame": Measure("s a frame", 3, needs="a method that runs here"),
+METRICS = {
+    "abs_rel": Metric("Abs Rel", 3, needs=_DEPTH),
+    "delta_125": Metric("δ<1.25", 3, better="higher", needs=_DEPTH),
+    "body_abs_rel": Metric("Abs Rel on bodies", 3, needs=_MASKS),
+    "body_delta_125": Metric("δ<1.25 on bodies", 3, better="higher", needs=_MASKS),
+    "surface_abs_rel": Metric("surface of bodies %", 2, 100, needs=_MASKS),
+    "scale_error": Metric("metric scale error %", 1, 100, needs=_DEPTH),
+    "ate_m": Metric("ATE m", 3, needs=_CAMERAS),
+    "rpe_trans_m": Metric("RPE trans m", 3, needs=_CAMERAS),
+    "rpe_rot_deg": Metric("RPE rot °", 3, needs=_CAMERAS),
+    "camera_ate_cm": Metric("camera ATE cm", 1, needs=_CAMERAS),
+    "pa_mpjpe_mm": Metric("PA-MPJPE mm", 1),
+    "mpjpe_mm": Metric("MPJPE mm", 1, needs=_IN_CAMERA),
+    "pve_mm": Metric("PVE mm", 1, needs=_PVE),
+    "accel": Metric("Accel m/s²", 1, needs=_IN_CAMERA),
+    "wa_mpjpe_mm": Metric("WA-MPJPE mm", 1),
+    "w_mpjpe_mm": Metric("W-MPJPE mm", 1),
+    "rte_percent": Metric("RTE %", 1, needs="true bodies that move"),
+    "jitter": Metric("Jitter 10 m/s³", 1),
+    "foot_sliding_mm": Metric("foot sliding mm", 1, needs=_FEET),
+    "root_error_mm": Metric("root in camera mm", 1, needs=_IN_CAMERA),
+    "body_off_points_cm": Metric("body off its points cm", 1, needs=_CONTACT),
+    "points_behind_cm": Metric("points behind body cm", 1, better="zero", needs=_CONTACT),
+    "fit_body_to_points_cm": Metric("fit: body to points cm", 1, needs=_MARKED),
+    "fit_in_front_percent": Metric("fit: body in front %", 1, needs=_MARKED),
+    "fit_behind_percent": Metric("fit: body behind %", 1, needs=_MARKED),
+    "fit_feet_gap_cm": Metric("fit: feet above floor cm", 1, needs=_FIT),
+    "fit_feet_penetration_cm": Metric("fit: feet below floor cm", 1, needs=_FIT),
+    "fit_foot_sliding_cm_s": Metric("fit: foot sliding cm/s", 1, needs=_FIT),
+    "seconds_per_frame": Metric("s per frame", 3, needs="a method that runs here"),
 }
-"""Every measure by its name, which ends with the unit of its numbers; without one they are shares of 1, or in m/s²
-(accel) and 10 m/s³ (jitter). How long a frame took is measured by the runner, all else by `score`."""
+"""Every metric by its name, which ends with the unit of its values; without one they are shares of 1, or in m/s²
+(accel) and 10 m/s³ (jitter). Seconds per frame are measured by the runner, the others by `score`."""
 
 FIT = {
     "fit_body_to_points_cm": "body_to_points_median",
@@ -82,52 +82,52 @@ FIT = {
     "fit_feet_penetration_cm": "feet_penetration",
     "fit_foot_sliding_cm_s": "foot_sliding",
 }
-"""How a result fits itself, whatever the truth, by the names of `unish.analysis.fit_report`: one value a person."""
+"""How a result fits itself, without ground truth, by the names of `unish.analysis.fit_report`: one value per person."""
 
 
 def score(
     reconstruction: Reconstruction,
     sequence: BenchmarkSequence,
-    measures: Iterable[str],
+    metrics: Iterable[str],
     depth_alignment: str = "scale",
     body: BodyModel | None = None,
-) -> dict[str, Series]:
-    """The series of the measures, as far as result and truth know what they need.
+) -> dict[str, MetricValues]:
+    """Values of the metrics, as far as the result and the ground truth have what they need.
 
-    `body` poses the people between the frames that the method saw (see `answer_of`). Raises InputError where result and
-    sequence do not fit, or for a measure or an alignment that is not known; MissingAssetError without the body.
+    `body` poses the people between the frames that the method saw (see `prediction_of`). Raises InputError where result
+    and sequence do not match, or for an unknown metric or alignment; MissingAssetError without the body.
     """
-    measures = tuple(measures)
-    require_known(measures, depth_alignment)
-    series = score_answer(answer_of(reconstruction, sequence, body), sequence, measures, depth_alignment)
-    return series | _fit_series(reconstruction, measures)
+    metrics = tuple(metrics)
+    require_known(metrics, depth_alignment)
+    values = score_prediction(prediction_of(reconstruction, sequence, body), sequence, metrics, depth_alignment)
+    return values | _fit_metrics(reconstruction, metrics)
 
 
-def score_answer(
-    answer: Answer, sequence: BenchmarkSequence, measures: Iterable[str], depth_alignment: str = "scale"
-) -> dict[str, Series]:
-    """As `score`, for what any method says; all but how a result fits itself, which takes a whole result."""
-    wanted = set(measures)
+def score_prediction(
+    prediction: SequencePrediction, sequence: BenchmarkSequence, metrics: Iterable[str], depth_alignment: str = "scale"
+) -> dict[str, MetricValues]:
+    """As `score`, for any method's prediction; all but the fit metrics, which take a whole result."""
+    wanted = set(metrics)
     require_known(tuple(wanted), depth_alignment)
-    series: dict[str, Series] = {}
+    values: dict[str, MetricValues] = {}
     if wanted & {"abs_rel", "delta_125", "body_abs_rel", "body_delta_125", "surface_abs_rel", "scale_error"}:
-        series |= depth_series(answer, sequence, depth_alignment)
+        values |= depth_metrics(prediction, sequence, depth_alignment)
     if wanted & {"ate_m", "rpe_trans_m", "rpe_rot_deg", "camera_ate_cm"}:
-        series |= camera_series(answer, sequence)
+        values |= camera_metrics(prediction, sequence)
     if wanted & {"pa_mpjpe_mm", "mpjpe_mm", "pve_mm", "accel", "root_error_mm"}:
-        series |= camera_frame_series(answer, sequence, with_surfaces="pve_mm" in wanted)
+        values |= camera_frame_metrics(prediction, sequence, with_surfaces="pve_mm" in wanted)
     if wanted & {"wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "jitter", "foot_sliding_mm"}:
-        series |= world_series(answer, sequence, with_surfaces="foot_sliding_mm" in wanted)
+        values |= world_metrics(prediction, sequence, with_surfaces="foot_sliding_mm" in wanted)
     if wanted & {"body_off_points_cm", "points_behind_cm"}:
-        series |= contact_series(answer, sequence)
-    return {name: values for name, values in series.items() if name in wanted}
+        values |= contact_metrics(prediction, sequence)
+    return {name: of_metric for name, of_metric in values.items() if name in wanted}
 
 
-def require_known(measures: Iterable[str], depth_alignment: str) -> None:
-    """Raises InputError for a measure or a depth alignment that is not known."""
-    for name in measures:
-        if name not in MEASURES:
-            raise InputError(f"Expected a measure out of {', '.join(MEASURES)}, got {name!r}; choose one of those.")
+def require_known(metrics: Iterable[str], depth_alignment: str) -> None:
+    """Raises InputError for an unknown metric or depth alignment."""
+    for name in metrics:
+        if name not in METRICS:
+            raise InputError(f"Expected a metric out of {', '.join(METRICS)}, got {name!r}; choose one of those.")
     if depth_alignment not in DEPTH_ALIGNMENTS:
         raise InputError(
             f"Expected a depth alignment out of {', '.join(DEPTH_ALIGNMENTS)}, got {depth_alignment!r}; choose one "
@@ -135,10 +135,10 @@ def require_known(measures: Iterable[str], depth_alignment: str) -> None:
         )
 
 
-def _fit_series(reconstruction: Reconstruction, measures: tuple[str, ...]) -> dict[str, Series]:
-    wanted = {name: key for name, key in FIT.items() if name in measures}
+def _fit_metrics(reconstruction: Reconstruction, metrics: tuple[str, ...]) -> dict[str, MetricValues]:
+    wanted = {name: key for name, key in FIT.items() if name in metrics}
     if not wanted:
         return {}
     people = [{m.name: m.value for m in person.measures} for person in fit_report(reconstruction).people]
-    found = {name: [p[key] for p in people if p[key] is not None] for name, key in wanted.items()}
-    return {name: Series(np.array(values, np.float64)) for name, values in found.items() if values}
+    known = {name: [p[key] for p in people if p[key] is not None] for name, key in wanted.items()}
+    return {name: MetricValues(np.array(values, np.float64)) for name, values in known.items() if values}

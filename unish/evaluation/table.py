@@ -1,7 +1,7 @@
 """A benchmark's table: this method beside the published ones, for the terminal, Markdown, JSON and CSV.
 
-JSON and CSV hold the numbers in the units of the measures' names and also those of every sequence; text and Markdown
-print them in the units of the headings.
+JSON and CSV hold the numbers in the units of the metrics' names, with those of every sequence; text and Markdown print
+them in the units of the headings.
 """
 
 import csv
@@ -12,24 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unish.evaluation.benchmark import Benchmark
+from unish.evaluation.benchmark import Benchmark, MethodRow
 from unish.evaluation.metric_values import pooled
 from unish.evaluation.runner import SequenceResult
-from unish.evaluation.scoring import MEASURES
+from unish.evaluation.scoring import METRICS
 from unish.utils.atomic_write import atomic_path
 
 ALL = "all"
 """In place of a sequence's name: the row of the whole benchmark."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method."""
-
-    method: str
-    source: str
-    """Where its numbers come from."""
-    numbers: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -38,37 +28,37 @@ class Table:
 
     title: str
     benchmark: str
-    measures: tuple[str, ...]
-    rows: tuple[Row, ...]
+    metrics: tuple[str, ...]
+    rows: tuple[MethodRow, ...]
     """This method first."""
     sequences: tuple[SequenceResult, ...]
     """What its row was pooled from."""
     notes: tuple[str, ...]
 
     def text(self) -> str:
-        """For the terminal: columns in line, then what the numbers mean, then every sequence."""
+        """For the terminal: aligned columns, then notes on the numbers, then every sequence."""
         parts = [self.title, _aligned(self._cells()), "\n".join(f"- {note}" for note in self.notes)]
         if len(self.sequences) > 1:
             parts.append(_aligned(self._sequence_cells()))
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def markdown(self) -> str:
-        """The table, and below it what the numbers mean."""
+        """The table, and below it the notes on its numbers."""
         return _markdown(self._cells()) + "\n" + "\n".join(f"- {note}" for note in self.notes) + "\n"
 
     def sequences_markdown(self) -> str:
-        """A line a sequence."""
+        """One line per sequence."""
         return _markdown(self._sequence_cells())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json.dumps`; what is not known is left out."""
+        """Plain values for `json.dumps`; unknown ones are left out."""
         return {
             "format": "unish benchmark table",
             "format_version": 1,
             "benchmark": self.benchmark,
             "title": self.title,
             "measures": {
-                name: {"heading": MEASURES[name].heading, "better": MEASURES[name].better} for name in self.measures
+                name: {"heading": METRICS[name].heading, "better": METRICS[name].better} for name in self.metrics
             },
             "rows": [{"method": r.method, "source": r.source, "numbers": dict(r.numbers)} for r in self.rows],
             "sequences": [
@@ -84,20 +74,20 @@ class Table:
         }
 
     def csv(self) -> str:
-        """A line a method, then a line a sequence of this one."""
+        """One line per method, then one line per sequence of this one."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["method", "sequence", "source", "frames", "peak_memory_mb", *self.measures])
+        writer.writerow(["method", "sequence", "source", "frames", "peak_memory_mb", *self.metrics])
         for row in self.rows:
-            writer.writerow([row.method, ALL, row.source, "", "", *(row.numbers.get(m, "") for m in self.measures)])
+            writer.writerow([row.method, ALL, row.source, "", "", *(row.numbers.get(m, "") for m in self.metrics)])
         for result in self.sequences:
-            numbers = [result.means[m].value if m in result.means else "" for m in self.measures]
+            numbers = [result.means[m].value if m in result.means else "" for m in self.metrics]
             memory = "" if result.peak_memory_mb is None else result.peak_memory_mb
             writer.writerow([self.rows[0].method, result.sequence, "", result.frames, memory, *numbers])
         return file.getvalue()
 
     def save(self, folder: Path) -> None:
-        """Write table.txt, table.md, table.json and table.csv. Raises InputError when the place cannot be written."""
+        """Write table.txt, table.md, table.json and table.csv. Raises InputError when the folder cannot be written."""
         contents = {
             "table.txt": self.text(),
             "table.md": self.markdown() + "\n" + self.sequences_markdown(),
@@ -109,22 +99,22 @@ class Table:
                 temporary.write_text(content, encoding="utf-8")
 
     def _cells(self) -> list[list[str]]:
-        """A line a method; a line a measure where those are more, so that the table stays narrow."""
+        """One line per method; one line per metric where there are more metrics, so that the table stays narrow."""
         sourced = any(row.source for row in self.rows[1:])
-        head = ["method", *map(heading, self.measures), *(["source"] if sourced else [])]
+        head = ["method", *map(heading, self.metrics), *(["source"] if sourced else [])]
         lines = [
-            [row.method, *(MEASURES[m].text(row.numbers.get(m)) for m in self.measures), *([row.source] * sourced)]
+            [row.method, *(METRICS[m].text(row.numbers.get(m)) for m in self.metrics), *([row.source] * sourced)]
             for row in self.rows
         ]
         cells = [head, *lines]
-        return cells if len(self.measures) <= len(self.rows) else [list(line) for line in zip(*cells, strict=True)]
+        return cells if len(self.metrics) <= len(self.rows) else [list(line) for line in zip(*cells, strict=True)]
 
     def _sequence_cells(self) -> list[list[str]]:
-        cells = [["sequence", "frames", *map(heading, self.measures), "peak MB"]]
+        cells = [["sequence", "frames", *map(heading, self.metrics), "peak MB"]]
         for result in self.sequences:
             means = {name: mean.value for name, mean in result.means.items()}
             memory = "–" if result.peak_memory_mb is None else f"{result.peak_memory_mb:.0f}"
-            numbers = [MEASURES[m].text(means.get(m)) for m in self.measures]
+            numbers = [METRICS[m].text(means.get(m)) for m in self.metrics]
             cells.append([result.sequence, str(result.frames), *numbers, memory])
         return cells
 
@@ -137,20 +127,19 @@ def make_table(
     depth_alignment: str = "scale",
     of: int | None = None,
 ) -> Table:
-    """The table of what was measured, with the published rows and the notes that a reader of the numbers needs.
+    """The table of the scores, with the published rows and the notes that a reader of the numbers needs.
 
     `of`: how many sequences the benchmark has, if not as many as there are results.
     """
     numbers = pooled(result.means for result in results)
-    measures = benchmark.measures
-    if "seconds_per_frame" in numbers and "seconds_per_frame" not in measures:
-        measures = (*measures, "seconds_per_frame")
-    published = tuple(Row(row.method, row.source, row.numbers) for row in benchmark.published)
+    metrics = benchmark.metrics
+    if "seconds_per_frame" in numbers and "seconds_per_frame" not in metrics:
+        metrics = (*metrics, "seconds_per_frame")
     return Table(
         title=benchmark.title,
         benchmark=benchmark.name,
-        measures=measures,
-        rows=(Row(method, source, numbers), *published),
+        metrics=metrics,
+        rows=(MethodRow(method, source, numbers), *benchmark.published),
         sequences=results,
         notes=_notes(benchmark, source, results, numbers, depth_alignment, of or len(results)),
     )
@@ -158,8 +147,8 @@ def make_table(
 
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 ALIGNED = {
-    "scale": "Depth after one scale a sequence",
-    "scale&shift": "Depth after one scale and one shift a sequence",
+    "scale": "Depth after one scale per sequence",
+    "scale&shift": "Depth after one scale and one shift per sequence",
     "metric": "Depth in metres as predicted",
 }
 
@@ -176,32 +165,32 @@ def _notes(
     sequences = "1 sequence" if len(results) == 1 else f"{len(results)} sequences"
     notes = [f"{source}: {sequences}, {frames} frames."]
     if len(results) < of:
-        notes.append(f"Only {len(results)} of the {of} sequences: other rows are of all, so do not compare.")
-    if {"abs_rel", "delta_125"} & set(benchmark.measures):
+        notes.append(f"Only {len(results)} of the {of} sequences: the other rows cover all, so do not compare them.")
+    if {"abs_rel", "delta_125"} & set(benchmark.metrics):
         others = "; other rows after one scale" if alignment != "scale" and benchmark.published else ""
         notes.append(f"{ALIGNED[alignment]}{others}; pooled by valid pixels.")
-    if "seconds_per_frame" in numbers:  # else somebody else has run the method
+    if "seconds_per_frame" in numbers:  # else the method did not run here
         notes.append(_how_it_ran(benchmark))
-    for name in benchmark.measures:
+    for name in benchmark.metrics:
         if name not in numbers and results:
-            notes.append(f"{MEASURES[name].heading} was not measured: it needs {MEASURES[name].needs}.")
+            notes.append(f"{METRICS[name].heading} was not measured: it takes {METRICS[name].needs}.")
     memory = [result.peak_memory_mb for result in results if result.peak_memory_mb is not None]
     if memory:
-        notes.append(f"Most memory in use: {max(memory):.0f} MB.")
+        notes.append(f"Peak memory: {max(memory):.0f} MB.")
     notes += dict.fromkeys(warning for result in results for warning in result.warnings)
     return tuple(notes)
 
 
 def _how_it_ran(benchmark: Benchmark) -> str:
-    seen = f"{benchmark.sampled_fps:g} frames a second" if benchmark.sampled_fps else "Every frame"
-    window = f"in passes of {benchmark.window} frames" if benchmark.window else "in one pass a sequence"
-    between = ", people interpolated to every frame between" if benchmark.sampled_fps else ""
-    return f"{seen} seen, {window}{between}."
+    frames = f"{benchmark.sampled_fps:g} frames per second" if benchmark.sampled_fps else "Every frame"
+    windows = f"in windows of {benchmark.window} frames" if benchmark.window else "one pass per sequence"
+    interpolated = "; people interpolated to every frame" if benchmark.sampled_fps else ""
+    return f"{frames}, {windows}{interpolated}."
 
 
-def heading(measure: str) -> str:
-    """With an arrow towards better."""
-    return f"{MEASURES[measure].heading} {ARROWS[MEASURES[measure].better]}"
+def heading(metric: str) -> str:
+    """With an arrow that says which way is better."""
+    return f"{METRICS[metric].heading} {ARROWS[METRICS[metric].better]}"
 
 
 def _markdown(cells: list[list[str]]) -> str:

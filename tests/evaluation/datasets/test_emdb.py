@@ -131,7 +131,7 @@ def test_unreadable_picture(root: Path, tmp_path: Path) -> None:
     root = scene.fresh_copy(root, tmp_path)
     path = root / FIRST / "images" / "00001.jpg"
     path.write_bytes(path.read_bytes()[:400])
-    with pytest.raises(InputError, match=r"00001\.jpg cannot be read as a picture") as error:
+    with pytest.raises(InputError, match=r"00001\.jpg cannot be read as an image") as error:
         benchmark("emdb1").sequences(root)[0].image(1)
     scene.assert_sentence(error.value, DOWNLOAD.page)
 
@@ -166,7 +166,7 @@ def _nan(labels: dict[str, Any]) -> None:
         (_with(np.zeros(3), "smpl"), "has no entry smpl/poses_root"),
         (_with(np.zeros((5, 66)), "smpl", "poses_body"), r"5×69 numbers as smpl/poses_body, but has shape \(5, 66\)"),
         (_with("many", "n_frames"), "numbers as n_frames"),
-        (_with(np.zeros(5, bool), "good_frames_mask"), "calls none of its 5 frames good"),
+        (_with(np.zeros(5, bool), "good_frames_mask"), "marks none of its 5 frames as good"),
         (_with("unknown", "gender"), "should have a gender of female, male, neutral, but has 'unknown'"),
         (_nan, "camera/extrinsics, but has numbers that are not finite"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from unish.errors import InputError
 from unish.evaluation.datasets import NAMES, benchmark
 
-MEASURES = {
+METRICS = {
     "abs_rel", "delta_125", "wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "jitter", "foot_sliding_mm", "accel",
     "pa_mpjpe_mm", "mpjpe_mm", "pve_mm", "ate_m", "rpe_trans_m", "rpe_rot_deg",
 }  # fmt: skip
@@ -19,9 +19,9 @@ OURS = [name for name in NAMES if name != "synthetic"]
 def test_a_benchmark_bears_its_name_and_reports_known_measures(name: str) -> None:
     found = benchmark(name)
     assert found.name == name and found.title
-    assert found.measures and set(found.measures) <= MEASURES
+    assert found.metrics and set(found.metrics) <= METRICS
     for row in found.published:
-        assert row.source and row.numbers and set(row.numbers) <= set(found.measures)
+        assert row.source and row.numbers and set(row.numbers) <= set(found.metrics)
 
 
 def test_protocols() -> None:
@@ -45,7 +45,7 @@ def test_published_numbers() -> None:
 
 
 def test_unknown_name_lists_the_names() -> None:
-    with pytest.raises(InputError, match=r"no benchmark 'kitti'; choose one of bonn, tum, .*synthetic\."):
+    with pytest.raises(InputError, match=r"benchmark out of bonn, tum, .*synthetic, got 'kitti'"):
         benchmark("kitti")
 
 

@@ -63,7 +63,7 @@ def test_sequence_without_pictures(root: Path, tmp_path: Path) -> None:
     root = scene.fresh_copy(root, tmp_path)
     for path in (root / "training" / "final" / "cave_2").iterdir():
         path.unlink()
-    with pytest.raises(MissingAssetError, match="cave_2 has no pictures") as error:
+    with pytest.raises(MissingAssetError, match="cave_2 has no images") as error:
         benchmark("sintel").sequences(root)
     scene.assert_sentence(error.value, DOWNLOAD.page)
 

@@ -111,7 +111,7 @@ def test_missing_body_says_what_to_install(root: Path, home: Path) -> None:
     [
         ("cam_poses", np.zeros((4, 3, 4)), "any×4×4 numbers as cam_poses"),
         ("poses", [np.zeros((3, 72))] * 2, r"4×72 numbers as poses/0, but has shape \(3, 72\)"),
-        ("betas", [np.zeros(6)] * 2, "should have 10 betas a person, but has 6"),
+        ("betas", [np.zeros(6)] * 2, "should have 10 betas per person, but has 6"),
         ("genders", ["f"], "has no entry genders/1"),
         ("genders", ["x", "m"], "should have genders m and f, but has 'x'"),
     ],
@@ -128,7 +128,7 @@ def test_corrupt_pickle_and_picture(root: Path, tmp_path: Path) -> None:
     root = scene.fresh_copy(root, tmp_path)
     path = root / "imageFiles" / "downtown_00" / "image_00000.jpg"
     path.write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"image_00000\.jpg cannot be read as a picture") as error:
+    with pytest.raises(InputError, match=r"image_00000\.jpg cannot be read as an image") as error:
         benchmark("3dpw").sequences(root)
     scene.assert_sentence(error.value, DOWNLOAD.page)
     (root / LABELS).write_bytes((root / LABELS).read_bytes()[:200])

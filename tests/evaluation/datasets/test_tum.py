@@ -114,7 +114,7 @@ def test_wrong_root_and_missing_sequence(root: Path, tmp_path: Path) -> None:
     ("file", "content", "match"),
     [
         ("rgb.txt", "soon rgb/1.png\n", r"rgb\.txt should have lines of a time"),
-        ("rgb.txt", "# nothing\n", "no picture with a pose within 20 ms"),
+        ("rgb.txt", "# nothing\n", "no image with a pose within 20 ms"),
         ("groundtruth.txt", "1341846313.005 1 2 3\n", "should have lines of time tx ty tz"),
         ("groundtruth.txt", "1341846313.005 1 2 3 0 0 0 0\n", "should have lines of time tx ty tz"),
     ],

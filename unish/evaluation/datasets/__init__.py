@@ -1,4 +1,4 @@
-"""One reader a benchmark: `benchmark("bonn")` knows how to read the data as downloaded, and its protocol."""
+"""One module per benchmark: `benchmark("bonn")` has the reader of the data as downloaded, and the protocol."""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from unish.errors import InputError
 if TYPE_CHECKING:
     from unish.evaluation.benchmark import Benchmark
 
-_PLACES = {
+_MODULES = {
     "bonn": ("bonn", "BONN"),
     "tum": ("tum", "TUM"),
     "sintel": ("sintel", "SINTEL"),
@@ -19,15 +19,15 @@ _PLACES = {
     "3dpw": ("threedpw", "THREEDPW"),
     "synthetic": ("synthetic", "SYNTHETIC"),
 }
-NAMES = tuple(_PLACES)
+NAMES = tuple(_MODULES)
 """The benchmarks, as the command line calls them."""
 
 
 def benchmark(name: str) -> "Benchmark":
-    """The benchmark of a name. Raises InputError, listing the names, for one that there is not."""
-    if name not in _PLACES:
-        raise InputError(f"There is no benchmark {name!r}; choose one of {', '.join(NAMES)}.")
-    module, constant = _PLACES[name]
+    """The benchmark of a name. Raises InputError, listing the names, for an unknown one."""
+    if name not in _MODULES:
+        raise InputError(f"Expected a benchmark out of {', '.join(NAMES)}, got {name!r}; choose one of those.")
+    module, constant = _MODULES[name]
     return getattr(importlib.import_module(f"{__name__}.{module}"), constant)
 
 

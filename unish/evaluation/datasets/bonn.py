@@ -1,14 +1,14 @@
 """Video depth on the Bonn RGB-D Dynamic Dataset (Palazzolo et al. 2019): people moving before a Kinect.
 
-Protocol of DepthCrafter and MonST3R: five sequences, of each the sorted pictures 30 to 139 with the sorted depth maps
-of the same numbers, in one pass; depth is 16-bit PNG, 5000 a metre, already in the colour camera.
+Protocol of DepthCrafter and MonST3R: five sequences, of each the sorted images 30 to 139 with the sorted depth maps
+of the same numbers, in one pass; depth is 16-bit PNG, 5000 per metre, already in the colour camera.
 """
 
 from pathlib import Path
 
-from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, MethodRow
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.images import picture_size_px, png_depths, rgb_pictures
+from unish.evaluation.datasets.images import image_size_px, png_depths, rgb_images
 
 SEQUENCES = ("balloon2", "crowd2", "crowd3", "person_tracking2", "synchronous")
 FRAMES = slice(30, 140)
@@ -31,14 +31,14 @@ def read(root: Path) -> tuple[BenchmarkSequence, ...]:
 
 
 def _sequence(name: str, folder: Path) -> BenchmarkSequence:
-    pictures, depths = _chosen(folder / "rgb"), _chosen(folder / "depth")
-    size_px = picture_size_px(pictures[0], DOWNLOAD)
+    images, depths = _chosen(folder / "rgb"), _chosen(folder / "depth")
+    size_px = image_size_px(images[0], DOWNLOAD)
     return BenchmarkSequence(
         name=name,
-        frames=len(pictures),
+        frames=len(images),
         fps=FPS,
         size_px=size_px,
-        image=rgb_pictures(pictures, size_px, DOWNLOAD),
+        image=rgb_images(images, size_px, DOWNLOAD),
         depth_m=png_depths(depths, size_px, DOWNLOAD, UNITS_PER_M),
     )
 
@@ -46,18 +46,20 @@ def _sequence(name: str, folder: Path) -> BenchmarkSequence:
 def _chosen(folder: Path) -> tuple[Path, ...]:
     files = sorted(folder.glob("*.png"))
     if len(files) < FRAMES.stop:
-        raise DOWNLOAD.missing(f"{folder} has {len(files)} pictures where at least {FRAMES.stop} are needed")
+        raise DOWNLOAD.missing(
+            f"{folder} has {len(files)} images, fewer than the {FRAMES.stop} that the protocol takes"
+        )
     return tuple(files[FRAMES])
 
 
-def _published(method: str, abs_rel: float, delta_125: float) -> PublishedRow:
-    return PublishedRow(method, "UniSH, arXiv 2601.01222", {"abs_rel": abs_rel, "delta_125": delta_125})
+def _published(method: str, abs_rel: float, delta_125: float) -> MethodRow:
+    return MethodRow(method, "UniSH, arXiv 2601.01222", {"abs_rel": abs_rel, "delta_125": delta_125})
 
 
 BONN = Benchmark(
     name="bonn",
     title="Bonn, video depth",
-    measures=("abs_rel", "delta_125"),
+    metrics=("abs_rel", "delta_125"),
     sequences=read,
     published=(
         _published("UniSH", 0.035, 0.980),

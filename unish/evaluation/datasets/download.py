@@ -1,4 +1,4 @@
-"""Where a data set comes from and how its folder looks: the one sentence for a user whose folder looks otherwise."""
+"""Where a dataset comes from and how its folder looks: the message for a user whose folder looks different."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from unish.errors import InputError, MissingAssetError
 
 @dataclass(frozen=True)
 class Download:
-    """A data set's official page, and its folder as it is after unpacking."""
+    """A dataset's official page, and the layout of its folder after unpacking."""
 
     title: str
     page: str
     layout: str
-    """Where the files lie, from ROOT on."""
+    """Where the files are, starting from ROOT."""
 
     def missing(self, what: str) -> MissingAssetError:
-        """`what` is the first half of the sentence: what was not found where."""
+        """`what` is the first half of the sentence: what is missing where."""
         return MissingAssetError(f"{what}; download {self.title} from {self.page} so that there is {self.layout}.")
 
     def broken(self, what: str) -> InputError:
-        """`what` is the first half of the sentence: which file says what it should not."""
+        """`what` is the first half of the sentence: which file is wrong, and how."""
         return InputError(f"{what}; download {self.title} again from {self.page}.")
 
     def root(self, root: Path) -> Path:
-        """The root itself. Raises MissingAssetError when it is no folder."""
+        """The root itself. Raises MissingAssetError when it is not a folder."""
         if not root.is_dir():
             raise self.missing(f"{root} is not a folder")
         return root
@@ -37,25 +37,25 @@ class Download:
         return path
 
     def sequences(self, root: Path, folders: dict[str, Path]) -> None:
-        """Raises MissingAssetError, naming them, when sequences (name → folder or file) are not there."""
+        """Raises MissingAssetError, naming them, when sequences (name → folder or file) are missing."""
         absent = [name for name, folder in folders.items() if not folder.exists()]
         if len(absent) == len(folders):
-            raise self.missing(f"{root} has none of the {len(folders)} sequences, neither {absent[0]} nor any other")
+            raise self.missing(f"{root} has none of the {len(folders)} sequences ({absent[0]} and so on)")
         if absent:
             raise self.missing(f"{root} lacks {len(absent)} of {len(folders)} sequences: {', '.join(absent)}")
 
-    def count(self, root: Path, found: int, expected: int, whose: str) -> None:
-        """Raises MissingAssetError when fewer sequences were found than the benchmark has."""
-        if found < expected:
-            raise self.missing(f"{root} has {found} of the {expected} sequences of {whose}")
+    def count(self, root: Path, present: int, expected: int, whose: str) -> None:
+        """Raises MissingAssetError when there are fewer sequences than the benchmark has."""
+        if present < expected:
+            raise self.missing(f"{root} has {present} of the {expected} sequences of {whose}")
 
-    def pictures(self, folder: Path, names: Iterable[str]) -> tuple[Path, ...]:
-        """The pictures of a folder, by name. Raises MissingAssetError, naming the first, for those not there."""
+    def files(self, folder: Path, names: Iterable[str]) -> tuple[Path, ...]:
+        """The files of a folder, by name. Raises MissingAssetError, naming the first, for those that are missing."""
         if not folder.is_dir():
             raise self.missing(f"{folder} is not a folder")
         names = tuple(names)
         there = {entry.name for entry in folder.iterdir()}
         absent = [name for name in names if name not in there]
         if absent:
-            raise self.missing(f"{folder / absent[0]} is missing ({len(absent)} of {len(names)} pictures are)")
+            raise self.missing(f"{folder / absent[0]} is missing ({len(absent)} of {len(names)} files are)")
         return tuple(folder / name for name in names)

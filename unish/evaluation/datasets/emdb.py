@@ -1,7 +1,7 @@
 """World motion (EMDB-2) and bodies in the camera (EMDB-1) on EMDB (Kaufmann et al. 2023): one person, a phone.
 
 Protocol of WHAM: frames outside `good_frames_mask` are dropped before anything else; the truth is the gendered SMPL
-body. Which sequence is in which split its label file says.
+body. A sequence's label file says which split it is in.
 """
 
 import functools
@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from unish.body import BodyModel
-from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow, TruePerson
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, MethodRow, TruePerson
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.images import rgb_pictures
-from unish.evaluation.datasets.labels import Labels, inverted, read_labels
+from unish.evaluation.datasets.images import rgb_images
+from unish.evaluation.datasets.labels import LabelFile, inverted, read_labels
 from unish.evaluation.datasets.smpl_ground_truth import pose_person, smpl_bodies
 
 SPLITS = {"emdb1": ("EMDB-1", 17), "emdb2": ("EMDB-2", 25)}
@@ -29,7 +29,7 @@ DOWNLOAD = Download(
 
 
 def read(root: Path, split: str) -> tuple[BenchmarkSequence, ...]:
-    """The sequences below `root` whose labels say that they are in the split, "emdb1" or "emdb2"."""
+    """The sequences below `root` whose labels put them in the split, "emdb1" or "emdb2"."""
     files = sorted(DOWNLOAD.root(root).glob("P*/*/*_data.pkl"))
     in_split = [labels for path in files if (labels := read_labels(path, DOWNLOAD)).value(split)]
     title, sequences = SPLITS[split]
@@ -38,12 +38,12 @@ def read(root: Path, split: str) -> tuple[BenchmarkSequence, ...]:
     return tuple(_sequence(labels, bodies) for labels in in_split)
 
 
-def _sequence(labels: Labels, bodies: Callable[[str], BodyModel]) -> BenchmarkSequence:
+def _sequence(labels: LabelFile, bodies: Callable[[str], BodyModel]) -> BenchmarkSequence:
     frames = int(labels.array("n_frames", shape=()))
     good = np.flatnonzero(labels.array("good_frames_mask", shape=(frames,)))
     if len(good) == 0:
-        raise DOWNLOAD.broken(f"{labels.path} calls none of its {frames} frames good")
-    pictures = DOWNLOAD.pictures(labels.path.parent / "images", [f"{frame:05d}.jpg" for frame in good])
+        raise DOWNLOAD.broken(f"{labels.path} marks none of its {frames} frames as good")
+    images = DOWNLOAD.files(labels.path.parent / "images", [f"{frame:05d}.jpg" for frame in good])
     width, height = (int(labels.array("camera", side, shape=())) for side in ("width", "height"))
     camera_from_world = labels.array("camera", "extrinsics", shape=(frames, 4, 4), rows=good)
     return BenchmarkSequence(
@@ -51,14 +51,14 @@ def _sequence(labels: Labels, bodies: Callable[[str], BodyModel]) -> BenchmarkSe
         frames=len(good),
         fps=FPS,
         size_px=(width, height),
-        image=rgb_pictures(pictures, (width, height), DOWNLOAD),
+        image=rgb_images(images, (width, height), DOWNLOAD),
         world_from_camera=inverted(camera_from_world),
         intrinsics=np.tile(labels.array("camera", "intrinsics", shape=(3, 3)), (len(good), 1, 1)),
         people=(_person(labels, frames, good, bodies),),
     )
 
 
-def _person(labels: Labels, frames: int, good: np.ndarray, bodies: Callable[[str], BodyModel]) -> TruePerson:
+def _person(labels: LabelFile, frames: int, good: np.ndarray, bodies: Callable[[str], BodyModel]) -> TruePerson:
     gender = labels.value("gender")
     if gender not in GENDERS:
         raise DOWNLOAD.broken(f"{labels.path} should have a gender of {', '.join(GENDERS)}, but has {gender!r}")
@@ -80,15 +80,15 @@ def _person(labels: Labels, frames: int, good: np.ndarray, bodies: Callable[[str
     )
 
 
-def _published(method: str, wa: float, w: float, rte: float) -> PublishedRow:
+def _published(method: str, wa: float, w: float, rte: float) -> MethodRow:
     numbers = {"wa_mpjpe_mm": wa, "w_mpjpe_mm": w, "rte_percent": rte}
-    return PublishedRow(method, "UniSH, arXiv 2601.01222", numbers)
+    return MethodRow(method, "UniSH, arXiv 2601.01222", numbers)
 
 
 EMDB_1 = Benchmark(
     name="emdb1",
     title="EMDB-1, bodies in the camera",
-    measures=("pa_mpjpe_mm", "mpjpe_mm", "pve_mm", "accel"),
+    metrics=("pa_mpjpe_mm", "mpjpe_mm", "pve_mm", "accel"),
     sequences=functools.partial(read, split="emdb1"),
     sampled_fps=6.0,
     window=30,
@@ -96,7 +96,7 @@ EMDB_1 = Benchmark(
 EMDB_2 = Benchmark(
     name="emdb2",
     title="EMDB-2, motion in the world",
-    measures=("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "jitter", "foot_sliding_mm", "accel"),
+    metrics=("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "jitter", "foot_sliding_mm", "accel"),
     sequences=functools.partial(read, split="emdb2"),
     sampled_fps=6.0,
     window=30,

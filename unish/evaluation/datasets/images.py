@@ -1,4 +1,4 @@
-"""Pictures and depth maps of a data set. A file that cannot be decoded in full is an error, not a grey picture."""
+"""Images and depth maps of a dataset. A file that cannot be decoded in full is an error, not a grey image."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,31 +12,31 @@ from unish.evaluation.datasets.download import Download
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
-def picture_size_px(path: Path, download: Download) -> tuple[int, int]:
-    """(width, height), from the file's head alone. Raises MissingAssetError or InputError."""
+def image_size_px(path: Path, download: Download) -> tuple[int, int]:
+    """(width, height), from the file's header alone. Raises MissingAssetError or InputError."""
     download.file(path)
     try:
-        with Image.open(path) as picture:
-            return picture.size
+        with Image.open(path) as image:
+            return image.size
     except _UNREADABLE as error:
-        raise download.broken(f"{path} cannot be read as a picture ({error})") from error
+        raise download.broken(f"{path} cannot be read as an image ({error})") from error
 
 
-def rgb_pictures(
+def rgb_images(
     paths: Sequence[Path], size_px: tuple[int, int], download: Download
 ) -> Callable[[int], UInt8[np.ndarray, "height width 3"]]:
-    """Reads the picture at a frame, as stored: labels do not know of a turn that the file may ask for."""
+    """Reads the image at a frame, as stored: labels ignore an orientation tag in the file."""
 
-    def picture(frame: int) -> UInt8[np.ndarray, "height width 3"]:
+    def image(frame: int) -> UInt8[np.ndarray, "height width 3"]:
         return _decode(paths[frame], size_px, download, "RGB")
 
-    return picture
+    return image
 
 
 def png_depths(
     paths: Sequence[Path | None], size_px: tuple[int, int], download: Download, units_per_m: float
 ) -> Callable[[int], Float32[np.ndarray, "height width"]]:
-    """Reads the 16-bit depth map at a frame, metres, 0 where unknown; a frame without a file is unknown all over."""
+    """Reads the 16-bit depth map at a frame, metres, 0 where unknown; a frame without a file is unknown everywhere."""
 
     def depth_m(frame: int) -> Float32[np.ndarray, "height width"]:
         path = paths[frame]
@@ -48,16 +48,16 @@ def png_depths(
 
 
 def _decode(path: Path, size_px: tuple[int, int], download: Download, mode: str | None) -> np.ndarray:
-    """Pixels of a picture, turned to a mode of PIL, or of a 16-bit map where there is none."""
+    """Pixels of an image, converted to a mode of PIL, or of a 16-bit map where there is none."""
     download.file(path)
     try:
-        with Image.open(path) as picture:
-            kind = picture.mode
-            values = np.asarray(picture if mode is None else picture.convert(mode))
+        with Image.open(path) as image:
+            kind = image.mode
+            values = np.asarray(image if mode is None else image.convert(mode))
     except _UNREADABLE as error:
-        raise download.broken(f"{path} cannot be read as a picture ({error})") from error
+        raise download.broken(f"{path} cannot be read as an image ({error})") from error
     if mode is None and not kind.startswith("I"):
-        raise download.broken(f"{path} should be a 16-bit depth map, but is a picture of kind {kind}")
+        raise download.broken(f"{path} should be a 16-bit depth map, but is an image of kind {kind}")
     if values.shape[1::-1] != size_px:
         raise download.broken(
             f"{path} is {values.shape[1]}×{values.shape[0]} pixels where its sequence has {size_px[0]}×{size_px[1]}"

@@ -1,4 +1,4 @@
-"""Numbers of a label file, checked as they are taken: a wrong shape is one sentence, not a crash later on."""
+"""Arrays of a label file, checked as they are read: a wrong shape is one sentence, not a crash later on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,15 @@ from unish.utils.safe_pickle import read_pickle
 
 
 @dataclass(frozen=True)
-class Labels:
-    """The dictionary of a label file."""
+class LabelFile:
+    """A label file and its dictionary."""
 
     path: Path
     content: dict[str, Any]
     download: Download
 
     def value(self, *keys: str | int) -> Any:
-        """What lies under the keys, one inside the other. Raises InputError when one is not there."""
+        """The value under nested keys. Raises InputError when one is missing."""
         value: Any = self.content
         for key in keys:
             try:
@@ -35,9 +35,9 @@ class Labels:
     def array(
         self, *keys: str | int, shape: tuple[int | None, ...], rows: Int[np.ndarray, "rows"] | None = None
     ) -> Float[np.ndarray, "..."]:
-        """Numbers of a shape, None standing for any size, as float64; of these the given rows alone.
+        """Numbers of a shape (None: any size) as float64; only the given rows of them.
 
-        Raises InputError for another shape, or when a number that is wanted is not finite.
+        Raises InputError for another shape, or when one of these numbers is not finite.
         """
         value, name = self.value(*keys), "/".join(map(str, keys))
         try:
@@ -48,24 +48,24 @@ class Labels:
         if fits and rows is not None:
             numbers = numbers[rows]
         if not (fits and np.isfinite(numbers).all()):
-            wanted = "×".join("any" if size is None else str(size) for size in shape)
+            expected = "×".join("any" if size is None else str(size) for size in shape)
             got = f"shape {np.shape(value)}" if not fits else "numbers that are not finite"
-            raise self.download.broken(f"{self.path} should hold {wanted} numbers as {name}, but has {got}")
+            raise self.download.broken(f"{self.path} should hold {expected} numbers as {name}, but has {got}")
         return numbers
 
 
-def read_labels(path: Path, download: Download) -> Labels:
-    """The labels of a pickle. Raises MissingAssetError, or InputError when it is damaged or asks to run anything."""
-    return Labels(path, read_pickle(download.file(path), f"a label file of {download.title}"), download)
+def read_labels(path: Path, download: Download) -> LabelFile:
+    """The labels of a pickle. Raises MissingAssetError, or InputError when it is damaged or would run code."""
+    return LabelFile(path, read_pickle(download.file(path), f"a label file of {download.title}"), download)
 
 
 def inverted(camera_from_world: Float[np.ndarray, "frames 4 4"]) -> Float[np.ndarray, "frames 4 4"]:
-    """World-from-camera matrices, of the camera-from-world ones that most data sets store."""
+    """World-from-camera matrices, from the camera-from-world ones that most datasets store."""
     return invert_rigid(torch.from_numpy(camera_from_world)).numpy()
 
 
 def corner_origin(intrinsics: Float[np.ndarray, "*frames 3 3"]) -> Float[np.ndarray, "*frames 3 3"]:
-    """Intrinsics for pixels whose centres are at (j + ½, i + ½), of those for centres at (j, i) that OpenCV gives."""
+    """Intrinsics for pixel centres at (j + ½, i + ½), from OpenCV's for centres at (j, i)."""
     moved = intrinsics.copy()
     moved[..., :2, 2] += 0.5
     return moved

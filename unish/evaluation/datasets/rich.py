@@ -1,9 +1,9 @@
-"""World motion on the test split of RICH (Huang et al. 2022): one person among still, calibrated cameras.
+"""World motion on the test split of RICH (Huang et al. 2022): one person among static, calibrated cameras.
 
 Each camera of the split's list is a sequence of its own. The labels are SMPL-X fits in the world of the first camera,
 the calibration is camera-from-world and intrinsics; bodies become SMPL's by the sparse vertex map of the SMPL-X site
 and joints by the neutral SMPL body's regressor (WHAM, GVHMR). Sequences of two people are left out, as they do.
-Pictures must have their full size, which the calibration is for.
+Images must have their full size, which the calibration is for.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from scipy.sparse import csr_array
 
 from unish.body.files import read_body_file
 from unish.body.library import INSTALLED, bodies_folder
-from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow, TruePerson
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, MethodRow, TruePerson
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.images import picture_size_px, rgb_pictures
-from unish.evaluation.datasets.labels import Labels, inverted, read_labels
+from unish.evaluation.datasets.images import image_size_px, rgb_images
+from unish.evaluation.datasets.labels import LabelFile, inverted, read_labels
 from unish.evaluation.datasets.smpl_ground_truth import boxes_px, missing_body, project_px
-from unish.evaluation.datasets.smplx_fits import FIT_SIZES, SmplxBody, read_smpl_from_smplx, read_smplx
+from unish.evaluation.datasets.smplx_fits import FIT_SIZES, SmplxModel, read_smpl_from_smplx, read_smplx
 
 FPS = 30.0
 MALE_SUBJECTS = ("011",)
 """Of the test split; the others are female."""
-SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp")
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp")
 _CHUNK_FRAMES = 32
 _TEST_SPLIT = """
 ParkingLot2_017_burpeejump2 023  ParkingLot2_017_burpeejump1 015  ParkingLot2_017_overfence1 034
@@ -65,9 +65,9 @@ SMPLX_DOWNLOAD = Download(
 
 @dataclass(frozen=True)
 class _Bodies:
-    """What turns a fit into SMPL's vertices and joints."""
+    """What maps a fit to SMPL's vertices and joints."""
 
-    by_gender: dict[str, SmplxBody]
+    by_gender: dict[str, SmplxModel]
     smpl_from_smplx: csr_array
     joint_regressor: Float[np.ndarray, "24 vertices"]
 
@@ -77,7 +77,7 @@ class _Bodies:
 
 
 def read(root: Path) -> tuple[BenchmarkSequence, ...]:
-    """The sequences of the test split below `root`, one a camera. All fits are posed once, which takes minutes."""
+    """The sequences of the test split below `root`, one per camera. All fits are posed once, which takes minutes."""
     DOWNLOAD.root(root)
     folders = {name: root / "bodies" / "test" / name for name in CAMERAS_OF}
     DOWNLOAD.sequences(root / "bodies" / "test", folders)
@@ -101,7 +101,7 @@ def _read_bodies(folder: Path) -> _Bodies:
 
 
 def _sequences(name: str, root: Path, bodies: _Bodies) -> list[BenchmarkSequence]:
-    """One sequence a camera, of the same body."""
+    """One sequence per camera, of the same body."""
     scene, subject, _ = name.split("_")
     numbers, fit = _read_fits(root / "bodies" / "test" / name, subject)
     surfaces = _surfaces(bodies, "male" if subject in MALE_SUBJECTS else "female", fit)
@@ -113,24 +113,24 @@ def _sequences(name: str, root: Path, bodies: _Bodies) -> list[BenchmarkSequence
     for start in range(0, len(numbers), _CHUNK_FRAMES):
         chunk = surfaces(start)
         joints.append(bodies.joint_regressor @ chunk)
-        for found, (world_from_camera, intrinsics) in zip(boxes, calibrations, strict=True):
+        for of_camera, (world_from_camera, intrinsics) in zip(boxes, calibrations, strict=True):
             frames = slice(start, start + len(chunk))
-            found.append(boxes_px(project_px(chunk, world_from_camera[frames], intrinsics[frames])))
+            of_camera.append(boxes_px(project_px(chunk, world_from_camera[frames], intrinsics[frames])))
 
     def vertices_world(frame: int) -> Float[np.ndarray, "vertices 3"]:
         place = frame % _CHUNK_FRAMES
         return surfaces(frame - place)[place]
 
     people = [
-        TruePerson(1, np.concatenate(found), np.ones(len(numbers), bool), np.concatenate(joints), vertices_world)
-        for found in boxes
+        TruePerson(1, np.concatenate(of_camera), np.ones(len(numbers), bool), np.concatenate(joints), vertices_world)
+        for of_camera in boxes
     ]
     seen = zip(CAMERAS_OF[name], calibrations, people, strict=True)
     return [_sequence(name, camera, numbers, root, calibration, person) for camera, calibration, person in seen]
 
 
 def _surfaces(bodies: _Bodies, gender: str, fit: dict[str, np.ndarray]) -> Callable[[int], np.ndarray]:
-    """SMPL's vertices of the frames from a number on, a few at a time; the last few are kept."""
+    """SMPL's vertices of the frames from `start` on, a chunk at a time; the last chunk is kept."""
 
     @lru_cache(maxsize=1)
     def surfaces(start: int) -> np.ndarray:
@@ -148,21 +148,21 @@ def _sequence(
     person: TruePerson,
 ) -> BenchmarkSequence:
     folder = root / "images" / "test" / name / f"cam_{camera:02d}"
-    suffix = next((suffix for suffix in SUFFIXES if any(folder.glob(f"*{suffix}"))), SUFFIXES[0])
-    pictures = DOWNLOAD.pictures(folder, [f"{number}_{camera:02d}{suffix}" for number in numbers])
-    size_px = picture_size_px(pictures[0], DOWNLOAD)
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if any(folder.glob(f"*{suffix}"))), IMAGE_SUFFIXES[0])
+    images = DOWNLOAD.files(folder, [f"{number}_{camera:02d}{suffix}" for number in numbers])
+    size_px = image_size_px(images[0], DOWNLOAD)
     world_from_camera, intrinsics = calibration
     if not (np.abs(intrinsics[0, :2, 2] / size_px - 0.5) < 0.25).all():
         raise DOWNLOAD.broken(
-            f"{pictures[0]} is {size_px[0]}×{size_px[1]} pixels where the calibration's principal point is "
-            f"({intrinsics[0, 0, 2]:.0f}, {intrinsics[0, 1, 2]:.0f}): the pictures seem reduced"
+            f"{images[0]} is {size_px[0]}×{size_px[1]} pixels where the calibration's principal point is "
+            f"({intrinsics[0, 0, 2]:.0f}, {intrinsics[0, 1, 2]:.0f}): the images seem reduced"
         )
     return BenchmarkSequence(
         name=f"{name}_cam_{camera:02d}",
         frames=len(numbers),
         fps=FPS,
         size_px=size_px,
-        image=rgb_pictures(pictures, size_px, DOWNLOAD),
+        image=rgb_images(images, size_px, DOWNLOAD),
         world_from_camera=world_from_camera,
         intrinsics=intrinsics,
         people=(person,),
@@ -170,7 +170,7 @@ def _sequence(
 
 
 def _read_fits(folder: Path, subject: str) -> tuple[list[str], dict[str, Float[np.ndarray, "frames numbers"]]]:
-    """Numbers of the labelled frames, as their folders are called, and the parameters of all of them."""
+    """Numbers of the labelled frames, which are their folders' names, and the parameters of all of them."""
     numbers = sorted(entry.name for entry in folder.iterdir() if entry.name.isdigit())
     if not numbers:
         raise DOWNLOAD.missing(f"{folder} has no frames")
@@ -178,21 +178,21 @@ def _read_fits(folder: Path, subject: str) -> tuple[list[str], dict[str, Float[n
     return numbers, {key: np.concatenate([fit[key] for fit in fits]) for key in fits[0]}
 
 
-def _parameters(labels: Labels) -> dict[str, Float[np.ndarray, "1 numbers"]]:
+def _parameters(labels: LabelFile) -> dict[str, Float[np.ndarray, "1 numbers"]]:
     return {name: labels.array(name, shape=(1, size)) for name, size in FIT_SIZES.items()}
 
 
 def _read_calibration(
     path: Path, frames: int
 ) -> tuple[Float[np.ndarray, "frames 4 4"], Float[np.ndarray, "frames 3 3"]]:
-    """World-from-camera and intrinsics of a still camera at every frame."""
+    """World-from-camera and intrinsics of a static camera at every frame."""
     try:
         tree = ElementTree.parse(DOWNLOAD.file(path))
         matrices = [
             _matrix(tree.findtext(f"./{name}/data"), 3, n) for name, n in (("CameraMatrix", 4), ("Intrinsics", 3))
         ]
     except (ElementTree.ParseError, ValueError) as error:
-        raise DOWNLOAD.broken(f"{path} is no camera calibration ({error})") from error
+        raise DOWNLOAD.broken(f"{path} is not a camera calibration ({error})") from error
     camera_from_world = np.vstack([matrices[0], [0.0, 0.0, 0.0, 1.0]])
     return np.tile(inverted(camera_from_world[None]), (frames, 1, 1)), np.tile(matrices[1], (frames, 1, 1))
 
@@ -201,15 +201,15 @@ def _matrix(text: str | None, rows: int, columns: int) -> Float[np.ndarray, "row
     return np.array([float(number) for number in (text or "").split()]).reshape(rows, columns)
 
 
-def _published(method: str, wa: float, w: float, rte: float) -> PublishedRow:
+def _published(method: str, wa: float, w: float, rte: float) -> MethodRow:
     numbers = {"wa_mpjpe_mm": wa, "w_mpjpe_mm": w, "rte_percent": rte}
-    return PublishedRow(method, "UniSH, arXiv 2601.01222", numbers)
+    return MethodRow(method, "UniSH, arXiv 2601.01222", numbers)
 
 
 RICH = Benchmark(
     name="rich",
     title="RICH test, motion in the world",
-    measures=("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "jitter", "foot_sliding_mm", "accel"),
+    metrics=("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "jitter", "foot_sliding_mm", "accel"),
     sequences=read,
     sampled_fps=6.0,
     window=30,

@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32
 
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.images import picture_size_px, rgb_pictures
+from unish.evaluation.datasets.images import image_size_px, rgb_images
 from unish.evaluation.datasets.labels import corner_origin, inverted
 
 SEQUENCES = (
@@ -27,7 +27,7 @@ TAG = 202021.25
 MOST_DEPTH_M = 70.0
 FPS = 24.0
 DOWNLOAD = Download(
-    title="MPI Sintel, its pictures and its depth and camera data",
+    title="MPI Sintel, its images and its depth and camera data",
     page="http://sintel.is.tue.mpg.de/downloads and http://sintel.is.tue.mpg.de/depth",
     layout="ROOT/training/final/alley_2/frame_0001.png, …/clean/…, …/depth/….dpt and …/camdata_left/….cam",
 )
@@ -42,20 +42,20 @@ def read(root: Path, rendering: str = "final") -> tuple[BenchmarkSequence, ...]:
 
 def _sequence(name: str, training: Path, rendering: str) -> BenchmarkSequence:
     folder = training / rendering / name
-    pictures = sorted(folder.glob("frame_*.png"))
-    if not pictures:
-        raise DOWNLOAD.missing(f"{folder} has no pictures")
-    stems = [picture.stem for picture in pictures]
-    depths = DOWNLOAD.pictures(training / "depth" / name, [f"{stem}.dpt" for stem in stems])
-    cameras = DOWNLOAD.pictures(training / "camdata_left" / name, [f"{stem}.cam" for stem in stems])
-    size_px = picture_size_px(pictures[0], DOWNLOAD)
+    images = sorted(folder.glob("frame_*.png"))
+    if not images:
+        raise DOWNLOAD.missing(f"{folder} has no images")
+    stems = [image.stem for image in images]
+    depths = DOWNLOAD.files(training / "depth" / name, [f"{stem}.dpt" for stem in stems])
+    cameras = DOWNLOAD.files(training / "camdata_left" / name, [f"{stem}.cam" for stem in stems])
+    size_px = image_size_px(images[0], DOWNLOAD)
     intrinsics, camera_from_world = (np.stack(parts) for parts in zip(*map(_read_camera, cameras), strict=True))
     return BenchmarkSequence(
         name=name,
-        frames=len(pictures),
+        frames=len(images),
         fps=FPS,
         size_px=size_px,
-        image=rgb_pictures(pictures, size_px, DOWNLOAD),
+        image=rgb_images(images, size_px, DOWNLOAD),
         depth_m=_depths(depths, size_px),
         world_from_camera=inverted(camera_from_world),
         intrinsics=corner_origin(intrinsics),
@@ -94,7 +94,7 @@ SINTEL, SINTEL_CLEAN = (
     Benchmark(
         name=name,
         title=f"Sintel ({rendering}), cameras and depth",
-        measures=("ate_m", "rpe_trans_m", "rpe_rot_deg", "abs_rel", "delta_125"),
+        metrics=("ate_m", "rpe_trans_m", "rpe_rot_deg", "abs_rel", "delta_125"),
         sequences=functools.partial(read, rendering=rendering),
     )
     for name, rendering in (("sintel", "final"), ("sintel_clean", "clean"))

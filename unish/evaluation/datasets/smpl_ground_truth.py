@@ -1,4 +1,4 @@
-"""True people: SMPL parameters of a label file as joints and, when asked for, surfaces in the world."""
+"""Ground truth from a dataset's SMPL parameters: joints and, on demand, surfaces in the world."""
 
 import functools
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from unish.geometry.rotations import axis_angle_to_matrix
 
 SMPL_PAGE = "https://smpl.is.tue.mpg.de"
 BOX_MARGIN = 1.2
-"""A box of joints misses the skin and the top of the head (SPIN's factor for 3DPW)."""
+"""A box around joints leaves out the skin and the top of the head (SPIN's factor for 3DPW)."""
 _CHUNK_FRAMES = 32
 
 
@@ -29,9 +29,9 @@ class PosedPerson:
 
 
 def smpl_bodies(title: str) -> Callable[[str], BodyModel]:
-    """Loads the installed SMPL body of a gender, each once; `title` names the data set in messages.
+    """Loads the installed SMPL body of a gender, each once; `title` names the dataset in messages.
 
-    Calling it raises MissingAssetError, saying what to get from where, when the body is not installed.
+    Calling it raises MissingAssetError, saying what to download from where, when the body is not installed.
     """
 
     @functools.cache
@@ -45,7 +45,7 @@ def smpl_bodies(title: str) -> Callable[[str], BodyModel]:
 
 
 def missing_body(title: str, gender: str) -> MissingAssetError:
-    """What to say when a data set's truth needs a body that is not installed."""
+    """The error for a dataset whose ground truth takes a body that is not installed."""
     return MissingAssetError(
         f"{title} needs the SMPL body smpl_{gender}, which is not installed; download SMPL from {SMPL_PAGE} and run "
         "`unish body install FILE` on its file."
@@ -60,7 +60,7 @@ def pose_person(
 ) -> PosedPerson:
     """Pose a body by axis angles (radians, the root's first) and SMPL's translation (metres), both in the world.
 
-    Surfaces are made a few frames at a time as they are asked for, and only the last few are kept.
+    Surfaces are made on demand, a chunk of frames at a time; only the last chunk is kept.
     """
     rotations = axis_angle_to_matrix(torch.from_numpy(pose).reshape(-1, 24, 3)).float()
     shape = torch.from_numpy(betas).float()
@@ -76,7 +76,7 @@ def pose_person(
         place = frame % _CHUNK_FRAMES
         return surfaces(frame - place)[place] + translation_world[frame]
 
-    # The translation comes last and in double: a walk of a hundred metres leaves float32 a hundredth of a millimetre.
+    # The translation is added last, in float64: a hundred metres away float32 resolves a hundredth of a millimetre.
     return PosedPerson(joints.numpy() + translation_world[:, None], vertices_world)
 
 
@@ -85,14 +85,14 @@ def project_px(
     world_from_camera: Float[np.ndarray, "frames 4 4"],
     intrinsics: Float[np.ndarray, "frames 3 3"],
 ) -> Float[np.ndarray, "frames points 2"]:
-    """Pixels at which points are seen; meaningless for those behind the camera."""
+    """Pixels of points; NaN for those behind the camera."""
     rotation, centre = world_from_camera[:, :3, :3], world_from_camera[:, None, :3, 3]
     rays = (points_world - centre) @ rotation @ intrinsics.swapaxes(-1, -2)
     return rays[..., :2] / np.where(rays[..., 2:] > 0, rays[..., 2:], np.nan)
 
 
 def boxes_px(pixels: Float[np.ndarray, "frames points 2"], margin: float = 1.0) -> Float[np.ndarray, "frames 4"]:
-    """Boxes x0, y0, x1, y1 around points, grown about their middles; NaN where a point is behind the camera."""
+    """Boxes x0, y0, x1, y1 around points, grown about their centres; NaN where a point is behind the camera."""
     low, high = pixels.min(axis=1), pixels.max(axis=1)
     middle, half = (low + high) / 2, (high - low) / 2 * margin
     return np.concatenate([middle - half, middle + half], axis=-1)
@@ -101,7 +101,7 @@ def boxes_px(pixels: Float[np.ndarray, "frames points 2"], margin: float = 1.0) 
 def carried_over(
     boxes: Float[np.ndarray, "frames 4"], present: Bool[np.ndarray, "frames"]
 ) -> Float[np.ndarray, "frames 4"]:
-    """The boxes, those of frames where the person is not present taken from the nearest frame where it is."""
+    """The boxes, with those of frames where the person is not present taken from the nearest frame where they are."""
     seen = np.flatnonzero(present)
     frames = np.arange(len(boxes))
     after = np.searchsorted(seen, frames).clip(max=len(seen) - 1)

@@ -1,8 +1,8 @@
-"""SMPL-X bodies as RICH has them, and what they are in SMPL's terms: vertices by a sparse map, joints by a regressor.
+"""SMPL-X bodies as RICH has them, and their conversion to SMPL: vertices by a sparse map, joints by a regressor.
 
 The body is posed by linear blend skinning of the arrays of SMPLX_*.npz (SMPL-X, Pavlakos et al. 2019): 55 joints, ten
-shape and ten expression directions, hands as 12 principal components about their mean. Nothing pickled in the file
-is ever read.
+shape and ten expression directions, hands as 12 principal components about their mean. Pickled entries
+of the file are never read.
 """
 
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ PARTS = (
     ("global_orient", 3), ("body_pose", 63), ("jaw_pose", 3), ("leye_pose", 3), ("reye_pose", 3),
     ("left_hand_pose", 45), ("right_hand_pose", 45),
 )  # fmt: skip
-"""Pose parameters in the order of the joints, with how many numbers each has as axis angles."""
+"""Pose parameters in the order of the joints, with the number of values of each as axis angles."""
 _SHAPES, _SHAPE_SPACE, _HAND_COMPONENTS = 10, 300, 12
 FIT_SIZES = {
     **dict(PARTS), "left_hand_pose": _HAND_COMPONENTS, "right_hand_pose": _HAND_COMPONENTS,
     "betas": _SHAPES, "expression": _SHAPES, "transl": 3,
 }  # fmt: skip
-"""Parameters of a fit of RICH, with how many numbers each has a frame."""
+"""Parameters of a fit of RICH, with the number of values of each per frame."""
 
 
 @dataclass(frozen=True)
-class SmplxBody:
+class SmplxModel:
     """The arrays of a SMPL-X file, metres."""
 
     template: Float[Tensor, "vertices 3"]
@@ -70,8 +70,8 @@ class SmplxBody:
         return torch.cat(parts, dim=-1)
 
 
-def read_smplx(path: Path, download: Download) -> SmplxBody:
-    """A SMPLX_*.npz. Raises MissingAssetError, or InputError when it is no such file."""
+def read_smplx(path: Path, download: Download) -> SmplxModel:
+    """A SMPLX_*.npz. Raises MissingAssetError, or InputError when it is another file."""
     arrays = _Arrays(download.file(path), download)
     template = arrays.take("v_template", (None, 3))
     vertices = len(template)
@@ -89,7 +89,7 @@ def read_smplx(path: Path, download: Download) -> SmplxBody:
         )
         for side in ("left", "right")
     }
-    return SmplxBody(
+    return SmplxModel(
         template=template,
         shape_directions=directions,
         pose_directions=arrays.take("posedirs", (vertices, 3, 9 * (JOINTS - 1))),
@@ -127,7 +127,7 @@ class _Arrays:
             with np.load(self.path, allow_pickle=False) as stored:
                 value = np.asarray(stored[key], np.float32)
         except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise self.download.broken(f"{self.path} is no SMPL-X file with numbers as {key} ({error})") from error
+            raise self.download.broken(f"{self.path} is not a SMPL-X file with an array {key} ({error})") from error
         if value.ndim != len(shape) or any(b not in (None, a) for a, b in zip(value.shape, shape, strict=True)):
-            raise self.download.broken(f"{self.path} has {key} of shape {value.shape}, which no SMPL-X body has")
+            raise self.download.broken(f"{self.path} has {key} of shape {value.shape}, which is not a SMPL-X body's")
         return torch.from_numpy(value)

@@ -1,11 +1,11 @@
-"""Held-out clips of procedural scenes, bundled: rendered by scripts/build_synthetic_benchmark.py, exact in everything.
+"""The bundled benchmark: held-out clips of procedural scenes with exact labels (scripts/build_synthetic_benchmark.py).
 
-A folder holds `benchmark.json` (the sequences in order, their rate and body, published rows) and a zip archive a
-sequence, NAME.zip: `image_FF.jpg`, `depth_FF.png` (16 bit, millimetres along the camera's axis, 0 unknown) and
+A folder holds `benchmark.json` (the sequences in order, their frame rate and body, published rows) and a zip archive
+per sequence, NAME.zip: `image_FF.jpg`, `depth_FF.png` (16 bit, millimetres along the camera's axis, 0 unknown) and
 `mask_FF.png` (0 nobody, k the k-th person) of every frame FF, and `labels.safetensors`: intrinsics (frames, 3, 3) in
 pixels, world_from_camera (frames, 4, 4) in metres, body_rotations (people, frames, 24, 3, 3) with the root's in the
 camera's frame, translation_camera (people, frames, 3), betas (people, 10), boxes_px (people, frames, 4), and visibility
-(people, frames): the share of a body's silhouette that is seen.
+(people, frames): the share of a body's silhouette that is visible.
 """
 
 import io
@@ -27,14 +27,14 @@ from unish.body import BodyModel, load_body
 from unish.body.data import PARENTS
 from unish.body.lbs import joint_transforms
 from unish.errors import InputError, MissingAssetError
-from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, PublishedRow, TruePerson
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, MethodRow, TruePerson
 from unish.utils.assets import SYNTHETIC_BENCHMARK
 
 FORMAT, FORMAT_VERSION = "unish synthetic benchmark", 1
 HEADER, LABELS = "benchmark.json", "labels.safetensors"
 MIN_VISIBILITY = 0.3
 MIN_BOX_PX = 4
-MEASURES = (
+METRICS = (
     "abs_rel", "delta_125", "body_abs_rel", "body_delta_125", "surface_abs_rel", "scale_error", "camera_ate_cm",
     "pa_mpjpe_mm", "mpjpe_mm", "wa_mpjpe_mm", "root_error_mm", "body_off_points_cm", "points_behind_cm",
 )  # fmt: skip
@@ -53,10 +53,10 @@ def at(root: Path) -> Benchmark:
     """
     rows = _header(root).get("published", [])
     try:
-        published = tuple(PublishedRow(row["method"], row["source"], row["numbers"]) for row in rows)
+        published = tuple(MethodRow(row["method"], row["source"], row["numbers"]) for row in rows)
     except (KeyError, TypeError) as error:
         raise _broken(root / HEADER, error) from error
-    return Benchmark("synthetic", "Synthetic, held-out clips of procedural scenes", MEASURES, read, published=published)
+    return Benchmark("synthetic", "Synthetic, held-out clips of procedural scenes", METRICS, read, published=published)
 
 
 def read(root: Path = SYNTHETIC_BENCHMARK) -> tuple[BenchmarkSequence, ...]:
@@ -70,17 +70,17 @@ def read(root: Path = SYNTHETIC_BENCHMARK) -> tuple[BenchmarkSequence, ...]:
     return tuple(_sequence(_Archive(root / f"{name}.zip"), fps, posed) for name in names)
 
 
-def asked_for(
+def scored_frames(
     visibility: Float[np.ndarray, "people frames"], boxes_px: Float[np.ndarray, "people frames 4"]
 ) -> Bool[np.ndarray, "people frames"]:
-    """Where enough of a person is seen to be asked for."""
+    """Where enough of a person is visible to be scored."""
     sides = np.minimum(boxes_px[..., 2] - boxes_px[..., 0], boxes_px[..., 3] - boxes_px[..., 1])
     return (visibility >= MIN_VISIBILITY) & (sides > MIN_BOX_PX)
 
 
 def true_people(labels: dict[str, np.ndarray], body: BodyModel) -> tuple[TruePerson, ...]:
     """The people of labels in this format, in the labels' world."""
-    present = asked_for(labels["visibility"], labels["boxes_px"])
+    present = scored_frames(labels["visibility"], labels["boxes_px"])
     cameras = torch.from_numpy(labels["world_from_camera"].astype(np.float64))
     return tuple(_person(labels, person, seen, cameras, body) for person, seen in enumerate(present))
 
@@ -111,18 +111,18 @@ def _person(
 
 def _sequence(archive: "_Archive", fps: float, body: BodyModel) -> BenchmarkSequence:
     labels = archive.labels
-    picture = archive.picture("image", 0)
+    first = archive.pixels("image", 0)
     return BenchmarkSequence(
         name=archive.path.stem,
         frames=len(labels["intrinsics"]),
         fps=fps,
-        size_px=(picture.shape[1], picture.shape[0]),
-        image=lambda frame: archive.picture("image", frame),
-        depth_m=lambda frame: archive.picture("depth", frame).astype(np.float32) / 1000,
+        size_px=(first.shape[1], first.shape[0]),
+        image=lambda frame: archive.pixels("image", frame),
+        depth_m=lambda frame: archive.pixels("depth", frame).astype(np.float32) / 1000,
         world_from_camera=labels["world_from_camera"],
         intrinsics=labels["intrinsics"],
         people=true_people(labels, body),
-        person_mask=lambda frame: archive.picture("mask", frame),
+        person_mask=lambda frame: archive.pixels("mask", frame),
     )
 
 
@@ -134,7 +134,7 @@ class _Archive:
 
     @cached_property
     def labels(self) -> dict[str, np.ndarray]:
-        """Checked against each other: as many people and frames everywhere."""
+        """Checked against each other: the same numbers of people and frames in all."""
         try:
             labels = load(self._member(LABELS))
             people, frames = labels["visibility"].shape
@@ -147,12 +147,12 @@ class _Archive:
             raise _broken(self.path, error) from error
         return labels
 
-    def picture(self, kind: str, frame: int) -> Shaped[np.ndarray, "height width *channels"]:
+    def pixels(self, kind: str, frame: int) -> Shaped[np.ndarray, "height width *channels"]:
         """Pixels of a frame's "image", "depth" (millimetres) or "mask"."""
         name = member(kind, frame)
         try:
-            with Image.open(io.BytesIO(self._member(name))) as picture:
-                return np.asarray(picture)
+            with Image.open(io.BytesIO(self._member(name))) as image:
+                return np.asarray(image)
         except (OSError, SyntaxError, ValueError) as error:
             raise _broken(self.path, error) from error
 
@@ -167,7 +167,7 @@ class _Archive:
 
 
 def member(kind: str, frame: int) -> str:
-    """Name of a picture inside a sequence's archive."""
+    """Name of a frame's file inside a sequence's archive."""
     return f"{kind}_{frame:02d}.{'jpg' if kind == 'image' else 'png'}"
 
 
@@ -194,7 +194,7 @@ def _missing(path: Path) -> MissingAssetError:
 def _broken(path: Path, error: Exception) -> InputError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return InputError(
-        f"{path} is damaged or not of the synthetic benchmark ({reason}); render it again with "
+        f"{path} is damaged or not part of the synthetic benchmark ({reason}); render it again with "
         f"`python scripts/build_synthetic_benchmark.py --out {path.parent}`."
     )
 
@@ -202,8 +202,8 @@ def _broken(path: Path, error: Exception) -> InputError:
 def _bundled() -> Benchmark:
     try:
         return at(SYNTHETIC_BENCHMARK)
-    except (MissingAssetError, InputError):  # said by `read`, when it is asked for
-        return Benchmark("synthetic", "Synthetic, held-out clips of procedural scenes", MEASURES, read)
+    except (MissingAssetError, InputError):  # `read` raises it when the data are needed
+        return Benchmark("synthetic", "Synthetic, held-out clips of procedural scenes", METRICS, read)
 
 
 SYNTHETIC = _bundled()

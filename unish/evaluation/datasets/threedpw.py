@@ -1,6 +1,6 @@
 """Bodies in the camera on the test split of 3DPW (von Marcard et al. 2018): one or two people, a hand-held phone.
 
-The truth is the gendered SMPL body; a person is scored where `campose_valid` says so. Boxes are those of its projected
+The truth is the gendered SMPL body; a person is scored where `campose_valid` is set. Boxes are those of the projected
 joints, grown by a fifth (SPIN). `cam_poses` is camera-from-world.
 """
 
@@ -13,8 +13,8 @@ from unish.body import BodyModel
 from unish.body.data import NUM_BETAS
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, TruePerson
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.images import picture_size_px, rgb_pictures
-from unish.evaluation.datasets.labels import Labels, inverted, read_labels
+from unish.evaluation.datasets.images import image_size_px, rgb_images
+from unish.evaluation.datasets.labels import LabelFile, inverted, read_labels
 from unish.evaluation.datasets.smpl_ground_truth import (
     BOX_MARGIN,
     boxes_px,
@@ -43,12 +43,12 @@ def read(root: Path) -> tuple[BenchmarkSequence, ...]:
     return tuple(_sequence(read_labels(path, DOWNLOAD), root, bodies) for path in files)
 
 
-def _sequence(labels: Labels, root: Path, bodies: Callable[[str], BodyModel]) -> BenchmarkSequence:
+def _sequence(labels: LabelFile, root: Path, bodies: Callable[[str], BodyModel]) -> BenchmarkSequence:
     name = labels.path.stem
     camera_from_world = labels.array("cam_poses", shape=(None, 4, 4))
     frames = len(camera_from_world)
-    pictures = DOWNLOAD.pictures(root / "imageFiles" / name, [f"image_{frame:05d}.jpg" for frame in range(frames)])
-    size_px = picture_size_px(pictures[0], DOWNLOAD)
+    images = DOWNLOAD.files(root / "imageFiles" / name, [f"image_{frame:05d}.jpg" for frame in range(frames)])
+    size_px = image_size_px(images[0], DOWNLOAD)
     world_from_camera = inverted(camera_from_world)
     intrinsics = np.tile(labels.array("cam_intrinsics", shape=(3, 3)), (frames, 1, 1))
     count = len(labels.value("poses"))
@@ -58,7 +58,7 @@ def _sequence(labels: Labels, root: Path, bodies: Callable[[str], BodyModel]) ->
         frames=frames,
         fps=FPS,
         size_px=size_px,
-        image=rgb_pictures(pictures, size_px, DOWNLOAD),
+        image=rgb_images(images, size_px, DOWNLOAD),
         world_from_camera=world_from_camera,
         intrinsics=intrinsics,
         people=tuple(person for person in people if person is not None),
@@ -66,7 +66,7 @@ def _sequence(labels: Labels, root: Path, bodies: Callable[[str], BodyModel]) ->
 
 
 def _person(
-    labels: Labels,
+    labels: LabelFile,
     index: int,
     world_from_camera: np.ndarray,
     intrinsics: np.ndarray,
@@ -96,18 +96,18 @@ def _person(
     )
 
 
-def _betas(labels: Labels, index: int) -> np.ndarray:
+def _betas(labels: LabelFile, index: int) -> np.ndarray:
     """The first ten: some people have the whole shape space stored."""
     betas = labels.array("betas", index, shape=(None,))
     if len(betas) < NUM_BETAS:
-        raise DOWNLOAD.broken(f"{labels.path} should have {NUM_BETAS} betas a person, but has {len(betas)}")
+        raise DOWNLOAD.broken(f"{labels.path} should have {NUM_BETAS} betas per person, but has {len(betas)}")
     return betas[:NUM_BETAS]
 
 
 THREEDPW = Benchmark(
     name="3dpw",
     title="3DPW, bodies in the camera",
-    measures=("pa_mpjpe_mm", "mpjpe_mm", "pve_mm", "accel"),
+    metrics=("pa_mpjpe_mm", "mpjpe_mm", "pve_mm", "accel"),
     sequences=read,
     sampled_fps=6.0,
     window=30,

@@ -1,8 +1,8 @@
 """Cameras and video depth on the dynamic sequences of the TUM RGB-D benchmark (Sturm et al. 2012).
 
-Frames as MonST3R chooses them: pictures with a pose within 20 ms, matched one to one, every third of them, at most 90.
-A picture's depth is the map nearest in time within 20 ms, matched one to one; without one its depth is unknown. Depth
-is 16-bit PNG, 5000 a metre, in the colour camera; `groundtruth.txt` says where that camera's optical centre is.
+Frames as MonST3R chooses them: images with a pose within 20 ms, matched one to one, every third of them, at most 90.
+An image's depth is the map nearest in time within 20 ms, matched one to one; without one its depth is unknown. Depth
+is 16-bit PNG, 5000 per metre, in the colour camera; `groundtruth.txt` has the poses of that camera's optical centre.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.images import picture_size_px, png_depths, rgb_pictures
+from unish.evaluation.datasets.images import image_size_px, png_depths, rgb_images
 from unish.evaluation.datasets.labels import corner_origin
 from unish.geometry.transforms import rigid
 
@@ -27,7 +27,7 @@ STRIDE, MOST_FRAMES, FPS = 3, 90, 30.0
 MOST_APART_S = 0.02
 UNITS_PER_M = 5000.0
 INTRINSICS_FREIBURG3 = np.array([[535.4, 0, 320.1], [0, 539.2, 247.6], [0, 0, 1]])
-"""Published for the undistorted pictures of freiburg3, pixel centres at (j, i)."""
+"""Published for the undistorted images of freiburg3, pixel centres at (j, i)."""
 DOWNLOAD = Download(
     title="the dynamic objects of the TUM RGB-D benchmark (freiburg3, sitting_* and walking_*)",
     page="https://cvg.cit.tum.de/data/datasets/rgbd-dataset/download",
@@ -43,21 +43,21 @@ def read(root: Path) -> tuple[BenchmarkSequence, ...]:
 
 
 def _sequence(name: str, folder: Path) -> BenchmarkSequence:
-    pictures, depths, poses = (_read_list(folder / f"{what}.txt") for what in ("rgb", "depth", "groundtruth"))
-    pose_of = associate(_times(pictures), _times(poses))
-    depth_of = associate(_times(pictures), _times(depths))
+    images, depths, poses = (_read_list(folder / f"{what}.txt") for what in ("rgb", "depth", "groundtruth"))
+    pose_of = associate(_times(images), _times(poses))
+    depth_of = associate(_times(images), _times(depths))
     chosen = sorted(pose_of)[::STRIDE][:MOST_FRAMES]
     if not chosen:
-        raise DOWNLOAD.broken(f"{folder} has no picture with a pose within {MOST_APART_S * 1000:g} ms")
-    paths = [DOWNLOAD.file(folder / pictures[frame][1]) for frame in chosen]
+        raise DOWNLOAD.broken(f"{folder} has no image with a pose within {MOST_APART_S * 1000:g} ms")
+    paths = [DOWNLOAD.file(folder / images[frame][1]) for frame in chosen]
     maps = [DOWNLOAD.file(folder / depths[depth_of[frame]][1]) if frame in depth_of else None for frame in chosen]
-    size_px = picture_size_px(paths[0], DOWNLOAD)
+    size_px = image_size_px(paths[0], DOWNLOAD)
     return BenchmarkSequence(
         name=name.removeprefix("rgbd_dataset_freiburg3_"),
         frames=len(chosen),
         fps=FPS / STRIDE,
         size_px=size_px,
-        image=rgb_pictures(paths, size_px, DOWNLOAD),
+        image=rgb_images(paths, size_px, DOWNLOAD),
         depth_m=png_depths(maps, size_px, DOWNLOAD, UNITS_PER_M),
         world_from_camera=_cameras([poses[pose_of[frame]] for frame in chosen], folder / "groundtruth.txt"),
         intrinsics=np.tile(corner_origin(INTRINSICS_FREIBURG3), (len(chosen), 1, 1)),
@@ -78,7 +78,7 @@ def associate(first_s: Float[np.ndarray, "a"], second_s: Float[np.ndarray, "b"])
 
 
 def _read_list(path: Path) -> list[list[str]]:
-    """Lines of "time value …", without comments, in the order of time."""
+    """Lines of "time value …", without comments, sorted by time."""
     lines = DOWNLOAD.file(path).read_text(encoding="utf-8", errors="replace").splitlines()
     rows = [line.replace(",", " ").split() for line in lines if line.strip() and not line.startswith("#")]
     try:
@@ -104,6 +104,6 @@ def _cameras(rows: list[list[str]], path: Path) -> Float[np.ndarray, "frames 4 4
 TUM = Benchmark(
     name="tum",
     title="TUM dynamics, cameras and depth",
-    measures=("ate_m", "rpe_trans_m", "rpe_rot_deg", "abs_rel", "delta_125"),
+    metrics=("ate_m", "rpe_trans_m", "rpe_rot_deg", "abs_rel", "delta_125"),
     sequences=read,
 )
