@@ -169,7 +169,7 @@ def _lost(key: str) -> dict:
         (_lost("posedirs"), "not a SMPL-X file with an array posedirs"),
         ({**smplx_arrays("female"), "weights": np.zeros((60, 24))}, r"weights of shape \(60, 24\)"),
         ({**smplx_arrays("female"), "shapedirs": np.zeros((60, 3, 15))}, "too few shape directions"),
-        ({**smplx_arrays("female"), "v_template": np.array([{}], object)}, "not a SMPL-X file with an array v_template"),
+        ({**smplx_arrays("female"), "v_template": np.array([{}], object)}, "a SMPL-X file with an array v_template"),
         (None, "not a SMPL-X file with an array v_template"),
     ],
 )
