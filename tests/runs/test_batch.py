@@ -12,10 +12,15 @@ import pytest
 import torch
 
 import unish.runs.batch
+from tests.helpers.reconstructions import make_reconstruction
+from unish.body import open_body
 from unish.cli import main
 from unish.errors import InputError
-from unish.runs.batch import VIDEO_SUFFIXES, find_jobs
-from unish.structures import Reconstruction
+from unish.models.config import MINI
+from unish.pipeline import Options
+from unish.runs.batch import find_jobs, run_batch
+from unish.structures import Clip, Reconstruction
+from unish.video.suffixes import VIDEO_SUFFIXES
 
 HOW = ["--weights", "mini", "--finder", "mini", "--fps", "3", "--end", "1", "--body", "open", "--device", "cpu"]
 
@@ -118,7 +123,7 @@ def test_results_of_other_options_are_replaced_only_when_asked(made, clips, tmp_
     only.mkdir()
     shutil.copy(clips / "a.mp4", only)
     assert batch(only, out, "--seed", "1") == 2
-    assert "made with other weights or options" in rows(out)["a.mp4"]["sentence"]
+    assert "made with seed 0, not 1" in rows(out)["a.mp4"]["sentence"]
     assert batch(only, out, "--seed", "1", "--overwrite") == 0
     assert rows(out)["a.mp4"]["status"] == "made"
 
@@ -160,13 +165,94 @@ def test_two_processes_share_the_clips(made, clips, repository, tmp_path):
         )
 
 
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+
+
+def folders(source: Path) -> dict[str, str]:
+    return {job.clip.name: job.folder.name for job in find_jobs(source, source / "out")}
+
+
 def test_clips_of_one_name_get_folders_of_their_own(tmp_path):
-    for name in ("a.mp4", "a.mov", "b.avi"):
-        (tmp_path / name).write_bytes(b"1")
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "1.jpg").write_bytes(b"1")
-    names = {job.clip.name: job.folder.name for job in find_jobs(tmp_path, tmp_path / "out")}
-    assert names == {"a.mp4": "a.mp4", "a.mov": "a.mov", "b.avi": "b", "pictures": "pictures"}
+    touch(tmp_path, "a.mp4", "a.mov", "b.avi", "images/1.jpg")
+    assert folders(tmp_path) == {"a.mp4": "a.mp4", "a.mov": "a.mov", "b.avi": "b", "images": "images"}
+    touch(tmp_path, "a.mp4.mkv", "B.webm", "batch.csv.mp4", "b/1.png")
+    found = folders(tmp_path)
+    assert len({name.casefold() for name in found.values()}) == len(found) == 8
+    assert found["a.mp4.mkv"] == "a.mp4.mkv" and found["batch.csv.mp4"] == "batch.csv.mp4" and found["b"] == "b"
+
+
+def test_everything_that_run_reads_is_a_clip_and_hidden_files_are_none(tmp_path, caplog):
+    clips = [f"{suffix[1:]}{suffix.upper()}" for suffix in VIDEO_SUFFIXES]
+    assert {".ts", ".m2ts", ".wmv", ".gif", ".heic", ".mp4"} <= set(VIDEO_SUFFIXES)
+    touch(
+        tmp_path, *clips, "._walk.mp4", ".thumbnails/1.jpg", "..mp4", "...mp4", "notes.txt", "notes/a.txt", "n/.1.jpg"
+    )
+    found = folders(tmp_path)
+    assert sorted(found) == sorted(clips) and not caplog.records
+    assert all(job.folder.parent == tmp_path / "out" for job in find_jobs(tmp_path, tmp_path / "out"))
+
+
+def test_a_link_to_itself_and_a_closed_folder_do_not_stop_the_others(tmp_path, monkeypatch, caplog):
+    touch(tmp_path, "a.mp4", "closed/1.jpg")
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    iterate = Path.iterdir
+
+    def listed(folder):
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return iterate(folder)
+
+    monkeypatch.setattr(Path, "iterdir", listed)
+    assert sorted(folders(tmp_path)) == ["a.mp4", "dangling.mp4", "loop.mp4"]
+    assert "closed is left out" in caplog.text
+
+
+class Network(torch.nn.Module):
+    """Stands for the network: its weights are one number."""
+
+    weights_name = "net"
+    config = MINI
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = torch.nn.Parameter(torch.tensor([float(number)]))
+
+
+def statuses(source: Path, out: Path, model: Network, **choices: object) -> dict[str, str]:
+    overwrite = bool(choices.pop("overwrite", False))
+    rows = run_batch(find_jobs(source, out), model, open_body(), Options(**choices), overwrite=overwrite)
+    return {row.clip: row.status for row in rows}
+
+
+def test_what_was_replaced_in_place_is_made_again(tmp_path, monkeypatch):
+    source, out, ran = tmp_path / "clips", tmp_path / "out", []
+
+    def read(path, **sampling):
+        return Clip(np.zeros((3, 24, 32, 3), np.uint8), np.arange(3) / 6, 6.0, path.name, (32, 24))
+
+    def reconstruct(clip, *rest, **more):
+        ran.append(clip.source_name)
+        return make_reconstruction(3)
+
+    monkeypatch.setattr("unish.runs.batch.read_clip", read)
+    monkeypatch.setattr("unish.runs.batch.reconstruct_clip", reconstruct)
+    touch(source, "a.mp4", "b.mp4")
+    assert statuses(source, out, Network(1)) == {"a.mp4": "made", "b.mp4": "made"}
+    assert statuses(source, out, Network(1)) == {"a.mp4": "kept", "b.mp4": "kept"}
+    old = (source / "a.mp4").stat()
+    (source / "a.mp4").write_bytes(b"b.mp4")  # as long as before, and as old
+    os.utime(source / "a.mp4", ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert statuses(source, out, Network(1)) == {"a.mp4": "made", "b.mp4": "kept"}
+    assert statuses(source, out, Network(2)) == {"a.mp4": "made", "b.mp4": "made"}, "the weights were trained again"
+    assert statuses(source, out, Network(2), fps=3.0) == {"a.mp4": "failed", "b.mp4": "failed"}
+    (source / "a.mp4").rename(source / "a.mov")
+    assert statuses(source, out, Network(2)) == {"a.mov": "failed", "b.mp4": "kept"}, "another clip, so it asks first"
+    assert statuses(source, out, Network(2), overwrite=True) == {"a.mov": "made", "b.mp4": "kept"}
+    assert ran == ["a.mp4", "b.mp4", "a.mp4", "a.mp4", "b.mp4", "a.mov"]
 
 
 def test_what_cannot_be_is_one_sentence(tmp_path, capsys):

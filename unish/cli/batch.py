@@ -14,13 +14,14 @@ def add(commands) -> None:
     batch = commands.add_parser(
         "batch",
         help="reconstruct a folder of clips",
-        description="Reconstruct every video, and every folder of pictures, in a folder. Run again, it goes on where "
-        "it stopped; accelerate launch -m unish batch … spreads the clips over processes and GPUs.",
+        description="Reconstruct every video, and every folder of images, in a folder. Run again, it continues where "
+        "it stopped, and redoes clips whose file was replaced; accelerate launch -m unish batch … spreads the clips "
+        "over processes and GPUs.",
     )
     batch.add_argument("source", type=Path, help="a folder of clips")
     batch.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where a folder for each clip goes")
     batch.add_argument("--to", default="", metavar="FORMATS", help=f"write these as well: {','.join(FORMATS)}")
-    batch.add_argument("--overwrite", action="store_true", help="replace results made with other weights or options")
+    batch.add_argument("--overwrite", action="store_true", help="replace results of other weights or options")
     add_common_options(batch)
     batch.set_defaults(command=_batch)
 
@@ -29,25 +30,25 @@ def _batch(options: argparse.Namespace) -> int:
     from unish.body import load_body
     from unish.cli.progress import progress_bar
     from unish.pipeline import Options, load_chosen
-    from unish.runs.batch import find_jobs, run_batch, table, write_table
+    from unish.runs.batch import TABLE, find_jobs, run_batch, table, write_table
     from unish.utils.distributed import launched_rank
 
-    share = launched_rank(options.device)
+    rank = launched_rank(options.device)
     chosen = Options(**common_options_of(options))
-    chosen = dataclasses.replace(chosen, device=share.device or chosen.device)
+    chosen = dataclasses.replace(chosen, device=rank.device or chosen.device)
     jobs = find_jobs(options.source, options.out)
     formats = [name.strip() for name in options.to.split(",") if name.strip()]
     check_formats(formats)
     model, body = load_chosen(chosen), load_body(chosen.body)
     try:
         with progress_bar() as show:
-            rows = run_batch(jobs, model, body, chosen, formats, options.overwrite, share, show)
+            rows = run_batch(jobs, model, body, chosen, formats, options.overwrite, rank, show)
     except KeyboardInterrupt:
-        print("unish: stopped. Run the same again to go on; finished clips are kept.", file=sys.stderr)
+        print("unish: stopped. Run the same command again to continue; finished clips are kept.", file=sys.stderr)
         return 130
-    if not share.main:
+    if not rank.main:
         return 0
-    write_table(rows, options.out / "batch.csv")
+    write_table(rows, options.out / TABLE)
     print(table(rows))
     failed = [row for row in rows if row.status == "failed"]
     for row in failed:

@@ -6,10 +6,11 @@ import dataclasses
 import io
 import json
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +21,21 @@ from unish.body import BodyModel
 from unish.errors import InputError, UniSHError
 from unish.export import FORMATS, check_formats, export
 from unish.pipeline import Options, reconstruct_clip
+from unish.runs.identity import Identity, batch_identity, clip_identity, difference, is_replaced
 from unish.runs.result_folder import RESULT_EXPORTS, write_result
 from unish.structures import Clip, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.distributed import Rank, sentence_of
 from unish.utils.prefetch import prefetch
-from unish.video.reader import IMAGE_SUFFIXES, read_clip
+from unish.utils.progress import Progress, no_progress
+from unish.video.reader import read_clip
+from unish.video.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, has_suffix
 
 if TYPE_CHECKING:
     from unish.models.unish import UniSH
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".3gp", ".mts")
 RECORD = "batch.json"
+TABLE = "batch.csv"
 log = logging.getLogger("unish")
 
 
@@ -61,21 +65,23 @@ class Job:
 
 
 def find_jobs(source: Path, out: Path) -> list[Job]:
-    """Every video directly in `source`, and every folder in it that holds pictures, by name.
+    """Every video directly in `source`, and every folder in it that holds images, by name; hidden ones are left out.
 
-    Results are named after the clips, with the ending where two would have one name. Raises `InputError` when the
+    Results are named after the clips, with the suffix where two would share a name. Raises `InputError` when the
     folder is not there or holds no clip.
     """
     if not source.is_dir():
         raise InputError(f"Expected a folder of clips at {source}, found {'a file' if source.exists() else 'nothing'}.")
-    clips = sorted(path for path in source.iterdir() if _is_clip(path) and path.resolve() != out.resolve())
+    try:
+        clips = sorted(path for path in source.iterdir() if _is_clip(path) and not _is_same(path, out))
+    except OSError as error:
+        raise InputError(f"{source} cannot be read: {error.strerror}; check its permissions.") from error
     if not clips:
-        raise InputError(
-            f"Expected videos ({', '.join(VIDEO_SUFFIXES)}) or folders of pictures in {source}, found none."
-        )
-    stems = [_stem(clip) for clip in clips]
+        raise InputError(f"Expected videos ({', '.join(VIDEO_SUFFIXES)}) or folders of images in {source}, found none.")
+    stems = [_stem(clip).casefold() for clip in clips]
+    full_names = {clip.name.casefold() for clip in clips if clip.name != _stem(clip)} | {TABLE}
     return [
-        Job(clip, out / (stem if stems.count(stem) == 1 else clip.name))
+        Job(clip, out / (clip.name if stems.count(stem) > 1 or stem in full_names else _stem(clip)))
         for clip, stem in zip(clips, stems, strict=True)
     ]
 
@@ -87,19 +93,20 @@ def run_batch(
     options: Options,
     formats: Sequence[str] = (),
     overwrite: bool = False,
-    share: Rank = Rank(),  # noqa: B008 (frozen)
-    progress: Callable[[float, str], None] = lambda share, message: None,
+    rank: Rank = Rank(),  # noqa: B008 (frozen)
+    progress: Progress = no_progress,
 ) -> list[Row]:
-    """Reconstruct and export this process's share of the clips; the rows of all processes, in the order of `jobs`.
+    """Reconstruct and export this rank's part of the clips; the rows of all ranks, in the order of `jobs`.
 
-    A result made with the same weights, body and options is kept, and only the formats that it lacks are written.
-    One made with others is replaced with `overwrite`, else its clip fails. Raises `InputError` for an unknown format,
-    before any work. A clip that fails does not stop the others.
+    A result of the same clip, weights, body and options is kept, and only the formats that it lacks are written. It is
+    made again where the clip or the weights were replaced under their names. A result of other weights or options is
+    replaced with `overwrite`, else its clip fails. Raises `InputError` for an unknown format, before any work. A clip
+    that fails does not stop the others.
     """
     check_formats(formats)
-    key = _key(model, body, options)
-    mine, rows = share.of(list(jobs)), []
-    with _opened(mine, key, options, overwrite, ahead=_device(model).type != "cpu") as clips:
+    identity = batch_identity(model, body, options)
+    mine, rows = rank.of(list(jobs)), []
+    with _opened(mine, identity, options, overwrite, ahead=_device(model).type != "cpu") as clips:
         for number, job in enumerate(mine):
 
             def report(part: float, message: str, done: int = number, name: str = job.clip.name) -> None:
@@ -107,14 +114,14 @@ def run_batch(
 
             report(0.0, "Reading the clip")
             try:
-                rows.append(_one(job, next(clips), model, body, options, key, formats, report))
+                rows.append(_one(job, next(clips), model, body, options, formats, report))
             except Exception as error:  # one clip must not take the night's work of the others with it
                 rows.append(Row(job.clip.name, "failed", sentence=sentence_of(error)))
                 if not isinstance(error, UniSHError):
                     log.error("%s failed", job.clip.name, exc_info=error)
     progress(1.0, "Done")
     order = {job.clip.name: place for place, job in enumerate(jobs)}
-    return sorted(share.gathered(rows), key=lambda row: order[row.clip])
+    return sorted(rank.gathered(rows), key=lambda row: order[row.clip])
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -141,7 +148,9 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
 class _Opened:
     """A clip before the network sees it: what is known of an earlier result, or its frames, or what is wrong."""
 
+    identity: Identity = field(default_factory=dict)
     record: dict[str, Any] | None = None
+    """Of an earlier result that is kept."""
     clip: Clip | None = None
     seconds: float = 0.0
     """That reading took."""
@@ -150,7 +159,7 @@ class _Opened:
 
 @contextlib.contextmanager
 def _opened(
-    jobs: Sequence[Job], key: dict[str, Any], options: Options, overwrite: bool, *, ahead: bool
+    jobs: Sequence[Job], identity: Identity, options: Options, overwrite: bool, *, ahead: bool
 ) -> Iterator[Iterator[_Opened]]:
     """The clips of the jobs in order; with `ahead`, the next one is read while the network is at the one before."""
     over = threading.Event()
@@ -162,11 +171,12 @@ def _opened(
     def read(job: Job) -> _Opened:
         began = time.perf_counter()
         try:
-            record = _record(job, key, overwrite)
+            wanted = {**clip_identity(job.clip), **identity}
+            record = _record(job, wanted, overwrite)
             if record is not None:
-                return _Opened(record)
+                return _Opened(wanted, record)
             clip = read_clip(job.clip, fps=options.fps, start_s=options.start_s, end_s=options.end_s, progress=go_on)
-            return _Opened(clip=clip, seconds=time.perf_counter() - began)
+            return _Opened(wanted, clip=clip, seconds=time.perf_counter() - began)
         except Exception as error:  # told when it is this clip's turn
             return _Opened(error=error)
 
@@ -187,9 +197,8 @@ def _one(
     model: "UniSH",
     body: BodyModel,
     options: Options,
-    key: dict[str, Any],
     formats: Sequence[str],
-    report: Callable[[float, str], None],
+    report: Progress,
 ) -> Row:
     if opened.error is not None:
         raise opened.error
@@ -201,7 +210,7 @@ def _one(
         )
         fit = fit_report(scene)
         record = {
-            "key": key,
+            "identity": opened.identity,
             "frames": len(scene),
             "people": len(scene.people),
             "fit": fit.word,
@@ -218,7 +227,7 @@ def _device(model: "UniSH") -> torch.device:
     return next(model.parameters()).device
 
 
-def _export(job: Job, body: BodyModel, formats: Sequence[str], report: Callable[[float, str], None]) -> None:
+def _export(job: Job, body: BodyModel, formats: Sequence[str], report: Progress) -> None:
     """Write the formats that are not there yet."""
     folder = job.folder / RESULT_EXPORTS
     missing = [name for name in formats if not (folder / FORMATS[name].target).exists()]
@@ -226,34 +235,40 @@ def _export(job: Job, body: BodyModel, formats: Sequence[str], report: Callable[
         export(Reconstruction.load(job.folder), folder, missing, progress=report, body=body)
 
 
-def _record(job: Job, key: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
+def _record(job: Job, wanted: Identity, overwrite: bool) -> dict[str, Any] | None:
     """What is known of an earlier result that may be kept; None where the clip is to be run."""
     if not job.folder.exists():
         return None
     try:
         record = json.loads((job.folder / RECORD).read_text())
-        if record["key"] == key:
-            return record
-    except (OSError, ValueError, KeyError, TypeError):
-        record = None
-    if overwrite and (record is not None or not any(job.folder.iterdir())):
+        differing = difference(record["identity"], wanted)
+        replaced = is_replaced(record["identity"], wanted)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        record, differing, replaced = None, "", False
+    if record is not None and differing is None:
+        return record
+    if replaced or (overwrite and record is not None) or not any(job.folder.iterdir()):
         return None
-    what = "was made with other weights or options" if record else "was not written by unish batch"
-    raise InputError(f"{job.folder} {what}. Give another --out{', or --overwrite to replace it' if record else ''}.")
-
-
-def _key(model: "UniSH", body: BodyModel, options: Options) -> dict[str, Any]:
-    """All that a result depends on."""
-    plain = {
-        name: value for name, value in dataclasses.asdict(options).items() if name not in ("weights", "device", "body")
-    }
-    return json.loads(json.dumps({"weights": model.weights_name, "body": body.name, **plain}))
+    if record is None or differing is None:
+        raise InputError(f"{job.folder} was not written by unish batch, so it is not replaced. Give another --out.")
+    before, now = (identity.get(differing) for identity in (record["identity"], wanted))
+    raise InputError(
+        f"{job.folder} was made with {differing} {before}, not {now}. Give another --out, or --overwrite to replace it."
+    )
 
 
 def _is_clip(path: Path) -> bool:
-    if path.is_dir():
-        return any(inside.suffix.lower() in IMAGE_SUFFIXES for inside in path.iterdir())
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    if not path.is_dir():
+        return has_suffix(path, VIDEO_SUFFIXES)
+    try:
+        return not path.name.startswith(".") and any(has_suffix(inside, IMAGE_SUFFIXES) for inside in path.iterdir())
+    except OSError as error:
+        log.warning(f"The folder {path} is left out: it cannot be read ({error.strerror}).")
+        return False
+
+
+def _is_same(path: Path, out: Path) -> bool:
+    return os.path.realpath(path) == os.path.realpath(out)  # Path.resolve raises for a link to itself
 
 
 def _stem(clip: Path) -> str:

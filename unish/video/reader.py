@@ -19,8 +19,8 @@ from unish.errors import InputError
 from unish.structures import Clip
 from unish.utils.disk_arrays import Stack
 from unish.video.decode import TimedFrame, limited_size, open_video, stated_length_s, timed_frames, to_rgb, video_stream
+from unish.video.suffixes import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 Progress = Callable[[float], None]
 
 _EARLY_END_S = 0.5

@@ -10,7 +10,8 @@ from unish.errors import InputError
 from unish.structures import Clip
 from unish.utils.disk_arrays import Stack
 from unish.video.decode import TimedFrame, open_video, timed_frames, to_rgb, video_stream
-from unish.video.reader import IMAGE_SUFFIXES, read_clip
+from unish.video.reader import read_clip
+from unish.video.suffixes import IMAGE_SUFFIXES
 
 _NO_LIMIT_PX = 2**30
 _EVERY_FRAME_FPS = 1000.0

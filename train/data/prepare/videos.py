@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unish.errors import InputError, MissingAssetError
+from unish.video.suffixes import VIDEO_SUFFIXES, has_suffix
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".3gp", ".ts")
 _REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
@@ -64,7 +64,7 @@ def _in_folder(folder: Path) -> list[Video]:
     places = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES
+        if has_suffix(path, VIDEO_SUFFIXES)
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
@@ -83,7 +83,7 @@ def _on_hub(repository: str) -> list[Video]:
         files = huggingface_hub.HfApi().list_repo_files(repository, repo_type="dataset")
     except (OSError, ValueError, RuntimeError) as error:
         raise _out_of_reach(repository, error) from error
-    places = sorted(file for file in files if PurePosixPath(file).suffix.lower() in VIDEO_SUFFIXES)
+    places = sorted(file for file in files if has_suffix(file, VIDEO_SUFFIXES))
     if not places:
         return _in_column(repository)
 
