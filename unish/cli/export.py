@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from unish.cli.progress import progress_bar
 from unish.errors import InputError
-from unish.export.formats import FORMATS, LAYOUTS, UNITS, check_places
+from unish.export.formats import FORMATS, check_places
+from unish.export.settings import LAYOUTS, UNITS
 from unish.runs.result_folder import RESULT_EXPORTS
 
 if TYPE_CHECKING:

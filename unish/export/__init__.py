@@ -3,13 +3,14 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from unish.export.formats import FORMATS, Format, Settings, check_formats, export
+from unish.export.formats import FORMATS, Format, check_formats, export
+from unish.export.settings import ExportSettings
 
 _HOMES = {f"write_{name}": f"unish.export.{name}" for name in ("bvh", "colmap", "glb", "npz", "obj", "ply", "video")}
 __all__ = [
     "FORMATS",
+    "ExportSettings",
     "Format",
-    "Settings",
     "check_formats",
     "export",
     "write_bvh",

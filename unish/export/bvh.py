@@ -19,8 +19,8 @@ from scipy.spatial.transform import Rotation
 from unish.body import BodyModel
 from unish.body.data import JOINT_NAMES, PARENTS
 from unish.errors import InputError
-from unish.export.formats import Unit
 from unish.export.person_motion import Y_UP_FROM_WORLD, body_of, rest_joints_m, rotations_from_world, write_each
+from unish.export.settings import Unit
 from unish.structures import Person, Reconstruction
 
 PER_METRE = {"m": 1.0, "cm": 100.0}

@@ -8,50 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from unish.errors import InputError
+from unish.export.settings import ExportSettings, Layout, Unit
 from unish.utils.atomic_write import atomic_path
 
 if TYPE_CHECKING:
     from unish.body import BodyModel
     from unish.structures import Clip, Reconstruction
 
-Unit = Literal["m", "cm"]
-UNITS: tuple[Unit, ...] = get_args(Unit)
-Layout = Literal["overlay", "side-by-side"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the formats may be told; each takes what it has a use for."""
-
-    clip: "Clip | None" = None
-    """The frames that the result was made from, for pictures at their resolution; None takes the network's."""
-    max_points: int | None = None
-    """Most points of the scene; None leaves it to the format."""
-    unit: Unit = "m"
-    """Of BVH files: m or cm."""
-    person: tuple[int, ...] = ()
-    """Ids of the people to write; () writes all of them."""
-    per_person: bool = False
-    """PLY and OBJ meshes: a file for each person instead of one for all."""
-    layout: Layout = "overlay"
-    """Of videos: the people over the clip, alone or beside a view of the world."""
-    body: "BodyModel | None" = None
-    """Of GLB, BVH, NPZ files and videos: what the people were posed with; None loads the one that the result names."""
-
-    def __post_init__(self) -> None:
-        if self.unit not in UNITS:
-            raise InputError(f"Expected {' or '.join(UNITS)} as the unit, got {self.unit!r}.")
-        if self.layout not in LAYOUTS:
-            raise InputError(f"Expected {' or '.join(LAYOUTS)} as the layout of videos, got {self.layout!r}.")
-        if self.max_points is not None and self.max_points < 0:
-            raise InputError(f"Expected a number of points of 0 or more, got {self.max_points}.")
-
-
-Writer = Callable[[Any, Path, Settings, Callable[[float], None]], object]
+Writer = Callable[[Any, Path, ExportSettings, Callable[[float], None]], object]
 
 
 @dataclass(frozen=True)
@@ -87,14 +54,14 @@ def export(
 ) -> dict[str, Path]:
     """Write a result into `folder` in each of the `formats`; returns where each was written.
 
-    `clip`, the frames that the result was made from, gives COLMAP and MP4 pictures of its size. See `Settings` for
+    `clip`, the frames that the result was made from, gives COLMAP and MP4 pictures of its size. See `ExportSettings` for
     the rest. `progress` is called with the share done and what is being written. What exists is replaced only with
     `overwrite`, and only where unish wrote it. Raises `InputError` for a format or a person that does not exist, for
     a place that is taken, and as the formats' writers do; what was written before that stays.
     """
     from unish.export.meshes import chosen_people
 
-    settings = Settings(clip, max_points, unit, tuple(person), per_person, layout, body)
+    settings = ExportSettings(clip, max_points, unit, tuple(person), per_person, layout, body)
     people = chosen_people(reconstruction, settings.person)
     targets = check_places(Path(folder), formats, overwrite)
     for name in targets:
@@ -137,13 +104,13 @@ def check_places(folder: Path, formats: Sequence[str], overwrite: bool) -> dict[
 # --- one function a format -----------------------------------------------------------------------------------------
 
 
-def _glb(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+def _glb(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.glb import write_glb
 
     write_glb(_only(reconstruction, settings), path, **_budget(settings), body=settings.body)
 
 
-def _bvh(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+def _bvh(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.bvh import write_bvh
 
     with atomic_path(path) as folder:
@@ -151,7 +118,7 @@ def _bvh(reconstruction: Any, path: Path, settings: Settings, report: Callable[[
         write_bvh(_only(reconstruction, settings), folder, unit=settings.unit, body=settings.body)
 
 
-def _npz(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+def _npz(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.npz import write_npz
 
     with atomic_path(path) as folder:
@@ -159,40 +126,40 @@ def _npz(reconstruction: Any, path: Path, settings: Settings, report: Callable[[
         write_npz(_only(reconstruction, settings), folder, body=settings.body)
 
 
-def _ply(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+def _ply(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.ply import write_ply
 
     write_ply(reconstruction, path, **_budget(settings), **_people(settings), progress=report)
 
 
-def _obj(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+def _obj(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.obj import write_obj
 
     write_obj(reconstruction, path, **_people(settings), progress=report)
 
 
-def _colmap(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+def _colmap(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.colmap import write_colmap
 
     write_colmap(reconstruction, path, settings.clip, **_budget(settings), progress=report)
 
 
-def _video(reconstruction: Any, path: Path, settings: Settings, report: Callable[[float], None]) -> None:
+def _video(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.video import write_video
 
     scene = _only(reconstruction, settings)
     write_video(scene, path, settings.clip, settings.layout, body=settings.body, progress=report)
 
 
-def _budget(settings: Settings) -> dict[str, Any]:
+def _budget(settings: ExportSettings) -> dict[str, Any]:
     return {} if settings.max_points is None else {"max_points": settings.max_points}
 
 
-def _people(settings: Settings) -> dict[str, Any]:
+def _people(settings: ExportSettings) -> dict[str, Any]:
     return {"person": settings.person, "per_person": settings.per_person}
 
 
-def _only(reconstruction: Any, settings: Settings) -> Any:
+def _only(reconstruction: Any, settings: ExportSettings) -> Any:
     """The result with the people asked for. Its mask still names all of them: nobody becomes part of the scene."""
     from unish.export.meshes import chosen_people
 

@@ -15,8 +15,8 @@ from unish.analysis.interpolation import FrameTimes, cameras_at, motion_world, s
 from unish.body import BodyModel
 from unish.errors import InputError
 from unish.export.drawing import Canvas, draw_mesh
-from unish.export.formats import LAYOUTS, Layout
 from unish.export.person_motion import body_of
+from unish.export.settings import LAYOUTS, Layout
 from unish.export.source_mapping import original_frame
 from unish.export.world_view import WorldView
 from unish.structures import Cameras, Clip, Reconstruction
