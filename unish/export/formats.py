@@ -54,8 +54,8 @@ def export(
 ) -> dict[str, Path]:
     """Write a result into `folder` in each of the `formats`; returns where each was written.
 
-    `clip`, the frames that the result was made from, gives COLMAP and MP4 pictures of its size. See `ExportSettings` for
-    the rest. `progress` is called with the share done and what is being written. What exists is replaced only with
+    `clip`, the frames that the result was made from, gives COLMAP and MP4 images of its size. `ExportSettings` has the
+    rest. `progress` is called with the share done and what is being written. What exists is replaced only with
     `overwrite`, and only where unish wrote it. Raises `InputError` for a format or a person that does not exist, for
     a place that is taken, and as the formats' writers do; what was written before that stays.
     """
