@@ -127,6 +127,24 @@ def test_half_precision_trunk_keeps_heads_in_float32(tiny):
     assert all(torch.isfinite(p.grad).all() for p in tiny.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_human_head_computes_in_float32_beside_a_half_precision_trunk(tiny, dtype):
+    branch = tiny.human_branch
+    tiny.cast_trunk(dtype)
+    computed = []
+    for module in branch.head.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(lambda module, given, out: computed.append({given[0].dtype, out.dtype}))
+    features = torch.randn(2, 48, branch.config.width)
+    boxes = torch.randn(2, 3)
+    with torch.inference_mode():
+        beside = branch.head(features, boxes, branch)
+        assert computed and all(types == {torch.float32} for types in computed)
+        tiny.trunk_dtype = torch.float32
+        for name, value in vars(branch.head(features, boxes, branch)).items():
+            assert torch.equal(value, getattr(beside, name)), name
+
+
 def test_an_outer_autocast_does_not_reach_the_heads(tiny):
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         prediction = tiny(*clip(1, 1, 2, 28, 28))

@@ -106,14 +106,15 @@ class HumanHead(nn.Module):
     def forward(
         self, context: Float[Tensor, "crops tokens channels"], bbox_info: Float[Tensor, "crops 3"], trunk: Trunk
     ) -> HumanFeatures:
-        with trunk.trunk_precision(context.device):
+        # In float32 whatever the trunk runs in: AlignNet reads the scale from its token.
+        with full_precision(context.device):
+            context, bbox_info = context.float(), bbox_info.float()
             mean_body = torch.cat([self.init_body_pose, self.init_betas, self.init_cam], dim=-1)
             query = self.to_token(torch.cat([bbox_info, mean_body.expand(len(bbox_info), -1)], dim=-1))
             query = query[:, None] + self.pos_embedding
             for layer in self.layers:
                 query = trunk.run(layer, query, context)
-        with full_precision(context.device):
-            token = query[:, 0].float()
+            token = query[:, 0]
             pose = (self.init_body_pose + self.decpose(token)).unflatten(-1, (NUM_JOINTS, 6))
             return HumanFeatures(rotation_6d_to_matrix(pose), self.init_betas + self.decshape(token), token)
 
