@@ -215,7 +215,7 @@ def test_what_the_user_knows_reaches_the_pipeline(tmp_path, monkeypatch, capsys)
         ("--focal 26cm", "focal length"),
         ("--people 0", "1 or more people"),
         ("--window 1", "4 frames or more"),
-        ("--person 9", "picks among the people"),
+        ("--person 9", "ids among the people"),
     ],
 )
 def test_knowledge_that_cannot_be_is_one_sentence(words, sentence, tmp_path, capsys, repository):

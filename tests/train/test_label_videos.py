@@ -169,7 +169,7 @@ def test_masks_of_people_without_masks_are_their_boxes():
 def test_a_lens_that_nobody_knows_is_assumed_and_said_once(tmp_path, caplog, monkeypatch):
     module._warn_once.cache_clear()
     monkeypatch.setattr(module, "own_joints_px", lambda model, body, images, boxes, k: np.zeros((len(images), 24, 2)))
-    finder = SimpleNamespace(name="one", find=lambda frames: (whole_track(SimpleNamespace(frames=frames)),))
+    finder = SimpleNamespace(name="one", track=lambda frames, progress: (whole_track(SimpleNamespace(frames=frames)),))
     labeller = Labeller(finder, WallDepth(with_lens=False), None, None, FilterConfig())
     clip = Clip(np.zeros((4, 48, 64, 3), np.uint8), np.arange(4) / 6, 6.0, "made", (64, 48))
     with caplog.at_level(logging.WARNING, "unish"):
