@@ -131,8 +131,8 @@ def test_config_needs_five_stages():
 
 def test_the_bundled_network_is_small():
     weights = REPOSITORY / "unish" / "assets" / "mini_detector" / "model.safetensors"
-    assert weights.stat().st_size < 1_500_000
-    assert sum(p.numel() for p in load_mini_detector().network.parameters()) < 600_000
+    assert weights.stat().st_size < 4_000_000
+    assert sum(p.numel() for p in load_mini_detector().network.parameters()) < 2_000_000
 
 
 def test_the_bundled_network_finds_a_drawn_figure_nowhere_in_noise():
@@ -146,15 +146,15 @@ def test_the_bundled_network_finds_a_drawn_figure_nowhere_in_noise():
 
 def test_the_network_learns_one_picture():
     """A few steps on one picture are enough to find the rectangle in it: targets, losses and decoding fit together."""
-    from train.person_detector.__main__ import losses, targets
-    from train.person_detector.images import Picture
+    from train.person_detector.images import PersonImage
+    from train.person_detector.objective import losses, make_batch
 
     torch.manual_seed(0)
     rgb = np.full((64, 96, 3), 60, np.uint8)
     people = np.zeros((64, 96), np.uint8)
     rgb[8:56, 24:48], people[8:56, 24:48] = (220, 60, 40), 1
     box = np.array([[24.0, 8, 48, 56]], np.float32)
-    wanted = targets([Picture(rgb, people, box)] * 2)
+    wanted = make_batch([PersonImage(rgb, people, box, np.ones(1, bool))] * 2)
     config = MiniDetectorConfig(channels=(8, 12, 16, 16, 16), depths=(0, 1, 1, 1, 1), decoder_channels=16)
     network = MiniDetectorNet(config).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=6e-3)

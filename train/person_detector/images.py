@@ -1,213 +1,132 @@
-"""Pictures with labelled people for the finder: single frames of clips, cut, pasted, zoomed and roughened at random.
-
-The network sees rendered scenes only and must find people in real footage, so nothing about the rendering may help
-it: people are pasted into other scenes, backgrounds are overlaid with patterns, colours, sharpness, noise and
-compression vary far beyond what a phone does.
-"""
+"""Images with labelled people for the detector: rendered frames with exact masks, real ones with teachers' boxes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
+from jaxtyping import Bool, Float32, UInt8
 
+from train.data.labelled_images import LabelledImage
+
+UNKNOWN = 255
+"""In a map of people: a pixel that may or may not show somebody."""
 SMALLEST_PERSON_PX = 40
 """People with fewer visible pixels than this are neither asked for nor punished."""
+_LEAST_KEYPOINT_SCORE = 0.2
+_LIMBS = ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16), (5, 6), (11, 12))
+"""Pairs of COCO keypoints that a limb, the shoulders or the hips join."""
+_FACE, _TORSO = slice(0, 5), (5, 6, 12, 11)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One frame: RGB (height, width, 3) uint8, who is where (height, width) uint8 with 0 for nobody and p + 1 for
-    person p, and boxes (people, 4) x0, y0, x1, y1 in pixels, of the whole body inside the frame."""
+class PersonImage:
+    """One image and who is where in it."""
 
-    rgb: np.ndarray
-    people: np.ndarray
-    boxes_px: np.ndarray
+    rgb: UInt8[np.ndarray, "height width 3"]
+    people: UInt8[np.ndarray, "height width"]
+    """0 nobody, p + 1 person p, `UNKNOWN` perhaps somebody."""
+    boxes_px: Float32[np.ndarray, "people 4"]
+    """x0, y0, x1, y1 of the body inside the image; empty for people who left it."""
+    certain: Bool[np.ndarray, "people"]
+    """False: perhaps a person, neither asked for nor punished."""
+
+
+class StoredImage(Protocol):
+    """An image that is still compressed."""
+
+    def open(self) -> PersonImage: ...
 
 
 @dataclass(frozen=True)
-class StoredFrame:
-    """A frame as it lies in a shard, compressed."""
+class RenderedImage:
+    """A frame of a synthetic clip as it lies in a shard."""
 
     rgb: bytes
     people: bytes
     boxes_px: np.ndarray
 
-    def open(self) -> Picture:
-        """The decoded picture."""
+    def open(self) -> PersonImage:
+        """The decoded image; every person in it is certain."""
         rgb = cv2.imdecode(np.frombuffer(self.rgb, np.uint8), cv2.IMREAD_COLOR)
         people = cv2.imdecode(np.frombuffer(self.people, np.uint8), cv2.IMREAD_UNCHANGED)
         assert rgb is not None and people is not None
-        return Picture(np.ascontiguousarray(rgb[..., ::-1]), people, self.boxes_px)
+        certain = np.ones(len(self.boxes_px), bool)
+        return PersonImage(np.ascontiguousarray(rgb[..., ::-1]), people, self.boxes_px, certain)
 
 
-def frames_of(rows: Iterable[dict[str, Any]], every: int = 1) -> list[StoredFrame]:
+@dataclass(frozen=True)
+class RealImage:
+    """A real image that teachers have labelled with boxes and keypoints."""
+
+    labelled: LabelledImage
+
+    @property
+    def empty(self) -> bool:
+        """No teacher sees anybody."""
+        return not len(self.labelled.boxes_px)
+
+    def open(self) -> PersonImage:
+        """The decoded image. Where a limb lies somebody is, outside all boxes nobody is; the rest is unknown."""
+        rgb = self.labelled.rgb()
+        return PersonImage(
+            rgb,
+            people_from_keypoints(rgb.shape[:2], self.labelled.boxes_px, self.labelled.keypoints, self.labelled.agreed),
+            self.labelled.boxes_px,
+            self.labelled.agreed,
+        )
+
+
+def rendered_images(rows: Iterable[dict[str, Any]], every: int = 1) -> list[RenderedImage]:
     """The frames of clips, still compressed; of each clip every `every`-th frame."""
     stored = []
     for row in rows:
         boxes = np.asarray(row["boxes_px"], np.float32).reshape(-1, len(row["images"]), 4)
         for index in range(0, len(row["images"]), every):
             images, masks = row["images"][index], row["person_mask"][index]
-            stored.append(StoredFrame(images["bytes"], masks["bytes"], boxes[:, index]))
+            stored.append(RenderedImage(images["bytes"], masks["bytes"], boxes[:, index]))
     return stored
 
 
-def plain(picture: Picture, size: tuple[int, int]) -> Picture:
-    """The whole picture scaled into (width, height), what is left over black: how the finder is judged."""
-    height, width = picture.people.shape
-    scale = min(size[0] / width, size[1] / height)
-    return _moved(picture, size, scale, (0.0, 0.0))
+def people_from_keypoints(
+    shape: tuple[int, int],
+    boxes_px: Float32[np.ndarray, "people 4"],
+    keypoints: Float32[np.ndarray, "people 17 3"],
+    certain: Bool[np.ndarray, "people"],
+) -> UInt8[np.ndarray, "height width"]:
+    """A map of people without masks: limbs and trunks are somebody's, the rest of their boxes is unknown.
+
+    Larger people are drawn first: of two who overlap, the smaller box's limbs stay visible.
+    """
+    people = np.zeros(shape, np.uint8)
+    for x0, y0, x1, y1 in boxes_px:
+        margin = 0.04 * (y1 - y0)
+        low, high = np.floor([x0 - margin, y0 - margin]).astype(int).clip(0), np.ceil([x1 + margin, y1 + margin])
+        people[low[1] : int(high[1]), low[0] : int(high[0])] = UNKNOWN
+    for person in np.argsort(-(boxes_px[:, 2:] - boxes_px[:, :2]).prod(1), kind="stable"):
+        if certain[person]:
+            _draw_body(people, boxes_px[person], keypoints[person], int(person) + 1)
+    return people
 
 
-def augmented(stored: list[StoredFrame], size: tuple[int, int], random: np.random.Generator) -> Picture:
-    """A random picture of (width, height): one frame, perhaps with people of others, seen and drawn differently."""
-    picture = _zoomed(stored[random.integers(len(stored))].open(), size, random)
-    if random.random() < 0.35:
-        picture = _with_pattern(picture, random)
-    for _ in range(int(random.choice(3, p=[0.55, 0.3, 0.15]))):
-        picture = _with_pasted(picture, stored[random.integers(len(stored))].open(), random)
-    if random.random() < 0.25:
-        picture = _erased(picture, random)
-    return Picture(_roughened(picture.rgb, random), picture.people, picture.boxes_px)
-
-
-# ---------------------------------------------------------------- geometry
-
-
-def _moved(picture: Picture, size: tuple[int, int], scale: float, shift: tuple[float, float]) -> Picture:
-    """x → scale · x + shift, cut to (width, height); people who leave the picture get empty boxes."""
-    matrix = np.array([[scale, 0, shift[0] + (scale - 1) / 2], [0, scale, shift[1] + (scale - 1) / 2]])
-    rgb = cv2.GaussianBlur(picture.rgb, (0, 0), 0.4 / scale) if scale < 0.8 else picture.rgb
-    rgb = cv2.warpAffine(rgb, matrix, size, flags=cv2.INTER_LINEAR)
-    people = cv2.warpAffine(picture.people, matrix, size, flags=cv2.INTER_NEAREST)
-    boxes = picture.boxes_px * scale + np.tile(shift, 2).astype(np.float32)
-    return Picture(rgb, people, np.clip(boxes, 0, np.tile(size, 2)).astype(np.float32))
-
-
-def _mirrored(picture: Picture) -> Picture:
-    boxes = picture.boxes_px.copy()
-    boxes[:, [0, 2]] = picture.people.shape[1] - boxes[:, [2, 0]]
-    return Picture(np.ascontiguousarray(picture.rgb[:, ::-1]), np.ascontiguousarray(picture.people[:, ::-1]), boxes)
-
-
-def _zoomed(picture: Picture, size: tuple[int, int], random: np.random.Generator) -> Picture:
-    if random.random() < 0.5:
-        picture = _mirrored(picture)
-    height, width = picture.people.shape
-    whole = min(size[0] / width, size[1] / height)
-    scale = whole * float(np.exp(random.uniform(np.log(0.8), np.log(2.2))))
-    room = np.array(size) - scale * np.array([width, height])
-    shift = random.uniform(np.minimum(room, 0), np.maximum(room, 0) + 1e-6)
-    return _moved(picture, size, scale, (float(shift[0]), float(shift[1])))
-
-
-# ---------------------------------------------------------------- composition
-
-
-def _with_pasted(picture: Picture, source: Picture, random: np.random.Generator) -> Picture:
-    """Somebody of another frame in front of this one, soft at the border."""
-    present = [p for p in range(len(source.boxes_px)) if (source.people == p + 1).sum() > 4 * SMALLEST_PERSON_PX]
-    if not present:
-        return picture
-    if random.random() < 0.5:
-        source = _mirrored(source)
-    chosen = int(random.choice(present))
-    box = source.boxes_px[chosen]
-    height, width = picture.people.shape
-    scale = float(np.exp(random.uniform(np.log(0.2), np.log(1.1)))) * height / max(box[3] - box[1], 8.0)
-    center = np.array([random.uniform(0, width), random.uniform(0.3, 0.9) * height])
-    shift = center - scale * (box[:2] + box[2:]) / 2
-    moved = _moved(source, (width, height), scale, (float(shift[0]), float(shift[1])))
-    mask = (moved.people == chosen + 1).astype(np.uint8)
-    if mask.sum() < SMALLEST_PERSON_PX:
-        return picture
-    alpha = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), float(random.uniform(0.3, 1.0)))[..., None]
-    front = _recolored(moved.rgb, random) if random.random() < 0.7 else moved.rgb
-    rgb = (picture.rgb * (1 - alpha) + front * alpha).astype(np.uint8)
-    people = np.where(mask > 0, np.uint8(len(picture.boxes_px) + 1), picture.people)
-    return Picture(rgb, people, np.concatenate([picture.boxes_px, moved.boxes_px[chosen][None]]))
-
-
-def _with_pattern(picture: Picture, random: np.random.Generator) -> Picture:
-    """The background mixed with smooth noise, stripes and shapes of random colours."""
-    height, width = picture.people.shape
-    pattern = np.zeros((height, width, 3), np.float32)
-    for cells in (2, 5, 12, 40):
-        noise = random.uniform(0, 255, (cells, cells, 3)).astype(np.float32)
-        pattern += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) * random.uniform(0, 1)
-    pattern *= random.uniform(0.4, 1.2) * 128 / max(float(pattern.mean()), 1.0)
-    for _ in range(random.integers(0, 14)):
-        color = tuple(float(c) for c in random.uniform(0, 255, 3))
-        start, end = (tuple(int(v) for v in random.uniform(0, 1, 2) * (width, height)) for _ in range(2))
-        kind = random.integers(3)
-        if kind == 0:
-            cv2.line(pattern, start, end, color, int(random.integers(1, 16)))
-        elif kind == 1:
-            cv2.rectangle(pattern, start, end, color, -1)
-        else:
-            cv2.ellipse(pattern, start, (abs(end[0] - start[0]) + 1, abs(end[1] - start[1]) + 1), 0, 0, 360, color, -1)
-    share = random.uniform(0.3, 1.0)
-    mixed = picture.rgb * (1 - share) + np.clip(pattern, 0, 255) * share
-    alpha = cv2.GaussianBlur((picture.people > 0).astype(np.float32), (0, 0), 0.6)[..., None]
-    return Picture((picture.rgb * alpha + mixed * (1 - alpha)).astype(np.uint8), picture.people, picture.boxes_px)
-
-
-def _erased(picture: Picture, random: np.random.Generator) -> Picture:
-    """A patch of something else in front: the people behind it are hidden there."""
-    height, width = picture.people.shape
-    w, h = int(random.uniform(0.05, 0.35) * width), int(random.uniform(0.05, 0.35) * height)
-    x, y = int(random.integers(0, width - w)), int(random.integers(0, height - h))
-    rgb, people = picture.rgb.copy(), picture.people.copy()
-    rgb[y : y + h, x : x + w] = random.uniform(0, 255, 3) + random.normal(0, random.uniform(0, 30), (h, w, 1))
-    people[y : y + h, x : x + w] = 0
-    return Picture(rgb, people, picture.boxes_px)
-
-
-# ---------------------------------------------------------------- light, lens and sensor
-
-
-def _recolored(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Other light: gain of each channel, contrast, gamma."""
-    gain = random.uniform(0.75, 1.3, 3) * random.uniform(0.6, 1.5)
-    gamma = np.exp(random.uniform(-0.4, 0.4))
-    levels = np.linspace(0, 1, 256)[:, None] ** gamma * gain + random.uniform(-0.1, 0.1)
-    levels = 0.5 + (levels - 0.5) * random.uniform(0.6, 1.4)
-    table = (levels * 255).clip(0, 255).astype(np.uint8)
-    return cv2.LUT(rgb, table[None])
-
-
-def _roughened(rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    if random.random() < 0.8:
-        rgb = _recolored(rgb, random)
-    if random.random() < 0.15:
-        rgb = rgb[..., random.permutation(3)]
-    if random.random() < 0.4:  # towards or away from grey
-        gray = rgb.mean(axis=-1, keepdims=True)
-        rgb = (gray + (rgb - gray) * random.choice([0.0, 0.4, 1.6])).clip(0, 255).astype(np.uint8)
-    height, width = rgb.shape[:2]
-    roll = random.random()
-    if roll < 0.2:
-        rgb = cv2.GaussianBlur(rgb, (0, 0), float(random.uniform(0.3, 1.8)))
-    elif roll < 0.3:  # motion blur
-        length = int(random.integers(3, 9))
-        kernel = np.zeros((length, length), np.float32)
-        cv2.line(kernel, (0, int(random.integers(length))), (length - 1, int(random.integers(length))), (1.0,), 1)
-        rgb = cv2.filter2D(rgb, -1, kernel / kernel.sum())
-    elif roll < 0.45:  # a smaller picture blown up
-        factor = random.uniform(0.3, 0.9)
-        small = cv2.resize(rgb, (int(width * factor), int(height * factor)), interpolation=cv2.INTER_AREA)
-        rgb = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-    elif roll < 0.55:  # oversharpened
-        rgb = cv2.addWeighted(rgb, 1.8, cv2.GaussianBlur(rgb, (0, 0), 1.2), -0.8, 0)
-    if random.random() < 0.4:
-        noise = random.normal(0, random.uniform(2, 18), rgb.shape).astype(np.float32)
-        rgb = (rgb + noise).clip(0, 255).astype(np.uint8)
-    if random.random() < 0.5:
-        quality = int(random.integers(15, 90))
-        done, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb), [cv2.IMWRITE_JPEG_QUALITY, quality])
-        assert done
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        assert decoded is not None
-        rgb = decoded
-    return np.ascontiguousarray(rgb)
+def _draw_body(people: np.ndarray, box: np.ndarray, keypoints: np.ndarray, number: int) -> None:
+    """Limbs as thin as they surely are; an ellipse in the middle of the box where no keypoint is known."""
+    seen = keypoints[:, 2] >= _LEAST_KEYPOINT_SCORE
+    points = [(round(x), round(y)) for x, y in keypoints[:, :2].clip(-10_000, 10_000)]
+    height = float(box[3] - box[1])
+    if not (seen[[5, 6]].any() or seen[[11, 12]].any()):
+        center = (int(box[0] + box[2]) // 2, int(box[1] + box[3]) // 2)
+        axes = (int(0.2 * (box[2] - box[0])), int(0.35 * height))
+        cv2.ellipse(people, center, axes, 0, 0, 360, number, -1)
+        return
+    trunk = float(np.linalg.norm(keypoints[[5, 6], :2].mean(0) - keypoints[[11, 12], :2].mean(0)))
+    width = max(1, round(0.16 * min(trunk, 0.45 * height)))
+    for start, end in _LIMBS:
+        if seen[start] and seen[end]:
+            cv2.line(people, points[start], points[end], number, width)
+    if seen[list(_TORSO)].all():
+        cv2.fillConvexPoly(people, cv2.convexHull(np.array([points[k] for k in _TORSO])), number)
+    if seen[_FACE].sum() >= 2:
+        center = keypoints[_FACE, :2][seen[_FACE]].mean(0)
+        cv2.circle(people, (round(center[0]), round(center[1])), width, number, -1)

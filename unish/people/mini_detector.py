@@ -38,12 +38,12 @@ _BATCH = 8
 class MiniDetectorConfig:
     """Sizes of the network, and when it speaks of a person."""
 
-    long_side_px: int = 224
+    long_side_px: int = 288
     """Frames are resized to this long side."""
-    channels: tuple[int, ...] = (16, 32, 64, 96, 128)
+    channels: tuple[int, ...] = (16, 32, 64, 128, 192)
     """At 1/2, 1/4, 1/8, 1/16 and 1/32 of the input."""
-    depths: tuple[int, ...] = (0, 1, 2, 3, 2)
-    decoder_channels: int = 40
+    depths: tuple[int, ...] = (0, 1, 3, 5, 4)
+    decoder_channels: int = 48
     least_score: float = 0.2
     """Middles below this are not reported."""
     mask_threshold: float = 0.5

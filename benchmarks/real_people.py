@@ -1,0 +1,254 @@
+"""How well the people of real footage are found and told apart: found, missed, false, and ids per person.
+
+    python benchmarks/real_people.py --clips DIR --teachers transformers
+    python benchmarks/real_people.py --clips DIR --teachers movenet=movenet-multipose.json nanodet=nanodet.json
+    python benchmarks/real_people.py --clips DIR --truth boxes.json
+
+Truth is what all teachers agree on, or boxes drawn by hand: `{"clip.mp4": {"12": [[x0, y0, x1, y1], …]}}` in pixels
+of the frames (frame numbers from 0; a frame that is not listed is not judged). People lower than 14 % of the frame
+and those whom only one teacher sees are neither asked for nor counted as false. Teachers' answers are kept in
+--cache, so that detectors can be compared without asking again.
+"""
+
+import hashlib
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from train.cli import command_line_errors
+from train.data.prepare.teachers import Consensus, TeacherPeople, consensus, open_teacher
+from train.person_detector.evaluate import match_boxes
+from unish.errors import InputError
+from unish.people.mini_detector import load_mini_detector
+from unish.people.tracking import track_people
+from unish.structures import PersonTrack
+from unish.utils.assets import MINI_DETECTOR
+from unish.utils.atomic_write import atomic_path
+from unish.video.decode import open_video, timed_frames, to_rgb, video_stream
+
+LEAST_HEIGHT = 0.14
+"""People lower than this share of the frame are not asked for."""
+VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi")
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Score the bundled detector and the tracker on a folder of clips."""
+
+    clips: Path
+    """Folder of videos, or one video."""
+    teachers: tuple[str, ...] = ()
+    """Whose agreement is the truth; see train.data.prepare.teachers.open_teacher."""
+    truth: Path | None = None
+    """Or a JSON file of boxes drawn by hand."""
+    weights: Path = MINI_DETECTOR
+    judged_fps: float = 2.0
+    """Frames a second that are judged; detection and tracking see them all."""
+    only: tuple[str, ...] = ()
+    """Names of the clips (without ending) to score; all of the folder otherwise."""
+    max_frames: int = 300
+    """Of each clip, its first frames."""
+    cache: Path | None = None
+    """Folder for the teachers' answers."""
+    images: Path | None = None
+    """Folder for judged frames with boxes drawn: truth green, doubts grey, people found in a colour for each id."""
+    out: Path | None = None
+    """JSON file for the numbers."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Counts over the judged frames."""
+
+    frames: int = 0
+    people: int = 0
+    found: int = 0
+    missed: int = 0
+    false: int = 0
+    persons: int = 0
+    """Different people, as far as the truth can be followed."""
+    ids: int = 0
+    """Track ids that these were given; one for each is the aim."""
+
+    def __add__(self, other: "Score") -> "Score":
+        return Score(**{key: value + getattr(other, key) for key, value in asdict(self).items()})
+
+
+def read_frames(path: Path, most: int) -> tuple[np.ndarray, float]:
+    """The first frames of a video (frames, height, width, 3), and their number a second."""
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        frames = []
+        for timed in timed_frames(container, stream, 0.0, []):
+            frames.append(to_rgb(timed.frame, stream.sample_aspect_ratio, 720)[0])
+            if len(frames) == most:
+                break
+        return np.stack(frames), float(stream.average_rate or 25)
+
+
+def score_clip(
+    truths: dict[int, Consensus], tracks: tuple[PersonTrack, ...], height: int
+) -> tuple[Score, dict[int, list[str]]]:
+    """The score of a clip's tracks, and for each judged frame what each present track is: found, false or doubt."""
+    total, verdicts, identity = Score(), {}, _Identities()
+    for frame, truth in truths.items():
+        present = [track for track in tracks if track.present[frame]]
+        boxes = np.array([track.boxes_px[frame] for track in present]).reshape(-1, 4)
+        asked = truth.agreed & (truth.boxes_px[:, 3] - truth.boxes_px[:, 1] >= LEAST_HEIGHT * height)
+        wanted, others = truth.boxes_px[asked], truth.boxes_px[~asked]
+        pairs, left = match_boxes(boxes, wanted)
+        doubts = {left[k] for k, _ in match_boxes(boxes[left], others, min_iou=0.3)[0]}
+        identity.see(frame, wanted, {column: present[row].id for row, column in pairs})
+        verdicts[frame] = ["doubt" if k in doubts else "false" if k in left else "found" for k in range(len(present))]
+        total += Score(
+            frames=1,
+            people=len(wanted),
+            found=len(pairs),
+            missed=len(wanted) - len(pairs),
+            false=len(left) - len(doubts),
+        )
+    return total + identity.score(), verdicts
+
+
+class _Identities:
+    """Who of the truth is who: boxes that overlap from one judged frame to the next are one person."""
+
+    def __init__(self) -> None:
+        self.boxes, self.persons, self.ids = np.zeros((0, 4)), [], []
+        self.last_frame = -1
+
+    def see(self, frame: int, boxes: np.ndarray, track_ids: dict[int, int]) -> None:
+        """Boxes of the next judged frame, and the track id of those that were found."""
+        pairs, left = match_boxes(boxes, self.boxes, min_iou=0.2)
+        now: list[int] = [-1] * len(boxes)
+        for row, column in pairs:
+            now[row] = self.persons[column]
+        for row in left:
+            now[row] = len(self.ids)
+            self.ids.append(set())
+        for row, person in enumerate(now):
+            if row in track_ids:
+                self.ids[person].add(track_ids[row])
+        self.boxes, self.persons, self.last_frame = boxes, now, frame
+
+    def score(self) -> Score:
+        return Score(persons=sum(bool(ids) for ids in self.ids), ids=sum(len(ids) for ids in self.ids))
+
+
+# ---------------------------------------------------------------- truth
+
+
+def teachers_truth(path: Path, frames: dict[int, np.ndarray], config: BenchmarkConfig) -> dict[int, Consensus]:
+    """What the teachers agree on in these frames; answers are kept in the cache."""
+    seen: dict[int, list[TeacherPeople]] = {frame: [] for frame in frames}
+    sure_scores = []
+    for text in config.teachers:
+        key = hashlib.sha256(f"{text} {path.stat().st_size}".encode()).hexdigest()[:12]
+        file = None if config.cache is None else config.cache / f"{path.stem}.{key}.json"
+        known = json.loads(file.read_text()) if file is not None and file.is_file() else {"frames": {}}
+        if not all(str(frame) in known["frames"] for frame in frames):
+            teacher = open_teacher(text)
+            known["sure_score"] = teacher.sure_score
+            for frame, rgb in frames.items():
+                people = teacher.look(rgb)
+                known["frames"][str(frame)] = [people.boxes_px.tolist(), people.scores.tolist()]
+            if file is not None:
+                with atomic_path(file) as temporary:
+                    temporary.write_text(json.dumps(known))
+        sure_scores.append(known["sure_score"])
+        for frame in frames:
+            boxes, scores = known["frames"][str(frame)]
+            seen[frame].append(TeacherPeople(np.array(boxes).reshape(-1, 4), np.array(scores)))
+    return {frame: consensus(people, sure_scores) for frame, people in seen.items()}
+
+
+def drawn_truth(path: Path, config: BenchmarkConfig) -> dict[int, Consensus]:
+    """The boxes of a JSON file; every one is a person."""
+    assert config.truth is not None
+    try:
+        clips = json.loads(config.truth.read_text())
+        frames = {int(frame): np.array(boxes, float).reshape(-1, 4) for frame, boxes in clips[path.name].items()}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(
+            f'Expected {{"{path.name}": {{"0": [[x0, y0, x1, y1], …]}}}} in {config.truth}, received something else '
+            f"({error!r})."
+        ) from error
+    return {
+        frame: Consensus(boxes, np.ones(len(boxes)), np.ones(len(boxes), bool), np.zeros((len(boxes), 17, 3)))
+        for frame, boxes in frames.items()
+    }
+
+
+# ---------------------------------------------------------------- the benchmark
+
+
+def run(config: BenchmarkConfig) -> dict[str, Score]:
+    """The score of each clip and, under "total", of all."""
+    if bool(config.teachers) == (config.truth is not None):
+        raise InputError("Expected the truth from either --teachers or --truth, received both or neither.")
+    paths = [config.clips] if config.clips.is_file() else sorted(config.clips.glob("*"))
+    paths = [p for p in paths if p.suffix.lower() in VIDEO_SUFFIXES and (not config.only or p.stem in config.only)]
+    if not paths:
+        raise InputError(f"Expected videos in {config.clips}, found none.")
+    detector = load_mini_detector(config.weights)
+    scores: dict[str, Score] = {}
+    for path in paths:
+        frames, fps = read_frames(path, config.max_frames)
+        if config.truth is None:
+            judged = range(0, len(frames), max(1, round(fps / config.judged_fps)))
+            truths = teachers_truth(path, {k: frames[k] for k in judged}, config)
+        else:
+            truths = {frame: truth for frame, truth in drawn_truth(path, config).items() if frame < len(frames)}
+        tracks = track_people(detector.detect(frames))
+        scores[path.stem], verdicts = score_clip(truths, tracks, frames.shape[1])
+        if config.images is not None:
+            for frame, verdict in verdicts.items():
+                image = drawn(frames[frame], frame, truths[frame], tracks, verdict)
+                file = config.images / f"{path.stem}_{frame:05d}.jpg"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(file), image[..., ::-1])
+    scores["total"] = sum(scores.values(), Score())
+    return scores
+
+
+def drawn(
+    rgb: np.ndarray, frame: int, truth: Consensus, tracks: tuple[PersonTrack, ...], verdict: list[str]
+) -> np.ndarray:
+    """The frame with everybody's box."""
+    image = rgb.copy()
+    for box, agreed in zip(truth.boxes_px.round().astype(int).tolist(), truth.agreed, strict=True):
+        cv2.rectangle(image, box[:2], box[2:], (0, 220, 0) if agreed else (150, 150, 150), 1)
+    present = [track for track in tracks if track.present[frame]]
+    for track, word in zip(present, verdict, strict=True):
+        box = track.boxes_px[frame].round().astype(int).tolist()
+        color = {"found": (80, 160, 255), "false": (255, 40, 40), "doubt": (255, 200, 60)}[word]
+        cv2.rectangle(image, box[:2], box[2:], color, 2)
+        text = f"{track.id} {word} {track.confidence[frame]:.2f}"
+        cv2.putText(image, text, (box[0] + 3, box[1] + 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
+    return image
+
+
+def table(scores: dict[str, Score]) -> str:
+    """The scores as a Markdown table."""
+    lines = ["| clip | frames | people | found | missed | false | persons | ids |", "|---" * 8 + "|"]
+    for name, score in scores.items():
+        values = (score.frames, score.people, score.found, score.missed, score.false, score.persons, score.ids)
+        lines.append("| " + " | ".join([name, *map(str, values)]) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    with command_line_errors():
+        chosen = tyro.cli(BenchmarkConfig)
+        result = run(chosen)
+        print(table(result))
+        if chosen.out is not None:
+            with atomic_path(chosen.out) as temporary_file:
+                temporary_file.write_text(json.dumps({k: asdict(v) for k, v in result.items()}, indent=2) + "\n")

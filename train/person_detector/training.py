@@ -1,0 +1,142 @@
+"""Trains the detector on rendered and real images, with the loop that every training shares."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from train.data.labelled_images import LabelledImage, labelled_images
+from train.data.schema import load_clips
+from train.engine.loop import LoopConfig, accelerator_for, fit
+from train.engine.run_logger import Report
+from train.person_detector.augmentation import ImageSources, sample_image
+from train.person_detector.evaluate import evaluate_detector
+from train.person_detector.images import RealImage, rendered_images
+from train.person_detector.objective import DetectorPart, make_batch
+from unish.errors import InputError
+from unish.people.mini_detector import MiniDetectorConfig, MiniDetectorNet, load_mini_detector, save_mini_detector
+
+SHAPES = ((256, 160), (256, 160), (288, 160), (160, 256), (192, 192), (224, 160))
+"""(width, height) of training images, one a batch."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a detector on rendered clips, real images, or both."""
+
+    out: Path
+    """Run folder: metrics, state to resume from, and `weights/` for unish/assets/mini_detector."""
+    rendered: Path | None = None
+    """Folder with train/*.parquet of synthetic clips (python -m train.synthetic)."""
+    real: Path | None = None
+    """Folder with train/*.parquet of labelled images (python -m train.data.prepare.label_images)."""
+    real_share: float = 0.6
+    """Share of training images that are real."""
+    every: int = 2
+    """Of each synthetic clip, every so many frames are used."""
+    batch: int = 8
+    start_from: Path | None = None
+    """Folder of weights to go on from, of this size or a smaller one."""
+    resume: bool = False
+    """Go on from the state in the run folder."""
+    bfloat16: bool = True
+    """Run the network in bfloat16; losses are float32 always."""
+    seed: int = 0
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=2e-3, weight_decay=0.02, clip_norm=5.0))
+    model: tyro.conf.Suppress[MiniDetectorConfig] = MiniDetectorConfig()  # noqa: RUF009 (frozen)
+
+
+class DetectorBatches(Iterator[dict[str, Tensor]]):
+    """Batches without end; each is a function of (seed, number) alone, so that a run can stop and go on."""
+
+    def __init__(self, sources: ImageSources, size: int, seed: int) -> None:
+        self.sources, self.size, self.seed, self.number = sources, size, seed, 0
+
+    def __next__(self) -> dict[str, Tensor]:
+        random = np.random.default_rng((self.seed, self.number))
+        self.number += 1
+        shape = SHAPES[random.integers(len(SHAPES))]
+        return make_batch([sample_image(self.sources, shape, random) for _ in range(self.size)])._asdict()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"number": self.number}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.number = int(state["number"])
+
+
+def image_sources(config: TrainConfig) -> ImageSources:
+    """What the run learns from. Raises `InputError` where that is nothing."""
+    if config.rendered is None and config.real is None:
+        raise InputError("Expected --rendered, --real or both, received neither: there is nothing to learn from.")
+    rendered = () if config.rendered is None else rendered_images(load_clips(config.rendered), config.every)
+    clips: dict[tuple[str, str], list[LabelledImage]] = {}
+    for image in labelled_images(config.real, "train") if config.real else ():
+        clips.setdefault((image.source, image.clip), []).append(image)
+    return ImageSources(rendered, [[RealImage(image) for image in clip] for clip in clips.values()], config.real_share)
+
+
+def train(config: TrainConfig) -> dict[str, float]:
+    """Train until the budget is spent; the averaged weights lie in `out/weights`. Returns the last validation."""
+    accelerator = accelerator_for(config.loop, config.out)
+    torch.manual_seed(config.seed)
+    network = MiniDetectorNet(config.model)
+    if config.start_from is not None:
+        grow(load_mini_detector(config.start_from).network, network)
+    sources = image_sources(config)
+    accelerator.print(f"{len(sources.rendered)} rendered images, {sum(map(len, sources.clips))} real ones")
+    part = DetectorPart(network.to(memory_format=torch.channels_last), config.bfloat16)  # type: ignore[call-overload]
+    batches = DetectorBatches(sources, config.batch, config.seed + accelerator.process_index)
+
+    def validate() -> Report:
+        numbers = {}
+        for name, folder in (("rendered", config.rendered), ("real", config.real)):
+            if folder is not None and (folder / "validation").is_dir():
+                report = evaluate_detector(network, folder, real=name == "real")
+                numbers |= {f"{name}.{key}": value for key, value in report.items()}
+        return Report(numbers, {})
+
+    def publish(_: dict[str, Tensor] | None) -> None:
+        save_mini_detector(network, config.out / "weights")
+
+    loop = dataclasses.replace(config.loop, seed=config.seed)
+    return fit(
+        accelerator,
+        part,
+        batches,
+        config.out,
+        loop,
+        validate=validate,
+        publish=publish,
+        resume=config.resume,
+        settings=config,
+    )
+
+
+@torch.no_grad()
+def grow(small: MiniDetectorNet, large: MiniDetectorNet) -> None:
+    """Make the larger network answer like the smaller one: its learning goes on where the other's ended.
+
+    Old channels come first and hear nothing of new ones; new blocks add nothing until they learn to (Net2Net).
+    Raises `InputError` where a size of `large` is below that of `small`.
+    """
+    for field_name in ("channels", "depths", "decoder_channels"):
+        sizes = [np.atleast_1d(getattr(net.config, field_name)) for net in (small, large)]
+        if (sizes[0] > sizes[1]).any():
+            raise InputError(f"Expected at least as many {field_name} as in the weights to start from.")
+    old = small.state_dict()
+    for name, value in large.state_dict().items():
+        if name not in old:
+            if ".narrow." in name:
+                value.zero_()
+            continue
+        corner = tuple(slice(side) for side in old[name].shape)
+        if value.ndim == 4 and value.shape[1] > 1:
+            value[corner[0], old[name].shape[1] :] = 0
+        value[corner] = old[name]
