@@ -90,6 +90,8 @@ def test_clips_that_are_none(tmp_path, capsys, kind):
         (["--masks", "no-such-folder"], "no-such-folder"),
         (["--body", "no-such-body.npz"], "no-such-body.npz"),
         (["--device", "quantum"], "quantum"),
+        (["--box-scale", "0"], "box scale"),
+        (["--confidence", "1"], "confidence"),
     ],
 )
 def test_choices_that_cannot_be(tmp_path, capsys, monkeypatch, extra, words):

@@ -12,6 +12,7 @@ from unish.errors import InputError
 from unish.geometry.camera import intrinsics_from_focal, unproject_depth
 from unish.geometry.transforms import transform_points
 from unish.pipeline import reconstruct, reconstruct_tracked
+from unish.pipeline.options import NetworkChoices
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,38 @@ def test_the_focal_gain_of_small_networks_reaches_the_result_only(scene, truth, 
     assert np.allclose(other.cameras.intrinsics[:, 0, 0], 0.5 * scene.cameras.intrinsics[:, 0, 0], rtol=1e-6)
     assert np.array_equal(other.depth_m, scene.depth_m)
     assert np.allclose(other.people[0].translation_camera, scene.people[0].translation_camera, atol=1e-5)
+
+
+class UnsureNetwork(OracleNetwork):
+    """The left half of its frames is three times as wide as it is, and of confidence 0.3; people's boxes are kept."""
+
+    def scene(self, images):
+        features = super().scene(images)
+        points, confidence = features.points_camera.clone(), features.confidence.clone()
+        points[..., : WIDTH // 2, :2] *= 3
+        confidence[..., : WIDTH // 2] = 0.3
+        return dataclasses.replace(features, points_camera=points, confidence=confidence)
+
+    def people(self, features, crops, bbox_info, fps):
+        self.bbox_info = bbox_info
+        sure = dataclasses.replace(features, confidence=(features.confidence > 0.5).float())
+        return super().people(sure, crops, bbox_info, fps)
+
+
+def test_only_points_above_the_confidence_count_and_wide_boxes_are_told(truth, body):
+    def result(**choices):
+        network = UnsureNetwork(truth, body)
+        found = reconstruct_tracked(
+            make_clip(), (make_track(),), network, body, finder="oracle", choices=NetworkChoices(**choices)
+        )
+        return found, network.bbox_info
+
+    (scene, boxes), (trusting, _), (_, wide) = result(confidence=0.5), result(), result(confidence=0.5, box_scale=1.5)
+    assert scene.provenance.metres_per_unit == pytest.approx(2.5, rel=1e-4)
+    assert np.allclose(scene.cameras.intrinsics[:, 0, 0], truth.focal_px, rtol=1e-3)
+    assert trusting.provenance.metres_per_unit < 2.3
+    assert (np.abs(trusting.cameras.intrinsics[:, 0, 0] - truth.focal_px) > 10).all()
+    assert torch.equal(wide[..., :2], boxes[..., :2]) and torch.allclose(wide[..., 2], 1.5 * boxes[..., 2])
 
 
 def test_half_precision_moves_results_by_millimetres(repository):

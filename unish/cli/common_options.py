@@ -27,6 +27,20 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         help="of the large part of the network (default: bfloat16 on a GPU that has it, else float32)",
     )
     parser.add_argument("--seed", type=int, default=0)
+    compare = parser.add_argument_group("to compare with the authors' inference (docs/fidelity.md)")
+    compare.add_argument(
+        "--crop-source",
+        choices=("original", "network"),
+        default="original",
+        help="crop people from the clip's frames, or from those at the network's size (default: original)",
+    )
+    compare.add_argument(
+        "--box-scale", type=float, default=1.0, metavar="X", help="side of a crop over that of the box (default 1)"
+    )
+    compare.add_argument(
+        "--confidence", type=float, default=0.1, metavar="C",
+        help="pixels above it count for the metric scale and the focal length (default 0.1)",
+    )  # fmt: skip
 
 
 def common_options_of(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -45,5 +59,8 @@ def common_options_of(parsed: argparse.Namespace) -> dict[str, Any]:
         "device",
         "precision",
         "seed",
+        "crop_source",
+        "box_scale",
+        "confidence",
     )
     return {_NAMES.get(name, name): getattr(parsed, name) for name in names}

@@ -33,12 +33,13 @@ def frame_focals(
     confidence: Float[Tensor, "frames samples"],
     uv: Float[np.ndarray, "samples 2"],
     fit_shift: bool,
+    threshold: float = VALID_CONFIDENCE,
 ) -> Float[np.ndarray, "frames"]:
     """The focal length that each frame of a pass asks for, given the one shift of the pass; NaN where it says none.
 
-    Computed where the points are.
+    Points count where the confidence is above `threshold`. Computed where the points are.
     """
-    seen_at, valid = torch.from_numpy(uv).to(points_camera.device), confidence > VALID_CONFIDENCE
+    seen_at, valid = torch.from_numpy(uv).to(points_camera.device), confidence > threshold
     whole = (points_camera.flatten(0, 1), seen_at.repeat(len(points_camera), 1), valid.flatten())
     _, shift = fit_pinhole(*whole, fit_shift=fit_shift)
     shifted = torch.cat([points_camera[..., :2], points_camera[..., 2:] + shift], dim=-1)
@@ -53,18 +54,21 @@ def solve_lens(
     fit_shift: bool,
     gain: float = 1.0,
     given: float | None = None,
+    threshold: float = VALID_CONFIDENCE,
 ) -> Lens:
     """The lens of a clip of so many frames from its passes; a `given` focal length (half diagonals) is kept.
 
     `gain` is what the network's focal lengths have to be multiplied by. `fit_shift`: the network's depth is known up to
     a shift; the focal length that a pass asks for is then uncertain along with it, so the shift is fitted again for the
-    clip's one.
+    clip's one. Points count where the confidence is above `threshold`.
     """
     if given is not None:
         focal, one = np.full(frames, given / gain), True
     else:
-        focal, one = _clip_focal([frame_focals(*_seen(found), uv, fit_shift) for found in passes], passes, frames)
-    shifts = [_shift(found, uv, focal[found.frames]) if fit_shift else 0.0 for found in passes]
+        focal, one = _clip_focal(
+            [frame_focals(*_seen(found), uv, fit_shift, threshold) for found in passes], passes, frames
+        )
+    shifts = [_shift(found, uv, focal[found.frames], threshold) if fit_shift else 0.0 for found in passes]
     return Lens(focal * gain, tuple(shifts), one)
 
 
@@ -96,11 +100,11 @@ def _spread(values: np.ndarray) -> float:
     return float(1.4826 * np.median(np.abs(values - np.median(values)))) if len(values) else 0.0
 
 
-def _shift(found: WindowPrediction, uv: np.ndarray, focal: np.ndarray) -> float:
+def _shift(found: WindowPrediction, uv: np.ndarray, focal: np.ndarray, threshold: float) -> float:
     points, confidence = _seen(found)
     # At focal length 1, uv over the frame's own focal length.
     seen_at = torch.from_numpy(uv / focal[:, None, None]).flatten(0, 1)
-    valid = (confidence > VALID_CONFIDENCE).flatten()
+    valid = (confidence > threshold).flatten()
     one = torch.ones((), dtype=torch.float64)
     return float(fit_pinhole(points.flatten(0, 1), seen_at, valid, focal=one)[1])
 

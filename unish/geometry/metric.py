@@ -10,12 +10,13 @@ VALID_CONFIDENCE = 0.1
 def clip_norm(
     points_camera: Float[Tensor, "batch frames height width 3"],
     confidence: Float[Tensor, "batch frames height width"],
+    threshold: float = VALID_CONFIDENCE,
 ) -> Float[Tensor, "batch"]:
-    """Mean distance of a clip's valid points (confidence above 0.1) from their cameras, in network units.
+    """Mean distance of a clip's valid points (confidence above the threshold) from their cameras, in network units.
 
     Where nothing is valid every point counts, so that the result stays finite.
     """
-    weight = (confidence > VALID_CONFIDENCE).to(points_camera.dtype)
+    weight = (confidence > threshold).to(points_camera.dtype)
     weight = torch.where(weight.sum((1, 2, 3), keepdim=True) > 0, weight, torch.ones_like(weight))
     return (points_camera.norm(dim=-1) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
 

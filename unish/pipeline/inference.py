@@ -14,6 +14,7 @@ from unish.fusion.motion import Bodies
 from unish.fusion.windows import WindowPrediction, sample_pixels, sample_uv
 from unish.geometry.camera import focal_px_from_half_diagonal
 from unish.geometry.metric import clip_norm
+from unish.pipeline.options import NetworkChoices
 from unish.pipeline.window_inputs import Prepared
 from unish.structures import Clip, PersonTrack
 from unish.utils.disk_arrays import new_array, release_pages
@@ -45,9 +46,16 @@ class Forward:
     bodies: list[dict[int, Bodies]] = field(default_factory=list)
     """Of every window: index of the track → its body."""
     focals: list[np.ndarray] = field(default_factory=list)
+    choices: NetworkChoices = NetworkChoices()  # noqa: RUF009 (frozen)
 
     @staticmethod
-    def begin(model: "UniSH", clip: Clip, tracks: tuple[PersonTrack, ...], windows: tuple[range, ...]) -> "Forward":
+    def begin(
+        model: "UniSH",
+        clip: Clip,
+        tracks: tuple[PersonTrack, ...],
+        windows: tuple[range, ...],
+        choices: NetworkChoices = NetworkChoices(),  # noqa: B008 (frozen)
+    ) -> "Forward":
         """Room for everything that is to come. Raises `InputError` when there is none."""
         scene = model.config.scene
         frame = frame_transform(clip.frames.shape[2], clip.frames.shape[1], scene.image_long_side_px, scene.patch_size)
@@ -58,6 +66,7 @@ class Forward:
             person_mask=new_array((len(clip.frames), *size), np.uint8),
             depth=new_array((rows, *size), np.float32),
             confidence=new_array((rows, *size), np.float32),
+            choices=choices,
         )  # fmt: skip
 
     @property
@@ -101,7 +110,7 @@ def run_window(work: Forward, given: Prepared, given_focal: float | None = None)
         people |= shown
     found = _sampled(scene, frames, people)
 
-    focals = frame_focals(*_samples(scene), work.uv, work.fit_shift)
+    focals = frame_focals(*_samples(scene), work.uv, work.fit_shift, work.choices.confidence)
     so_far = np.concatenate([*work.focals, focals])
     focal = given_focal or (float(np.nanmedian(so_far)) if np.isfinite(so_far).any() else 1.0)
     bodies, votes = _people(work, scene, given, focal) if given.here else ({}, ())
@@ -127,10 +136,10 @@ def _people(
     """The bodies of the people in a window, by the index of their track, and what each says of the scale."""
     frame = work.frame
     focal_px = focal_px_from_half_diagonal(torch.full((len(given.frames),), focal), frame.width_px, frame.height_px)
-    info = bbox_info(given.boxes, focal_px, frame.width_px, frame.height_px)
+    info = bbox_info(given.boxes, focal_px, frame.width_px, frame.height_px, work.choices.box_scale)
     crops, info = given.crops[None].to(work.device), info[None].to(work.device)
     found = work.model.people(scene, crops, info, work.clip.fps)
-    norm = float(clip_norm(scene.points_camera, scene.confidence)[0])
+    norm = float(clip_norm(scene.points_camera, scene.confidence, work.choices.confidence)[0])
     bodies, votes = {}, []
     for place, index in enumerate(given.here):
         seen = work.tracks[index].present[given.frames]

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from unish.errors import InputError
+from unish.geometry.metric import VALID_CONFIDENCE
 from unish.people.detection import Box
 
 FILM_DIAGONAL_MM = math.hypot(36, 24)
 HEIGHTS_M = (0.4, 2.6)
+CROP_SOURCES = ("original", "network")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -23,6 +25,31 @@ class ClipPriors:
     """The camera stands on a tripod."""
     heights_m: Mapping[int, float] = field(default_factory=dict)
     """Person id → how tall, upright, without shoes."""
+
+
+@dataclass(frozen=True)
+class NetworkChoices:
+    """What the network is shown of people, and which of its points count; docs/fidelity.md has the authors' choices.
+
+    Raises `InputError` for values out of range.
+    """
+
+    crop_source: str = "original"
+    """Frames that people are cropped from: "original", or "network" for those at the network's size."""
+    box_scale: float | int = 1.0
+    """Side of a crop over the longer side of the person's box."""
+    confidence: float | int = VALID_CONFIDENCE
+    """Pixels above it count for the metric scale and the focal length, 0..1."""
+
+    def __post_init__(self) -> None:
+        if self.crop_source not in CROP_SOURCES:
+            raise InputError(f"Expected {' or '.join(CROP_SOURCES)} as the crop source, got {self.crop_source!r}.")
+        if not 0.5 <= self.box_scale <= 3:
+            raise InputError(f"Expected a box scale from 0.5 to 3, got {self.box_scale:g}; 1 is what the network saw.")
+        if not 0 <= self.confidence < 1:
+            raise InputError(
+                f"Expected a confidence from 0 to below 1, got {self.confidence:g}; {VALID_CONFIDENCE} is the default."
+            )
 
 
 @dataclass(frozen=True)
@@ -59,12 +86,21 @@ class Options:
     body: str | None = None
     """"open", an installed or a given SMPL-format file; None: an installed SMPL, else the open body."""
     seed: int = 0
+    crop_source: str = "original"
+    box_scale: float | int = 1.0
+    confidence: float | int = VALID_CONFIDENCE
 
     def __post_init__(self) -> None:
+        _ = self.network_choices  # refuses what is out of range
         if self.precision not in (None, *PRECISIONS):
             raise InputError(f"Expected {' or '.join(PRECISIONS)} as the precision, got {self.precision!r}.")
         if self.window < 4:
             raise InputError(f"A window needs 4 frames or more, got {self.window}; 30 is what the network expects.")
+
+    @property
+    def network_choices(self) -> NetworkChoices:
+        """Of these options, those that say what the network is shown and which of its points count."""
+        return NetworkChoices(self.crop_source, self.box_scale, self.confidence)
 
     def priors(self, source_size: tuple[int, int]) -> ClipPriors:
         """What is known of a clip whose source has this (width, height) in pixels.

@@ -22,7 +22,7 @@ from unish.people.detection import Box, detect_people
 from unish.pipeline.capacity import most_frames
 from unish.pipeline.fuse import assemble, seen_tracks
 from unish.pipeline.inference import Forward, run_bridge, run_window
-from unish.pipeline.options import ClipPriors, Options
+from unish.pipeline.options import ClipPriors, NetworkChoices, Options
 from unish.pipeline.window_inputs import prepared_windows
 from unish.structures import Clip, PersonTrack, Reconstruction
 from unish.utils.device import free_bytes
@@ -105,6 +105,7 @@ def reconstruct_clip(
         priors=priors,
         window=chosen.window,
         seed=chosen.seed,
+        choices=chosen.network_choices,
         progress=progress,
     )
 
@@ -129,6 +130,7 @@ def reconstruct_tracked(
     priors: ClipPriors = ClipPriors(),  # noqa: B008 (frozen)
     window: int = WINDOW_FRAMES,
     seed: int = 0,
+    choices: NetworkChoices = NetworkChoices(),  # noqa: B008 (frozen)
     progress: Progress = no_progress,
 ) -> Reconstruction:
     """The part after decoding and finding people, for callers that hold the clip, the people and the weights.
@@ -141,7 +143,7 @@ def reconstruct_tracked(
     torch.manual_seed(seed)
     with torch.inference_mode():
         try:
-            work = _run(clip, tracks, model, priors, window, progress)
+            work = _run(clip, tracks, model, priors, window, choices, progress)
         except _Stopped as stop:
             partial = _result(stop.work, body, priors, finder, seed)
             raise Interrupted(partial) from None
@@ -184,6 +186,7 @@ def _run(
     model: "UniSH",
     priors: ClipPriors,
     size: int,
+    choices: NetworkChoices,
     progress: Progress,
 ) -> Forward:
     """Every window of the clip, shorter ones than asked for where the memory is too small for those."""
@@ -192,7 +195,7 @@ def _run(
         clip, size = _with_shorter(clip, size, fitting), fitting
     while True:
         try:
-            return _run_windows(clip, tracks, model, priors, size, progress)
+            return _run_windows(clip, tracks, model, priors, size, choices, progress)
         except torch.OutOfMemoryError:
             smaller = min(size, len(clip.frames)) // 2
             if smaller < SMALLEST_WINDOW:
@@ -231,14 +234,21 @@ def _with_shorter(clip: Clip, size: int, smaller: int) -> Clip:
 
 
 def _run_windows(
-    clip: Clip, tracks: tuple[PersonTrack, ...], model: "UniSH", priors: ClipPriors, size: int, progress: Progress
+    clip: Clip,
+    tracks: tuple[PersonTrack, ...],
+    model: "UniSH",
+    priors: ClipPriors,
+    size: int,
+    choices: NetworkChoices,
+    progress: Progress,
 ) -> Forward:
     windows = _windows(clip, size)
-    work = Forward.begin(model, clip, tracks, windows)
+    work = Forward.begin(model, clip, tracks, windows, choices)
     gain = model.config.scene.focal_gain
     given = None if priors.focal is None else priors.focal / gain
     # Threads beside a network on the CPU would only take its cores.
-    ready = prepared_windows(clip, tracks, windows, work.frame, work.images, ahead=work.device.type != "cpu")
+    ahead = work.device.type != "cpu"
+    ready = prepared_windows(clip, tracks, windows, work.frame, work.images, ahead=ahead, choices=choices)
     try:
         with contextlib.closing(ready):
             for number, window in enumerate(windows):
@@ -307,7 +317,9 @@ def _join(work: Forward, priors: ClipPriors) -> tuple[Lens, Joined]:
     def solved(bridges: list[WindowPrediction]) -> tuple[Lens, Joined]:
         passes = [*work.passes, *bridges]
         gain = work.model.config.scene.focal_gain
-        lens = solve_lens(passes, work.uv, len(work.clip.frames), work.fit_shift, gain, priors.focal)
+        lens = solve_lens(
+            passes, work.uv, len(work.clip.frames), work.fit_shift, gain, priors.focal, work.choices.confidence
+        )
         joined = join_passes(passes, lens, work.uv, len(bridges), priors.static_camera)
         return dataclasses.replace(lens, shift=lens.shift[: len(work.passes)]), joined
 

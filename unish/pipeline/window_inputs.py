@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32, Int, UInt8
 from torch import Tensor
 
+from unish.pipeline.options import NetworkChoices
 from unish.structures import Clip, PersonTrack
 from unish.utils.prefetch import prefetch
 from unish.video.preprocess import CROP_SIZE_PX, FrameTransform, crop_people, resize_frames
@@ -28,7 +29,7 @@ class Prepared:
     images: UInt8[np.ndarray, "frames height width 3"]
     crops: Float32[Tensor, "people frames 3 256 256"]
     boxes: Float32[Tensor, "people frames 4"]
-    """Where the crops lie, in pixels of the network's frame."""
+    """Of the people, in pixels of the network's frame; crops are `NetworkChoices.box_scale` times as large."""
 
 
 def prepared_windows(
@@ -39,6 +40,7 @@ def prepared_windows(
     images: UInt8[np.ndarray, "clip_frames height width 3"],
     *,
     ahead: bool,
+    choices: NetworkChoices = NetworkChoices(),  # noqa: B008 (frozen)
 ) -> Generator[Prepared]:
     """The windows of a clip in order; on the way, `images` is filled with the clip's frames at the network's size.
 
@@ -48,7 +50,7 @@ def prepared_windows(
 
         def make(number: int) -> Prepared:
             done = windows[number - 1].stop if number else 0
-            return _prepare(clip, tracks, windows[number], done, frame, images, threads)
+            return _prepare(clip, tracks, windows[number], done, frame, images, choices, threads)
 
         yield from (prefetch if ahead else map)(make, range(len(windows)))
 
@@ -60,6 +62,7 @@ def _prepare(
     done: int,
     frame: FrameTransform,
     images: UInt8[np.ndarray, "clip_frames height width 3"],
+    choices: NetworkChoices,
     threads: Executor,
 ) -> Prepared:
     """One window, the first `done` frames of the clip being in `images` already."""
@@ -68,7 +71,10 @@ def _prepare(
         images[number] = resize_frames(clip.frames[number : number + 1], frame)[0]
 
     def crop(track: PersonTrack, number: int) -> Tensor:
-        return crop_people(clip.frames[number : number + 1], track.boxes_px[number : number + 1])[0]
+        frames, boxes = clip.frames[number : number + 1], track.boxes_px[number : number + 1]
+        if choices.crop_source == "network":
+            frames, boxes = resize_frames(frames, frame), frame.map_boxes(torch.from_numpy(boxes)).numpy()
+        return crop_people(frames, boxes, choices.box_scale)[0]
 
     list(threads.map(resize, range(max(done, window.start), window.stop)))
     frames = np.arange(window.start, window.stop)
