@@ -41,6 +41,14 @@ class Clip:
     source_frames: tuple[int, ...] = ()
     """Number of each frame in the source, from 0; empty when it is not known."""
 
+    @property
+    def source_fps(self) -> float:
+        """Frame rate of the source, from its frames' numbers and times; the sampling rate where those are unknown."""
+        steps, seconds = np.diff(self.source_frames), np.diff(self.times_s)
+        if len(steps) == 0 or (steps <= 0).any() or (seconds <= 0).any():
+            return self.fps
+        return float(np.median(steps / seconds))
+
 
 @dataclass(frozen=True)
 class PersonTrack:
@@ -146,6 +154,8 @@ class Provenance:
     """What the network's units were multiplied by."""
     warnings: tuple[str, ...] = ()
     """Weaker paths taken and doubts about the input, in words for the user."""
+    source_fps: float | None = None
+    """Frame rate of the source; None where it is unknown."""
 
 
 @dataclass(frozen=True)

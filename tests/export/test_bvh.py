@@ -84,11 +84,11 @@ def test_gimbal_lock_still_gives_the_rotation():
 
 
 def test_one_file_holds_one_person(posed, tmp_path):
-    with pytest.raises(InputError, match=r"this result has 1, 2\. Say which"):
+    with pytest.raises(InputError, match=r"got a result with 1, 2; choose one"):
         write_bvh(posed, tmp_path / "who.bvh")
     with pytest.raises(InputError, match="got 7"):
         write_bvh(posed, tmp_path / "who.bvh", person=7)
-    with pytest.raises(InputError, match="this result has nobody"):
+    with pytest.raises(InputError, match="got a result with no people"):
         write_bvh(dataclasses.replace(posed, people=()), tmp_path / "who.bvh")
     with pytest.raises(InputError, match='"m" or "cm", got'):
         bvh.write_bvh.__wrapped__(posed, tmp_path, unit="inch")  # past the tests' own checks of types

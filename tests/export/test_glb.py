@@ -221,7 +221,7 @@ def test_a_skin_without_pose_correctives_is_announced(tmp_path, caplog):
 
 def test_the_body_must_be_there_and_be_the_one(posed, tmp_path):
     lost = dataclasses.replace(posed, provenance=dataclasses.replace(posed.provenance, body="my_scan"))
-    with pytest.raises(MissingAssetError, match="body file 'my_scan', and a result keeps a body's name"):
+    with pytest.raises(MissingAssetError, match="body file 'my_scan', and a result stores a body's name"):
         write_glb(lost, tmp_path / "a.glb")
     other = BodyModel(check_arrays("made_up", made_up_arrays(), "here"))
     with pytest.raises(InputError, match="'made_up' does not give the vertices"):

@@ -118,13 +118,13 @@ def test_betas_of_the_open_body_are_announced(posed, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "unish"):
         write_npz(posed, tmp_path)
     assert [record.message for record in caplog.records] == [
-        "The shape numbers (betas) are the open body's; to SMPL they mean another shape."
+        "The shape parameters (betas) are the open body's; with SMPL they give another shape."
     ]
 
 
 def test_one_file_holds_one_person(posed, tmp_path):
     for write in (write_amass, write_motion):
-        with pytest.raises(InputError, match=r"this result has 1, 2\. Say which"):
+        with pytest.raises(InputError, match=r"got a result with 1, 2; choose one"):
             write(posed, tmp_path / "who.npz")
         with pytest.raises(InputError, match="got 9"):
             write(posed, tmp_path, person=9)

@@ -48,7 +48,7 @@ def make_posed(
         times_s=0.5 + np.arange(frames) / FPS,
         fps=FPS,
         world_up=np.float32([0, 0, 1]),
-        provenance=Provenance("walk.mp4", "mini", "boxes", body.name, "cpu", 0, "0", 1.5, ()),
+        provenance=Provenance("walk.mp4", "mini", "boxes", body.name, "cpu", 0, "0", 1.5, source_fps=FPS),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from unish.cli.progress import progress_bar
 from unish.errors import InputError
 from unish.export.formats import FORMATS, check_places
-from unish.export.settings import LAYOUTS, UNITS
+from unish.export.settings import LAYOUTS, MAX_FPS, UNITS, check_fps
 from unish.runs.result_folder import RESULT_EXPORTS
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ def add(commands) -> None:
     )
     export.add_argument("--max-points", type=int, metavar="N", help="most points of the scene")
     export.add_argument("--unit", choices=UNITS, default="m", help="unit of BVH files (default m)")
+    export.add_argument(
+        "--fps",
+        type=float,
+        metavar="N",
+        help=f"frame rate of BVH and AMASS files (default: the source's, at most {MAX_FPS:g})",
+    )
     export.add_argument("--person", type=int, action="append", default=[], metavar="ID", help="only this person")
     export.add_argument("--per-person", action="store_true", help="PLY and OBJ meshes: a file for each person")
     export.add_argument("--layout", choices=LAYOUTS, default="overlay", help="of videos (default overlay)")
@@ -60,6 +66,7 @@ def _export(options: argparse.Namespace) -> int:
         raise InputError(f"Expected formats after --to, among {', '.join(FORMATS)}, got none.")
     out = options.out or options.folder / RESULT_EXPORTS
     check_places(out, formats, options.overwrite)
+    check_fps(options.fps)
 
     from unish.body import load_body
     from unish.export import export
@@ -79,6 +86,7 @@ def _export(options: argparse.Namespace) -> int:
                 overwrite=options.overwrite,
                 max_points=options.max_points,
                 unit=options.unit,
+                fps=options.fps,
                 person=options.person,
                 per_person=options.per_person,
                 layout=options.layout,

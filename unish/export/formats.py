@@ -47,6 +47,7 @@ def export(
     overwrite: bool = False,
     max_points: int | None = None,
     unit: Unit = "m",
+    fps: float | int | None = None,
     person: Sequence[int] = (),
     per_person: bool = False,
     layout: Layout = "overlay",
@@ -59,9 +60,9 @@ def export(
     `overwrite`, and only where unish wrote it. Raises `InputError` for a format or a person that does not exist, for
     a place that is taken, and as the formats' writers do; what was written before that stays.
     """
-    from unish.export.meshes import chosen_people
+    from unish.export.person_files import chosen_people
 
-    settings = ExportSettings(clip, max_points, unit, tuple(person), per_person, layout, body)
+    settings = ExportSettings(clip, max_points, unit, fps, tuple(person), per_person, layout, body)
     people = chosen_people(reconstruction, settings.person)
     targets = check_places(Path(folder), formats, overwrite)
     for name in targets:
@@ -115,7 +116,7 @@ def _bvh(reconstruction: Any, path: Path, settings: ExportSettings, report: Call
 
     with atomic_path(path) as folder:
         folder.mkdir()
-        write_bvh(_only(reconstruction, settings), folder, unit=settings.unit, body=settings.body)
+        write_bvh(_only(reconstruction, settings), folder, unit=settings.unit, body=settings.body, fps=settings.fps)
 
 
 def _npz(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
@@ -123,7 +124,7 @@ def _npz(reconstruction: Any, path: Path, settings: ExportSettings, report: Call
 
     with atomic_path(path) as folder:
         folder.mkdir()
-        write_npz(_only(reconstruction, settings), folder, body=settings.body)
+        write_npz(_only(reconstruction, settings), folder, body=settings.body, fps=settings.fps)
 
 
 def _ply(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
@@ -161,7 +162,7 @@ def _people(settings: ExportSettings) -> dict[str, Any]:
 
 def _only(reconstruction: Any, settings: ExportSettings) -> Any:
     """The result with the people asked for. Its mask still names all of them: nobody becomes part of the scene."""
-    from unish.export.meshes import chosen_people
+    from unish.export.person_files import chosen_people
 
     return dataclasses.replace(reconstruction, people=chosen_people(reconstruction, settings.person))
 

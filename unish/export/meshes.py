@@ -1,4 +1,4 @@
-"""The people's meshes of one frame, as the exporters that write a file a frame need them."""
+"""The people's meshes of one frame, for the exporters that write one file per frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from unish.errors import InputError
 from unish.structures import Person, Reconstruction
 from unish.utils.colors import person_color
 
@@ -20,19 +19,6 @@ class PersonMesh:
     """RGB, the same as in the viewer."""
     vertices_world: Float32[np.ndarray, "vertices 3"]
     """Metres."""
-
-
-def chosen_people(reconstruction: Reconstruction, ids: Sequence[int] = ()) -> tuple[Person, ...]:
-    """The people with these ids, in the result's order; all of them when no id is given.
-
-    Raises `InputError` when the result has nobody with one of the ids.
-    """
-    known = [person.id for person in reconstruction.people]
-    for wanted in ids:
-        if wanted not in known:
-            there = f"only {', '.join(map(str, known))}" if known else "nobody at all"
-            raise InputError(f"Expected the id of a person in the result, got {wanted}, but it has {there}.")
-    return tuple(person for person in reconstruction.people if not ids or person.id in ids)
 
 
 def colors_by_id(reconstruction: Reconstruction) -> dict[int, tuple[int, int, int]]:

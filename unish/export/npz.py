@@ -1,28 +1,30 @@
 """A person's SMPL parameters as NumPy archives, in the two layouts that other programs read.
 
-`write_amass`: AMASS's, in our world (z up, metres), for the SMPL add-ons of Blender and everything that loads AMASS.
+`write_amass`: AMASS's layout, in our world (z up, metres), for Blender's SMPL add-ons and whatever loads AMASS.
 
     poses               (F, 156)  rotation vectors of SMPL+H's 52 joints: root, 21 joints, 30 finger joints left at zero
     root_orient, pose_body, pose_hand   the same in three parts: (F, 3), (F, 63), (F, 90)
-    poses_smpl          (F, 72)   SMPL's 24 joints: what was estimated, the last two (hands) too, which SMPL+H lacks
-    trans               (F, 3)    SMPL's `transl`: added to the body after it was turned about its pelvis
+    poses_smpl          (F, 72)   SMPL's 24 joints as estimated, with the last two (hands), which SMPL+H does not have
+    trans               (F, 3)    SMPL's `transl`: added to the body after its rotation about the pelvis
     betas               (16,)     our 10, then zeros;  dmpls (F, 8) zeros;  gender;  surface_model_type "smplh"
-    mocap_framerate, mocap_frame_rate   frames a second, under both names that AMASS has used
+    mocap_framerate, mocap_frame_rate   frames per second, under both names that AMASS has used
 
-`write_motion`: camera and world, the keys that users of WHAM and GVHMR know, flattened, and the camera itself.
+AMASS has one frame rate, so its motion is resampled from the true times of the frames (`even_motion`).
+
+`write_motion`: camera and world under the (flattened) keys of WHAM and GVHMR, and the camera, at the result's frames.
 
     incam_…, global_…   GVHMR's smpl_params_incam and smpl_params_global: global_orient (F, 3), body_pose (F, 69),
                         transl (F, 3), betas (F, 10). GVHMR's body_pose is SMPL-X's: the first 63 numbers of ours
     pose, trans, pose_world, trans_world, betas, frame_ids   WHAM's: (F, 72), (F, 3), (F, 72), (F, 3), (F, 10), (F,)
-    K_fullimg           (F, 3, 3) intrinsics in pixels of a picture of image_size (width, height)
+    K_fullimg           (F, 3, 3) intrinsics in pixels of an image of image_size (width, height)
     T_wc                (F, 4, 4) world from camera: a point of the camera's frame → the world; the last column is
                         where the camera stands. T_cw is its inverse, camera from world (others' w2c)
 
 The camera is OpenCV's (x right, y down, z forward). The world of this file is y up as WHAM's and GVHMR's are (our
 (x, y, z) is (x, z, −y) here), and T_cw carries the global body onto the incam one exactly. Both files also hold
-`present` (F,) where the person was seen (elsewhere the motion is bridged), `confidence` (F,), `times_s` (F,),
-`person_id`, `fps`, and `body`: the body's name. Shape numbers belong to that body: those of the open body mean another
-shape to SMPL, and its pelvis lies elsewhere, so only the pose carries over from it.
+`present` (F,) where the person was seen (elsewhere the motion is interpolated), `confidence` (F,), `times_s` (F,),
+`person_id`, `fps`, and `body`: the body's name. Shape parameters belong to that body: those of the open body give SMPL
+another shape, and its pelvis is elsewhere, so only the pose carries over from it.
 """
 
 import logging
@@ -33,13 +35,14 @@ import numpy as np
 from jaxtyping import Float
 
 from unish.body import BodyModel
+from unish.export.person_files import write_each
 from unish.export.person_motion import (
     Y_UP_FROM_WORLD,
     axis_angles,
     body_of,
+    even_motion,
     rotations_from_world,
     translation_from_world,
-    write_each,
 )
 from unish.structures import Person, Reconstruction
 
@@ -47,34 +50,37 @@ log = logging.getLogger("unish")
 
 AMASS_SUFFIX, MOTION_SUFFIX = "_amass.npz", "_motion.npz"
 _SHARED_JOINTS = 22
-"""SMPL and SMPL+H agree in the root and 21 joints; then come SMPL's two hands, or SMPL+H's fingers."""
+"""SMPL and SMPL+H share the root and 21 joints; then come SMPL's two hands, or SMPL+H's fingers."""
 _FINGERS, _AMASS_BETAS, _AMASS_DMPLS = 30, 16, 8
 
 
-def write_amass(reconstruction: Reconstruction, path: str | Path, person: int | None = None) -> tuple[Path, ...]:
+def write_amass(
+    reconstruction: Reconstruction, path: str | Path, person: int | None = None, fps: float | int | None = None
+) -> tuple[Path, ...]:
     """Write AMASS's layout to a file that ends in .npz, or into a folder: `person_ID_amass.npz`.
 
-    A single file holds the person of that id, who may be left out where there is only one. Needs no body. Returns the
-    files. Raises `InputError` for a person or a place that cannot be.
+    A single file holds the person with that id, which may be left out where there is only one. Takes no body; `fps` as
+    in `even_fps`. Returns the files. Raises `InputError` for an unknown person, a bad rate, or a path that cannot be
+    written.
     """
     if reconstruction.provenance.body == "open":
-        log.warning("The shape numbers (betas) are the open body's; to SMPL they mean another shape.")
+        log.warning("The shape parameters (betas) are the open body's; with SMPL they give another shape.")
     return write_each(
         reconstruction,
         path,
         person,
         _suffix(path, AMASS_SUFFIX),
-        lambda one, file: _write(file, _amass(reconstruction, one)),
+        lambda one, file: _write(file, _amass(reconstruction, one, fps)),
     )
 
 
 def write_motion(
     reconstruction: Reconstruction, path: str | Path, person: int | None = None, body: BodyModel | None = None
 ) -> tuple[Path, ...]:
-    """Write the camera's and the world's layout, as `write_amass`: `person_ID_motion.npz`.
+    """Write the layout with camera and world, as `write_amass`, at the result's own frames: `person_ID_motion.npz`.
 
-    Turning the world needs the person's pelvis, so the body that posed the people is loaded unless it is given.
-    Raises also as `body_of` does.
+    Turning the world takes the person's pelvis, so the body that posed the people is loaded unless it is given. Raises
+    also as `body_of` does.
     """
     using = body_of(reconstruction, body)
     return write_each(
@@ -84,10 +90,14 @@ def write_motion(
 
 
 def write_npz(
-    reconstruction: Reconstruction, folder: str | Path, person: int | None = None, body: BodyModel | None = None
+    reconstruction: Reconstruction,
+    folder: str | Path,
+    person: int | None = None,
+    body: BodyModel | None = None,
+    fps: float | int | None = None,
 ) -> tuple[Path, ...]:
     """Write both layouts into a folder; see `write_amass` and `write_motion`."""
-    return (*write_amass(reconstruction, folder, person), *write_motion(reconstruction, folder, person, body))
+    return (*write_amass(reconstruction, folder, person, fps), *write_motion(reconstruction, folder, person, body))
 
 
 def _suffix(path: str | Path, in_folder: str) -> str:
@@ -98,9 +108,10 @@ def _write(file: Path, arrays: dict[str, Any]) -> None:
     np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _amass(reconstruction: Reconstruction, person: Person) -> dict[str, Any]:
-    frames = len(person.present)
-    rotations = axis_angles(rotations_from_world(person, np.eye(3))).reshape(frames, -1)
+def _amass(reconstruction: Reconstruction, person: Person, fps: float | int | None) -> dict[str, Any]:
+    motion = even_motion(reconstruction, person, fps)
+    frames = len(motion.times_s)
+    rotations = axis_angles(motion.rotations).reshape(frames, -1)
     fingers = np.zeros((frames, 3 * _FINGERS))
     body = rotations[:, 3 : 3 * _SHARED_JOINTS]
     return {
@@ -109,14 +120,18 @@ def _amass(reconstruction: Reconstruction, person: Person) -> dict[str, Any]:
         "pose_body": body,
         "pose_hand": fingers,
         "poses_smpl": rotations,
-        "trans": person.translation_world.astype(np.float64),
+        "trans": motion.translation,
         "betas": np.concatenate([person.betas, np.zeros(_AMASS_BETAS - len(person.betas))]).astype(np.float64),
         "dmpls": np.zeros((frames, _AMASS_DMPLS)),
         "gender": np.array(_gender(reconstruction.provenance.body)),
         "surface_model_type": np.array("smplh"),
-        "mocap_framerate": np.array(float(reconstruction.fps)),
-        "mocap_frame_rate": np.array(float(reconstruction.fps)),
-        **_about(reconstruction, person),
+        "mocap_framerate": np.array(motion.fps),
+        "mocap_frame_rate": np.array(motion.fps),
+        "present": motion.present,
+        "confidence": motion.confidence,
+        "times_s": motion.times_s,
+        "fps": np.array(motion.fps),
+        **_names(reconstruction, person),
     }
 
 
@@ -142,7 +157,11 @@ def _motion(reconstruction: Reconstruction, person: Person, body: BodyModel) -> 
         "image_size": np.array([cameras.width_px, cameras.height_px]),
         "T_wc": world_from_camera,
         "T_cw": np.linalg.inv(world_from_camera),
-        **_about(reconstruction, person),
+        "present": person.present,
+        "confidence": person.confidence,
+        "times_s": reconstruction.times_s,
+        "fps": np.array(float(reconstruction.fps)),
+        **_names(reconstruction, person),
     }
 
 
@@ -153,15 +172,8 @@ def _smpl_params(
     return {f"{frame}_{name}": values for name, values in parts.items()}
 
 
-def _about(reconstruction: Reconstruction, person: Person) -> dict[str, Any]:
-    return {
-        "present": person.present,
-        "confidence": person.confidence,
-        "times_s": reconstruction.times_s,
-        "fps": np.array(float(reconstruction.fps)),
-        "person_id": np.array(person.id),
-        "body": np.array(reconstruction.provenance.body),
-    }
+def _names(reconstruction: Reconstruction, person: Person) -> dict[str, Any]:
+    return {"person_id": np.array(person.id), "body": np.array(reconstruction.provenance.body)}
 
 
 def _gender(body: str) -> str:

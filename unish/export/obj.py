@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32
 
-from unish.export.meshes import PersonMesh, chosen_people, colors_by_id, seen_meshes, split_into_files
+from unish.export.meshes import PersonMesh, colors_by_id, seen_meshes, split_into_files
+from unish.export.person_files import chosen_people
 from unish.export.person_motion import Y_UP_FROM_WORLD
 from unish.structures import Reconstruction
 from unish.utils.atomic_write import atomic_path

@@ -1,72 +1,48 @@
-"""What exporters of people share: who is written, with which body, and motion in a world that is Y up."""
+"""A person's motion as exporters write it: the body that posed it, even frame rates, a world that is y up."""
 
-from collections.abc import Callable
-from pathlib import Path
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.interpolate import PchipInterpolator
 
+from unish.analysis.interpolation import FrameTimes, motion_world, seen_at
 from unish.body import BodyModel, load_body, move_translation
 from unish.body.library import INSTALLED
 from unish.errors import InputError, MissingAssetError
-from unish.export.meshes import chosen_people
+from unish.export.settings import FALLBACK_FPS, MAX_FPS, check_fps
 from unish.geometry.rotations import matrix_to_axis_angle, matrix_to_quaternion
 from unish.structures import Person, Reconstruction
-from unish.utils.atomic_write import atomic_path
 
 Y_UP_FROM_WORLD = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 """Our world (z up, the first camera looking along +y) as most file formats want it: y up, looking along −z."""
 SAME_BODY_M = 1e-3
 
 
-def write_each(
-    reconstruction: Reconstruction,
-    path: str | Path,
-    person: int | None,
-    suffix: str,
-    write: Callable[[Person, Path], None],
-) -> tuple[Path, ...]:
-    """Let `write` make the file of one person when `path` ends in `suffix`, else one of everybody (or of the person
-    with that id) in the folder `path`, as `person_ID` with the suffix. Each appears under its name when it is whole.
-
-    Returns the files. Raises `InputError` when nobody has that id, when one file is asked for and the result has not
-    one person, or when a file cannot be written.
-    """
-    path = Path(path)
-    people = chosen_people(reconstruction, () if person is None else (person,))
-    single = path.name.endswith(suffix)
-    if single and len(people) != 1:
-        ids = ", ".join(str(one.id) for one in people) or "nobody"
-        raise InputError(
-            f"One file holds one person, and this result has {ids}. Say which (person=ID), or give a folder."
-        )
-    files = tuple(path if single else path / f"person_{one.id}{suffix}" for one in people)
-    for one, file in zip(people, files, strict=True):
-        with atomic_path(file) as temporary:
-            write(one, temporary)
-    return files
+# --- the body ------------------------------------------------------------------------------------------------------
 
 
 def body_of(reconstruction: Reconstruction, body: BodyModel | None = None) -> BodyModel:
     """The body that the people were posed with: `body` if given, else the one that the provenance names.
 
-    Raises `MissingAssetError` when that one cannot be loaded, `InputError` when the body is another one: posed as the
-    result says, it does not give the result's vertices.
+    Raises `MissingAssetError` when that one cannot be loaded, `InputError` when `body` is another one: with it the
+    result's parameters do not give the result's vertices.
     """
     name = reconstruction.provenance.body
     if body is None:
         if name not in ("open", *INSTALLED):
             raise MissingAssetError(
-                f"The people were posed with the body file {name!r}, and a result keeps a body's name, not its place. "
+                f"The people were posed with the body file {name!r}, and a result stores a body's name, not its path. "
                 "Give the file (in Python: body=unish.body.load_body(PATH))."
             )
         body = load_body(name)
     for person in reconstruction.people[:1]:
         frame = int(np.argmax(person.present))
-        found = _posed(person, body, frame)
-        if found.shape != person.vertices_world[frame].shape or not (
-            np.abs(found - person.vertices_world[frame]).max() < SAME_BODY_M
+        vertices = _posed(person, body, frame)
+        if vertices.shape != person.vertices_world[frame].shape or not (
+            np.abs(vertices - person.vertices_world[frame]).max() < SAME_BODY_M
         ):
             raise InputError(
                 f"The body {body.name!r} does not give the vertices of this result, which was made with {name!r}. "
@@ -87,10 +63,61 @@ def rest_joints_m(person: Person, body: BodyModel) -> Float[np.ndarray, "24 3"]:
     return body.rest_joints(torch.from_numpy(person.betas)).double().numpy()
 
 
+# --- motion --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EvenMotion:
+    """A person's motion in the world at an even frame rate, for formats that know nothing else."""
+
+    fps: float
+    times_s: Float[np.ndarray, "samples"]
+    """Seconds of the source: 1 / fps apart, the first at the result's first frame."""
+    rotations: Float[np.ndarray, "samples 24 3 3"]
+    """The root's from the world, the others' relative to the parent joint."""
+    translation: Float[np.ndarray, "samples 3"]
+    """SMPL's `transl`, metres."""
+    present: Bool[np.ndarray, "samples"]
+    confidence: Float[np.ndarray, "samples"]
+
+
+def even_fps(reconstruction: Reconstruction, fps: float | int | None = None) -> float:
+    """The frame rate to write: `fps` if given, else the source's, at most `MAX_FPS`.
+
+    Results that do not know their source's rate get `FALLBACK_FPS`, a common one. Raises `InputError` for a rate that
+    is out of range.
+    """
+    check_fps(fps)
+    return float(fps or min(MAX_FPS, reconstruction.provenance.source_fps or FALLBACK_FPS))
+
+
+def even_motion(reconstruction: Reconstruction, person: Person, fps: float | int | None = None) -> EvenMotion:
+    """Resample a person's motion from the true times of the frames to even ones, from the first frame on.
+
+    Rotations by slerp; the translation by a monotone cubic spline (PCHIP), which neither overshoots in long gaps nor
+    has corners at the frames. The last sample may lie up to one step behind the last frame, where the path goes on as
+    it was, so that all frames are between samples. Raises as `even_fps`.
+    """
+    fps = even_fps(reconstruction, fps)
+    frame_times_s = np.asarray(reconstruction.times_s, np.float64)
+    steps = math.ceil((frame_times_s[-1] - frame_times_s[0]) * fps - 1e-3)
+    times_s = frame_times_s[0] + np.arange(steps + 1) / fps
+    at = FrameTimes.of(times_s, frame_times_s)
+    translation = np.asarray(person.translation_world, np.float64)
+    return EvenMotion(
+        fps=fps,
+        times_s=times_s,
+        rotations=motion_world(person, at).rotations.numpy(),
+        translation=PchipInterpolator(frame_times_s, translation)(times_s) if len(translation) > 1 else translation,
+        present=seen_at(person, at),
+        confidence=at.blend(person.confidence).numpy(),
+    )
+
+
 def rotations_from_world(
     person: Person, frame_from_world: Float[np.ndarray, "3 3"]
 ) -> Float[np.ndarray, "frames 24 3 3"]:
-    """Rotations of the 24 joints, the root's in the frame that the world is turned into, the others' to the parent."""
+    """Rotations of the 24 joints at the result's frames: the root's in a turned world, the others' to the parent."""
     rotations = person.body_rotations.astype(np.float64)
     rotations[:, 0] = frame_from_world @ person.root_rotation_world.astype(np.float64)
     return rotations
@@ -99,8 +126,8 @@ def rotations_from_world(
 def translation_from_world(
     person: Person, frame_from_world: Float[np.ndarray, "3 3"], body: BodyModel
 ) -> Float[np.ndarray, "frames 3"]:
-    """SMPL's `transl` in the frame that the world is turned into, metres. It is not just turned: the body turns about
-    its pelvis (see `move_translation`)."""
+    """SMPL's `transl` in a turned world, metres. It does not turn like a point, because the body turns about its pelvis
+    (see `move_translation`)."""
     turn = torch.from_numpy(frame_from_world).expand(len(person.present), 3, 3)
     pelvis = torch.from_numpy(rest_joints_m(person, body)[0])
     translation = torch.from_numpy(person.translation_world.astype(np.float64))
@@ -113,8 +140,8 @@ def axis_angles(rotations: Float[np.ndarray, "*batch 3 3"]) -> Float[np.ndarray,
 
 
 def continuous_quaternions(rotations: Float[np.ndarray, "frames *batch 3 3"]) -> Float[np.ndarray, "frames *batch 4"]:
-    """Unit quaternions (x, y, z, w) whose sign does not jump between frames, so that they can be blended."""
+    """Unit quaternions (x, y, z, w) whose sign does not jump between frames, so that they can be interpolated."""
     quaternions = matrix_to_quaternion(torch.from_numpy(rotations)).numpy()[..., [1, 2, 3, 0]]
-    turns_back = (quaternions[1:] * quaternions[:-1]).sum(-1) < 0
-    signs = np.concatenate([np.ones((1, *turns_back.shape[1:])), np.where(turns_back, -1.0, 1.0)])
+    flips = (quaternions[1:] * quaternions[:-1]).sum(-1) < 0
+    signs = np.concatenate([np.ones((1, *flips.shape[1:])), np.where(flips, -1.0, 1.0)])
     return quaternions * np.cumprod(signs, axis=0)[..., None]

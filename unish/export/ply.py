@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from unish.export.meshes import PersonMesh, chosen_people, seen_meshes, split_into_files
+from unish.export.meshes import PersonMesh, seen_meshes, split_into_files
+from unish.export.person_files import chosen_people
 from unish.export.scene_points import MAX_POINTS, MIN_CONFIDENCE, scene_points
 from unish.structures import Reconstruction
 from unish.utils.atomic_write import atomic_path

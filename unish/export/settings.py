@@ -13,28 +13,39 @@ Unit = Literal["m", "cm"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 Layout = Literal["overlay", "side-by-side"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+MAX_FPS, FALLBACK_FPS = 60.0, 30.0
+"""Of motion at an even rate: the highest, and the one where the source's is unknown."""
+
+
+def check_fps(fps: float | int | None) -> None:
+    """Raises `InputError` for a frame rate that motion is not written at."""
+    if fps is not None and not 0 < fps <= MAX_FPS:
+        raise InputError(f"Expected a frame rate above 0 and up to {MAX_FPS:g} per second, got {fps:g}.")
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What the formats may be told; each takes what it has a use for."""
+    """Options of all formats; each uses those that concern it."""
 
     clip: "Clip | None" = None
-    """The frames that the result was made from, for pictures at their resolution; None takes the network's."""
+    """The frames that the result was made from, for images at their resolution; None uses the network's."""
     max_points: int | None = None
-    """Most points of the scene; None leaves it to the format."""
+    """Maximum number of scene points; None: the format's default."""
     unit: Unit = "m"
     """Of BVH files: m or cm."""
+    fps: float | int | None = None
+    """Frame rate of BVH and AMASS files; None: the source's, at most `MAX_FPS`."""
     person: tuple[int, ...] = ()
     """Ids of the people to write; () writes all of them."""
     per_person: bool = False
-    """PLY and OBJ meshes: a file for each person instead of one for all."""
+    """PLY and OBJ meshes: one file per person instead of one for all."""
     layout: Layout = "overlay"
     """Of videos: the people over the clip, alone or beside a view of the world."""
     body: "BodyModel | None" = None
-    """Of GLB, BVH, NPZ files and videos: what the people were posed with; None loads the one that the result names."""
+    """The body that posed the people, for GLB, BVH, NPZ and videos; None loads the one that the result names."""
 
     def __post_init__(self) -> None:
+        check_fps(self.fps)
         if self.unit not in UNITS:
             raise InputError(f"Expected {' or '.join(UNITS)} as the unit, got {self.unit!r}.")
         if self.layout not in LAYOUTS:

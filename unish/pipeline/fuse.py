@@ -206,6 +206,7 @@ def _provenance(work: Forward, lens: Lens, body: BodyModel, finder: str, seed: i
         seed=seed,
         unish_version=unish.__version__,
         metres_per_unit=factor,
+        source_fps=work.clip.source_fps,
         warnings=tuple(doubts),
     )
 
