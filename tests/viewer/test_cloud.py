@@ -3,23 +3,10 @@
 import numpy as np
 import pytest
 
-from unish.geometry.clouds import SUPPORT
-from unish.viewer.cloud import Points, _pixel_grid, choose_points, drop_floaters
+from unish.geometry.clouds import SUPPORT, supported
+from unish.viewer.cloud import _pixel_grid, choose_points
 
 SPACING_RAD = 0.01
-
-
-def points_at(*groups: np.ndarray) -> Points:
-    """Points of one frame whose camera stands at the origin."""
-    places = np.concatenate(groups).astype(np.float32)
-    count = len(places)
-    return Points(
-        places,
-        np.zeros((count, 3), np.uint8),
-        np.ones(count, np.float32),
-        np.zeros(count, np.int32),
-        np.zeros(count, np.uint8),
-    )
 
 
 def wall(distance_m: float, side: int = 40) -> np.ndarray:
@@ -36,10 +23,10 @@ def pole(distance_m: float, aside: float, length: int = 40) -> np.ndarray:
 
 
 def kept_of(groups: list[np.ndarray]) -> list[float]:
-    """The share that is left of each group."""
-    everything = points_at(*groups)
-    left = {tuple(point) for point in drop_floaters(everything, np.zeros((1, 3)), SPACING_RAD).points_world.tolist()}
-    return [float(np.mean([tuple(point) in left for point in group.astype(np.float32).tolist()])) for group in groups]
+    """The share of each group that has support, seen by a camera at the origin."""
+    points = np.concatenate(groups).astype(np.float32)
+    kept = supported(points, np.zeros_like(points), SPACING_RAD)
+    return [float(part.mean()) for part in np.split(kept, np.cumsum([len(group) for group in groups])[:-1])]
 
 
 @pytest.mark.parametrize("distance_m", [1.0, 4.0, 25.0])

@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from PIL import Image
 
+from unish.analysis.point_cloud import PointCloud
 from unish.errors import InputError
 from unish.export.colmap_model import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_binary, write_text
-from unish.export.scene_points import MIN_CONFIDENCE, ScenePoints, scene_points
+from unish.export.scene_points import MIN_CONFIDENCE, scene_points
 from unish.export.source_mapping import OriginalFrame, original_frame
 from unish.geometry.rotations import matrix_to_quaternion, nearest_rotation
 from unish.structures import Cameras, Clip, Reconstruction
@@ -115,7 +116,7 @@ class Observations:
 
 
 def observations(
-    reconstruction: Reconstruction, points: ScenePoints, progress: Callable[[float], None] = lambda share: None
+    reconstruction: Reconstruction, points: PointCloud, progress: Callable[[float], None] = lambda share: None
 ) -> Observations:
     """Each point in the frame that it comes from, at its pixel's centre, and in others where it is seen as well.
 
@@ -159,7 +160,7 @@ def _sees(
     return seen & (reconstruction.person_mask[frame][row, column] == 0)
 
 
-def colmap_model(cameras: Cameras, points: ScenePoints, seen: Observations, frame: OriginalFrame) -> ColmapModel:
+def colmap_model(cameras: Cameras, points: PointCloud, seen: Observations, frame: OriginalFrame) -> ColmapModel:
     """The model of pictures of the size of `frame`; pixels are rounded to a thousandth, points to a micrometre."""
     lenses, lens_of = np.unique(_parameters(frame.map_intrinsics(cameras.intrinsics)), axis=0, return_inverse=True)
     views = Views.of(cameras)
@@ -190,7 +191,7 @@ def colmap_model(cameras: Cameras, points: ScenePoints, seen: Observations, fram
 
 def _points(
     views: Views,
-    points: ScenePoints,
+    points: PointCloud,
     seen: Observations,
     starts: Int64[np.ndarray, "frames"],
     frame: OriginalFrame,

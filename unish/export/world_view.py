@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from unish.analysis.point_cloud import PointCloud
 from unish.export.drawing import Canvas, draw_line, draw_mesh, draw_points
-from unish.export.scene_points import ScenePoints, scene_points
+from unish.export.scene_points import scene_points
 from unish.geometry.clouds import surface_spacing
 from unish.structures import Cameras, Reconstruction
 from unish.utils.colors import person_color
@@ -96,7 +97,7 @@ def _pelvises(reconstruction: Reconstruction) -> list[np.ndarray]:
     return [reconstruction.points_world(0)[::8, ::8].reshape(-1, 3).astype(np.float64)]
 
 
-def _size_of(scene: ScenePoints, points_camera: np.ndarray, focal_px: float) -> int:
+def _size_of(scene: PointCloud, points_camera: np.ndarray, focal_px: float) -> int:
     """Pixels that a point has to cover for a surface to look closed, up to 6."""
     if not len(scene):
         return 2

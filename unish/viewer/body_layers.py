@@ -5,8 +5,8 @@ from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 
+from unish.analysis.point_cloud import PointCloud
 from unish.structures import Person, Reconstruction
-from unish.viewer.cloud import Points
 
 DISTANCE_RANGE_M = 0.3
 UNKNOWN_DISTANCE = 255
@@ -24,7 +24,7 @@ def heading(person: Person, display_from_world: np.ndarray, fps: float) -> Float
 
 
 def distance_bytes(
-    points: Points, reconstruction: Reconstruction, present: Bool[np.ndarray, "people frames"]
+    points: PointCloud, reconstruction: Reconstruction, present: Bool[np.ndarray, "people frames"]
 ) -> UInt8[np.ndarray, "points"]:
     """How far each person's point lies from the nearest vertex of that person's body in its frame.
 

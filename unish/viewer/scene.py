@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from unish.analysis.point_cloud import PointCloud
 from unish.body.data import PARENTS
 from unish.errors import InputError
 from unish.geometry.clouds import surface_spacing
@@ -16,7 +17,7 @@ from unish.structures import Person, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.colors import person_color
 from unish.viewer.body_layers import DISTANCE_RANGE_M, distance_bytes, heading
-from unish.viewer.cloud import Points, choose_points
+from unish.viewer.cloud import choose_points
 from unish.viewer.scene_file import SceneArrays, encode_scene, quantise
 from unish.viewer.thumbnails import picture_arrays
 
@@ -182,7 +183,7 @@ def _bounds(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.min([row.min(0) for row in rows], axis=0), np.max([row.max(0) for row in rows], axis=0)
 
 
-def _color_bytes(points: Points) -> np.ndarray:
+def _color_bytes(points: PointCloud) -> np.ndarray:
     confidence = np.round(points.confidence * 255).astype(np.uint8)
     return np.concatenate([points.colors, confidence[:, None]], axis=1)
 
