@@ -79,7 +79,8 @@ def candidate_points(
     # Rows of the grid are whole pixels apart: sometimes less, sometimes more than the step. Points must close the
     # widest gap.
     spacing_rad = math.ceil(sample_step_px(height, width, seen_per_frame)) / median_focal_px(reconstruction)
-    return Clouds(*map(PointCloud.concatenate, (still, moving, seen)), spacing_rad)
+    join = PointCloud.concatenate
+    return Clouds(join(still), join(moving), join(seen), spacing_rad)
 
 
 def by_frame(points: PointCloud) -> PointCloud:
