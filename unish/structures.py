@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, UInt8
-from safetensors import SafetensorError
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
-from unish.errors import InputError, MissingAssetError
 from unish.geometry.camera import unproject_depth
 from unish.geometry.transforms import transform_points
+from unish.saved_result import FORMAT_NAME, FORMAT_VERSION, read_arrays, read_header
 from unish.utils.atomic_write import atomic_path
-from unish.utils.disk_arrays import map_arrays, write_arrays
+from unish.utils.disk_arrays import write_arrays
+from unish.utils.result_files import ARRAYS_FILE, HEADER_FILE, RESULT_FILES
 
-FORMAT_VERSION = 1
+MOST_PEOPLE = 255
+"""As many as `Reconstruction.person_mask` can tell apart."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,8 @@ class Reconstruction:
     """0 for the scene, k for pixels of `people[k - 1]`."""
     cameras: Cameras
     people: tuple[Person, ...]
-    faces: np.ndarray = field(repr=False)
-    """(faces, 3) triangles of every person's mesh."""
+    faces: Int[np.ndarray, "faces 3"] = field(repr=False)
+    """Triangles of every person's mesh."""
     times_s: Float[np.ndarray, "frames"]
     fps: float
     world_up: Float32[np.ndarray, "3"]
@@ -197,23 +198,27 @@ class Reconstruction:
         return transform_points(world_from_camera, points_camera.flatten(0, 1)).reshape(points_camera.shape).numpy()
 
     def save(self, folder: str | Path) -> Path:
-        """Write `reconstruction.safetensors` and `reconstruction.json` into a new or replaced folder.
+        """Write `reconstruction.safetensors` and `reconstruction.json` into a folder.
 
-        Raises InputError when the folder cannot be written; a failed save leaves nothing behind.
+        A result that is there is replaced with its exports, other files stay. Raises InputError when the folder cannot
+        be written; a failed save leaves what was there before.
         """
-        with atomic_path(folder) as temporary:
+        with atomic_path(folder, RESULT_FILES) as temporary:
             self.save_into(temporary)
         return Path(folder)
 
     def save_into(self, folder: Path) -> None:
         """Write the two files into `folder`, for callers that put more files beside them before renaming."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_arrays(folder / "reconstruction.safetensors", self._arrays())
-        (folder / "reconstruction.json").write_text(json.dumps(self._header(), indent=2) + "\n")
+        write_arrays(folder / ARRAYS_FILE, self._arrays())
+        (folder / HEADER_FILE).write_text(json.dumps(self._header(), indent=2) + "\n")
 
     @staticmethod
     def load(folder: str | Path) -> "Reconstruction":
-        """Read what `save` wrote. Raises MissingAssetError or InputError when it is not there or not whole."""
+        """Read what `save` wrote. Raises MissingAssetError or InputError when it is not there or not whole.
+
+        Every type, shape and number is checked; see `unish.saved_result`.
+        """
         return _load(Path(folder))
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -225,7 +230,7 @@ class Reconstruction:
 
     def _header(self) -> dict[str, Any]:
         return {
-            "format": "unish reconstruction",
+            "format": FORMAT_NAME,
             "format_version": FORMAT_VERSION,
             "frames": len(self),
             "fps": self.fps,
@@ -247,51 +252,57 @@ _CAMERA_ARRAYS = _array_fields(Cameras)
 _PERSON_ARRAYS = _array_fields(Person)
 
 
-def _window(entry: dict[str, Any]) -> Window:
-    votes = tuple((int(person), float(scale)) for person, scale in entry["votes"])
-    return Window(**{**entry, "votes": votes})
+def _hints(cls: type, names: tuple[str, ...], prefix: str = "") -> dict[str, Any]:
+    kinds = {f.name: f.type for f in dataclasses.fields(cls)}
+    return {f"{prefix}{name}": kinds[name] for name in names}
+
+
+@dataclass(frozen=True)
+class _NamedPerson:
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class _Header:
+    """`reconstruction.json`."""
+
+    format: str
+    format_version: int
+    frames: int
+    fps: float
+    width_px: int
+    height_px: int
+    people: tuple[_NamedPerson, ...]
+    provenance: Provenance
+    windows: tuple[Window, ...] = ()
+
+    def __post_init__(self) -> None:
+        ids = [person.id for person in self.people]
+        if not all(0 < person < 2**31 for person in ids) or len(set(ids)) < len(ids) or len(ids) > MOST_PEOPLE:
+            raise ValueError(f"people must have ids from 1, each its own, and be at most {MOST_PEOPLE}")
+        if not 0 < self.fps < 1e5 or self.provenance.metres_per_unit <= 0:
+            raise ValueError("fps and metres_per_unit must be above 0")
+        if not all(0 <= w.start < w.stop <= self.frames and w.metres_per_unit > 0 for w in self.windows):
+            raise ValueError(f"windows must lie within the {self.frames} frames, with metres_per_unit above 0")
 
 
 def _load(folder: Path) -> Reconstruction:
-    header_path, arrays_path = folder / "reconstruction.json", folder / "reconstruction.safetensors"
-    for path in (header_path, arrays_path):
-        if not path.is_file():
-            raise MissingAssetError(
-                f"Expected a folder written by unish run, but {path} is not there. "
-                "Pass the folder that was given to --out."
-            )
-    try:
-        header = json.loads(header_path.read_text())
-        if header["format_version"] > FORMAT_VERSION:
-            raise InputError(
-                f"{folder} was written by a newer unish (format {header['format_version']}, this one reads "
-                f"{FORMAT_VERSION}). Update unish: pip install -U unish."
-            )
-        arrays = map_arrays(arrays_path)
-        people = tuple(
-            Person(
-                id=entry["id"],
-                name=entry["name"],
-                **{name: arrays[f"people.{index}.{name}"] for name in _PERSON_ARRAYS},
-            )
-            for index, entry in enumerate(header["people"])
-        )
-        cameras = Cameras(
-            width_px=header["width_px"],
-            height_px=header["height_px"],
-            **{name: arrays[f"cameras.{name}"] for name in _CAMERA_ARRAYS},
-        )
-        provenance = dict(header["provenance"])
-        provenance["warnings"] = tuple(provenance["warnings"])
-        return Reconstruction(
-            cameras=cameras,
-            people=people,
-            fps=header["fps"],
-            provenance=Provenance(**provenance),
-            windows=tuple(_window(entry) for entry in header.get("windows", ())),
-            **{name: arrays[name] for name in _ARRAYS},
-        )
-    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{folder} does not hold a whole unish result ({type(error).__name__}: {error}). Run unish run again."
-        ) from error
+    header = read_header(folder, _Header)
+    hints = _hints(Reconstruction, _ARRAYS) | _hints(Cameras, _CAMERA_ARRAYS, "cameras.")
+    for index in range(len(header.people)):
+        hints |= _hints(Person, _PERSON_ARRAYS, f"people.{index}.")
+    arrays = read_arrays(folder, hints, (header.frames, header.height_px, header.width_px), len(header.people))
+    people = tuple(
+        Person(named.id, named.name, **{name: arrays[f"people.{index}.{name}"] for name in _PERSON_ARRAYS})
+        for index, named in enumerate(header.people)
+    )
+    cameras = {name: arrays[f"cameras.{name}"] for name in _CAMERA_ARRAYS}
+    return Reconstruction(
+        cameras=Cameras(width_px=header.width_px, height_px=header.height_px, **cameras),
+        people=people,
+        fps=header.fps,
+        provenance=header.provenance,
+        windows=header.windows,
+        **{name: arrays[name] for name in _ARRAYS},
+    )

@@ -4,6 +4,7 @@ One file a subcommand; each has `add(commands)`, which describes its options and
 """
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -18,12 +19,20 @@ COMMANDS = (run, view, export, batch, evaluate, body, doctor)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 done, 2 bad input, 130 interrupted)."""
     parser = _parser()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are no text
     try:
         options = parser.parse_args(arguments)
         logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
         return options.command(options)
     except UniSHError as error:
         print(f"unish: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print(
+            "unish: the memory does not suffice. Take a shorter part (--start, --end) or fewer frames (--fps).",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("unish: stopped; nothing was written.", file=sys.stderr)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from unish.cli.common_options import add_common_options, common_options_of
 from unish.cli.parsing import parse_box, parse_heights
 from unish.cli.progress import progress_bar
-from unish.errors import InputError, Interrupted
-from unish.runs.result_folder import RESULT_PAGE
+from unish.errors import Interrupted
+from unish.runs.result_folder import RESULT_PAGE, reserve_result, write_result
+from unish.utils.names import text_name
 
 if TYPE_CHECKING:
     from unish.analysis.fit_report import FitReport
@@ -43,11 +44,13 @@ def add(commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    _check_place(options.out, options.overwrite)
+    with reserve_result(options.out, options.overwrite):
+        return _run_into(options.out, options)
 
+
+def _run_into(out: Path, options: argparse.Namespace) -> int:
     from unish.analysis.fit_report import fit_report
     from unish.pipeline import reconstruct
-    from unish.runs.result_folder import write_result
 
     stopped = False
     with progress_bar() as show:
@@ -65,22 +68,12 @@ def _run(options: argparse.Namespace) -> int:
             scene, stopped = stop.partial, True
         show(1.0, "Writing the result")
         report = fit_report(scene)
-        write_result(scene, report, options.out, options.clip.name)
+        out = write_result(scene, report, out, text_name(options.clip), overwrite=options.overwrite)
         show(1.0, "Stopped" if stopped else "Done")
-    _print_summary(scene, report, options.out)
+    _print_summary(scene, report, out)
     if stopped:
-        print(f"unish: stopped; {options.out} holds the first {len(scene)} frames.", file=sys.stderr)
+        print(f"unish: stopped; {out} holds the first {len(scene)} frames.", file=sys.stderr)
     return 130 if stopped else 0
-
-
-def _check_place(out: Path, overwrite: bool) -> None:
-    """Before any work: the place must be free, or a result (or an empty folder) that may be replaced."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not overwrite:
-        raise InputError(f"{out} already exists. Give another --out, or --overwrite to replace it.")
-    if not (out / "reconstruction.json").is_file():
-        raise InputError(f"{out} exists and is not a result of unish, so it is not replaced. Give another --out.")
 
 
 def _print_summary(scene: "Reconstruction", report: "FitReport", out: Path) -> None:

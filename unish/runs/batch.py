@@ -22,10 +22,11 @@ from unish.errors import InputError, UniSHError
 from unish.export import FORMATS, check_formats, export
 from unish.pipeline import Options, reconstruct_clip
 from unish.runs.identity import Identity, batch_identity, clip_identity, difference, is_replaced
-from unish.runs.result_folder import RESULT_EXPORTS, write_result
+from unish.runs.result_folder import RESULT_EXPORTS, RESULT_RECORD, write_result
 from unish.structures import Clip, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.distributed import Rank, sentence_of
+from unish.utils.names import text_name
 from unish.utils.prefetch import prefetch
 from unish.utils.progress import Progress, no_progress
 from unish.video.reader import read_clip
@@ -34,7 +35,6 @@ from unish.video.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, has_suffix
 if TYPE_CHECKING:
     from unish.models.unish import UniSH
 
-RECORD = "batch.json"
 TABLE = "batch.csv"
 log = logging.getLogger("unish")
 
@@ -62,6 +62,11 @@ class Job:
 
     clip: Path
     folder: Path
+
+    @property
+    def name(self) -> str:
+        """Of the clip, as text."""
+        return text_name(self.clip)
 
 
 def find_jobs(source: Path, out: Path) -> list[Job]:
@@ -109,18 +114,18 @@ def run_batch(
     with _opened(mine, identity, options, overwrite, ahead=_device(model).type != "cpu") as clips:
         for number, job in enumerate(mine):
 
-            def report(part: float, message: str, done: int = number, name: str = job.clip.name) -> None:
+            def report(part: float, message: str, done: int = number, name: str = job.name) -> None:
                 progress((done + part) / len(mine), f"{name}: {message}")
 
             report(0.0, "Reading the clip")
             try:
                 rows.append(_one(job, next(clips), model, body, options, formats, report))
             except Exception as error:  # one clip must not take the night's work of the others with it
-                rows.append(Row(job.clip.name, "failed", sentence=sentence_of(error)))
+                rows.append(Row(job.name, "failed", sentence=sentence_of(error)))
                 if not isinstance(error, UniSHError):
-                    log.error("%s failed", job.clip.name, exc_info=error)
+                    log.error("%s failed", job.name, exc_info=error)
     progress(1.0, "Done")
-    order = {job.clip.name: place for place, job in enumerate(jobs)}
+    order = {job.name: place for place, job in enumerate(jobs)}
     return sorted(rank.gathered(rows), key=lambda row: order[row.clip])
 
 
@@ -141,7 +146,7 @@ def write_table(rows: Sequence[Row], path: Path) -> None:
     writer.writeheader()
     writer.writerows(dataclasses.asdict(row) for row in rows)
     with atomic_path(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -205,22 +210,24 @@ def _one(
     record, status = opened.record, "kept"
     if opened.clip is not None:
         began = time.perf_counter() - opened.seconds
-        scene = reconstruct_clip(
-            opened.clip, model, body, options, progress=lambda part, message: report(0.8 * part, message)
-        )
-        fit = fit_report(scene)
-        record = {
-            "identity": opened.identity,
-            "frames": len(scene),
-            "people": len(scene.people),
-            "fit": fit.word,
-            "seconds": round(time.perf_counter() - began, 2),
-        }
-        write_result(scene, fit, job.folder, job.clip.name, extra={RECORD: json.dumps(record, indent=2) + "\n"})
+        with reserve_result(job.folder, overwrite=True):
+            scene = reconstruct_clip(
+                opened.clip, model, body, options, progress=lambda part, message: report(0.8 * part, message)
+            )
+            fit = fit_report(scene)
+            record = {
+                "identity": opened.identity,
+                "frames": len(scene),
+                "people": len(scene.people),
+                "fit": fit.word,
+                "seconds": round(time.perf_counter() - began, 2),
+            }
+            extra = {RESULT_RECORD: json.dumps(record, indent=2) + "\n"}
+            write_result(scene, fit, job.folder, job.name, extra)
         status = "made"
     assert record is not None
     _export(job, body, formats, lambda part, message: report(0.8 + 0.2 * part, message))
-    return Row(job.clip.name, status, record["frames"], record["people"], record["fit"], record["seconds"])
+    return Row(job.name, status, record["frames"], record["people"], record["fit"], record["seconds"])
 
 
 def _device(model: "UniSH") -> torch.device:
@@ -240,7 +247,7 @@ def _record(job: Job, wanted: Identity, overwrite: bool) -> dict[str, Any] | Non
     if not job.folder.exists():
         return None
     try:
-        record = json.loads((job.folder / RECORD).read_text())
+        record = json.loads((job.folder / RESULT_RECORD).read_text())
         differing = difference(record["identity"], wanted)
         replaced = is_replaced(record["identity"], wanted)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unish import __version__
 from unish.errors import InputError
+from unish.utils.names import text_name
 from unish.video.suffixes import IMAGE_SUFFIXES, has_suffix
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def batch_identity(model: "UniSH", body: "BodyModel", options: "Options") -> Ide
 
 def clip_identity(clip: Path) -> Identity:
     """What a result depends on in a clip: the name of the file or folder of images, and its content."""
-    return as_identity(clip=clip.name, clip_sha256=file_digest(clip))
+    return as_identity(clip=text_name(clip), clip_sha256=file_digest(clip))
 
 
 def as_identity(**parts: Any) -> Identity:

@@ -125,7 +125,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def map_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a safetensors file; large ones are read from it as they are looked at, and cannot be written to.
 
-    Raises `SafetensorError` when the file is not whole.
+    Raises `SafetensorError` when the file is not whole, `ValueError` for a type of numbers that no result has.
     """
     with safe_open(path, "numpy") as file:  # checks the header and the length
         names = list(file.keys())
@@ -134,7 +134,9 @@ def map_arrays(path: Path) -> dict[str, np.ndarray]:
         header = json.loads(file.read(length))
         arrays = {}
         for name in names:
-            dtype, shape = _NUMPY_TYPES[header[name]["dtype"]], tuple(header[name]["shape"])
+            dtype, shape = _NUMPY_TYPES.get(header[name]["dtype"]), tuple(header[name]["shape"])
+            if dtype is None:
+                raise ValueError(f"{name} is stored as {header[name]['dtype']}")
             start, stop = header[name]["data_offsets"]
             if stop - start > IN_MEMORY_BYTES:
                 arrays[name] = np.memmap(path, dtype, "r", 8 + length + start, shape)

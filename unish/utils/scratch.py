@@ -176,18 +176,26 @@ def _is_acquired(lock: IO[str]) -> bool:
     return True
 
 
-def _not_owned(folder: Path, owned: tuple[str, ...] | None, inside: str = "") -> Iterator[Path]:
+def _not_owned(folder: Path, owned: tuple[str, ...] | None) -> list[Path]:
     """What in a folder matches none of the patterns, relative to it: whole folders where nothing in them does."""
-    if owned is None:
-        return
+    return [] if owned is None else _others(folder, owned, "")[0]
+
+
+def _others(folder: Path, owned: tuple[str, ...], inside: str) -> tuple[list[Path], bool]:
+    """What is not owned in a part of a folder, and whether anything else is there."""
+    others: list[Path] = []
+    is_mixed = False
     for entry in sorted((folder / inside).iterdir()):
         path = f"{inside}/{entry.name}" if inside else entry.name
         if any(fnmatchcase(path, pattern) for pattern in owned):
-            continue
-        if entry.is_dir() and not entry.is_symlink() and any(pattern.startswith(f"{path}/") for pattern in owned):
-            yield from _not_owned(folder, owned, path)
+            is_mixed = True
+        elif entry.is_dir() and not entry.is_symlink():
+            below, is_mixed_below = _others(folder, owned, path)
+            others += below if is_mixed_below else [Path(path)]
+            is_mixed |= is_mixed_below
         else:
-            yield Path(path)
+            others.append(Path(path))
+    return others, is_mixed
 
 
 def free_name(path: Path) -> Path:

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from unish.errors import InputError
 from unish.structures import Clip
 from unish.utils.disk_arrays import Stack
+from unish.utils.names import text_name
 from unish.video.decode import TimedFrame, limited_size, open_video, stated_length_s, timed_frames, to_rgb, video_stream
 from unish.video.suffixes import IMAGE_SUFFIXES
 
@@ -112,7 +113,7 @@ def read_clip(
     else:
         kept = _read_video(path, sampling, report)
     report(1.0)
-    return _as_clip(kept, sampling, path.name)
+    return _as_clip(kept, sampling, text_name(path))
 
 
 def _as_clip(kept: _Kept, sampling: _Sampling, source_name: str) -> Clip:
