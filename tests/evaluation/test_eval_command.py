@@ -1,5 +1,6 @@
 """`unish eval`: the bundled benchmark from the command line to a table, saved results of others, and bad input."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -160,9 +161,13 @@ def test_results_that_are_written_anew_are_scored_anew(small, truths, tmp_path, 
     theirs = tmp_path / "theirs"
     shutil.copytree(truths, theirs)
     command = ["eval", "synthetic", "--root", str(small), "--predictions", str(theirs), "--out", str(tmp_path / "out")]
-    assert main(command) == 0 == main(command)
-    Reconstruction.load(truths / FIRST).save(theirs / FIRST)
-    assert main(command) == 2 and main([*command, "--overwrite"]) == 0
+    assert main(command) == 0
+    scores, same = tmp_path / "out" / "sequences" / f"{FIRST}.json", Reconstruction.load(truths / FIRST)
+    before = scores.stat().st_mtime_ns
+    same.save(theirs / FIRST)
+    assert main(command) == 0 and scores.stat().st_mtime_ns == before, "the same result"
+    dataclasses.replace(same, depth_m=2 * same.depth_m).save(theirs / FIRST)
+    assert main(command) == 0 and scores.stat().st_mtime_ns > before
 
 
 def test_a_result_that_is_not_there_fails_alone(small, truths, tmp_path, capsys):

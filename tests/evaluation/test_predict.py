@@ -8,7 +8,7 @@ import pytest
 from unish.body import open_body
 from unish.evaluation.benchmark import Benchmark
 from unish.evaluation.datasets import synthetic
-from unish.evaluation.predict import reconstruct_sequence, weights_fingerprint
+from unish.evaluation.predict import reconstruct_sequence
 from unish.evaluation.scoring import score
 from unish.models.hub import load
 from unish.people.detection import DetectedPeople
@@ -68,14 +68,3 @@ def test_large_pictures_are_reduced_and_their_boxes_with_them(mini, sequence, mo
     reduced = reconstruct_sequence(sequence, SLOWER, mini, open_body())
     half = reduced.cameras.width_px / sequence.size_px[0]
     np.testing.assert_allclose(reduced.people[0].boxes_px, half * sequence.people[0].boxes_px[[0, 3, 6]], rtol=1e-5)
-
-
-def test_other_weights_have_another_fingerprint(mini):
-    before = weights_fingerprint(mini)
-    assert weights_fingerprint(mini) == before
-    tensor = max(mini.parameters(), key=lambda p: p.numel())
-    kept = tensor.data.clone()
-    tensor.data.mul_(1.0001)
-    changed = weights_fingerprint(mini)
-    tensor.data.copy_(kept)
-    assert changed != before == weights_fingerprint(mini)

@@ -81,6 +81,26 @@ def test_numbers_of_other_weights_or_protocols_are_not_mixed_in(worlds, benchmar
     run(benchmark, sequences(worlds), Method(worlds, weights="b").predictor(), tmp_path)
 
 
+def test_weights_and_labels_that_were_replaced_are_scored_again(worlds, benchmark, tmp_path):
+    def method(digest: str) -> tuple[Method, Predictor]:
+        made = Method(worlds)
+        return made, dataclasses.replace(
+            made.predictor(), identity=lambda sequence: {"weights": "a", "weights_sha256": digest}
+        )
+
+    scored = []
+    for digest in ("1", "1", "2"):
+        made, predictor = method(digest)
+        run(benchmark, sequences(worlds), predictor, tmp_path)
+        scored.append(made.asked)
+    assert scored == [list(NAMES), [], list(NAMES)]
+    made, predictor = method("2")
+    one, *others = sequences(worlds)
+    person = dataclasses.replace(one.people[0], joints_world=one.people[0].joints_world + 0.01)
+    run(benchmark, [dataclasses.replace(one, people=(person,)), *others], predictor, tmp_path)
+    assert made.asked == ["one"]
+
+
 def test_a_sequence_that_fails_takes_no_other_with_it(worlds, benchmark, tmp_path):
     wrong = {"one": MissingAssetError("one.png is missing; download it."), "three": ZeroDivisionError("by nothing\nat")}
     outcome = run(benchmark, sequences(worlds), Method(worlds, wrong=wrong).predictor(), tmp_path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.reconstructions import make_reconstruction
 from tests.models.conftest import TINY
 from unish.body import open_body
 from unish.errors import InputError
@@ -20,6 +21,7 @@ from unish.runs.identity import (
     difference,
     file_digest,
     is_replaced,
+    result_identity,
     tensors_digest,
     weights_digest,
 )
@@ -106,6 +108,16 @@ def test_options_weights_and_body_make_a_batch_what_it_is(tmp_path):
     (tmp_path / "1.png").write_bytes(b"other")
     masked.append(batch_identity(model, body, Options(masks=str(tmp_path))))
     assert difference(*masked) == "masks_sha256"
+
+
+def test_a_result_is_its_two_files(tmp_path):
+    assert result_identity(tmp_path / "nowhere") == {}
+    folder = make_reconstruction(3).save(tmp_path / "out")
+    before = result_identity(folder)
+    (folder / "notes.md").write_text("mine")
+    assert result_identity(folder) == before and len(before) == 2
+    make_reconstruction(4).save(folder)
+    assert all(result_identity(folder)[name] != digest for name, digest in before.items())
 
 
 def test_replaced_means_that_content_alone_differs():

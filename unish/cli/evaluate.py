@@ -138,13 +138,14 @@ def _predictor(
         return _saved(options.predictions, data), f"results in {options.predictions}"
 
     from unish.body import load_body
-    from unish.evaluation.predict import reconstruct_sequence, weights_fingerprint
+    from unish.evaluation.predict import reconstruct_sequence
     from unish.models.hub import load
+    from unish.runs.identity import networks_identity
 
     device = options.device or rank.device
     model, body = load(options.weights, device=device), load_body(options.body)
     place = str(next(model.parameters()).device)
-    identity = {"weights": f"{model.weights_name} {weights_fingerprint(model)}", "body": body.name, **data}
+    identity = {**networks_identity(model, body), **data}
     predictor = Predictor(
         name=f"unish {model.weights_name}",
         reconstruct=lambda sequence: reconstruct_sequence(sequence, benchmark, model, body, device=device),
@@ -158,6 +159,7 @@ def _saved(folder: Path, data: dict[str, str]) -> "Predictor":
     """Results in folders named after the sequences."""
     from unish.errors import MissingAssetError
     from unish.evaluation.runner import Predictor
+    from unish.runs.identity import result_identity
     from unish.structures import Reconstruction
 
     if not folder.is_dir():
@@ -175,10 +177,8 @@ def _saved(folder: Path, data: dict[str, str]) -> "Predictor":
         return Reconstruction.load(folder / sequence.name)
 
     def identity(sequence: "BenchmarkSequence") -> dict[str, str]:
-        path = folder / sequence.name / "reconstruction.safetensors"
-        state = path.stat() if path.is_file() else None
-        written = "nothing" if state is None else f"{state.st_size} bytes of {state.st_mtime_ns}"
-        return {"predictions": f"{path.resolve()} {written}", **data}
+        result = folder / sequence.name
+        return {"predictions": str(result.resolve()), **result_identity(result), **data}
 
     return Predictor(
         name=folder.resolve().name,

@@ -1,7 +1,6 @@
 """A benchmark's sequence through the pipeline: its images at the benchmark's frame rate, its people by true boxes."""
 
 import dataclasses
-import hashlib
 from typing import TYPE_CHECKING
 
 import cv2
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 LONG_SIDE_PX = 1920
 """Larger images are reduced, as `read_clip` does."""
-SAMPLED_VALUES = 4096
 
 
 def reconstruct_sequence(
@@ -59,16 +57,6 @@ def sampled_frames(sequence: BenchmarkSequence, sampled_fps: float | None) -> np
         return np.arange(sequence.frames)
     step = sequence.fps / sampled_fps
     return np.round(np.arange(0, sequence.frames - 0.5, step)).astype(int)
-
-
-def weights_fingerprint(model: "UniSH") -> str:
-    """A hash of the weights: of at most 4096 evenly spaced values of every tensor."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().flatten()
-        values = values[:: max(1, len(values) // SAMPLED_VALUES)].float().cpu().numpy()
-        digest.update(f"{name} {tuple(tensor.shape)}".encode() + values.tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _clip(sequence: BenchmarkSequence, frames: np.ndarray) -> Clip:

@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
+from unish import __version__
 from unish.body import BodyModel
 from unish.errors import InputError, UniSHError
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.metric_values import WeightedMean, means_of
 from unish.evaluation.scoring import require_known, score
+from unish.runs.identity import Identity, arrays_digest, as_identity, difference, is_replaced
 from unish.structures import Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.distributed import Rank, sentence_of
@@ -84,8 +86,9 @@ def run(
 ) -> Outcome:
     """Score the method on this process's share of the sequences, wait for the others, and gather all scores.
 
-    Scores are written to `out`/sequences. Existing ones are reused when method and protocol are the same. Raises
-    InputError when they are not and may not be overwritten.
+    Scores are written to `out`/sequences. Existing ones are reused when method and protocol are the same, and
+    replaced when weights, labels or results were replaced under their names. Raises InputError when they differ in
+    anything else and may not be overwritten.
     """
     require_known(benchmark.metrics, depth_alignment)
     keys = {sequence.name: _key(benchmark, sequence, predictor, depth_alignment) for sequence in sequences}
@@ -144,40 +147,50 @@ def _peak_memory_mb(devices: Iterable[int]) -> float:
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def _key(benchmark: Benchmark, sequence: BenchmarkSequence, predictor: Predictor, alignment: str) -> dict[str, Any]:
-    """Everything that the scores depend on."""
-    return {
-        "protocol_version": PROTOCOL_VERSION,
-        "benchmark": benchmark.name,
-        "frames": sequence.frames,
-        "measures": list(benchmark.metrics),
-        "depth_alignment": alignment,
-        "sampled_fps": benchmark.sampled_fps,
-        "window": benchmark.window,
+def _key(benchmark: Benchmark, sequence: BenchmarkSequence, predictor: Predictor, alignment: str) -> Identity:
+    """Everything that the scores depend on; of the images it names the folder alone."""
+    return as_identity(
+        unish=__version__,
+        protocol_version=PROTOCOL_VERSION,
+        benchmark=benchmark.name,
+        frames=sequence.frames,
+        measures=list(benchmark.metrics),
+        depth_alignment=alignment,
+        sampled_fps=benchmark.sampled_fps,
+        window=benchmark.window,
+        labels_sha256=arrays_digest(_labels(sequence)),
         **predictor.identity(sequence),
-    }
+    )
 
 
-def _is_done(path: Path, key: dict[str, Any], overwrite: bool) -> bool:
+def _labels(sequence: BenchmarkSequence) -> list[np.ndarray]:
+    """Everything true of a sequence that is in memory: cameras and people, not images, depth and surfaces."""
+    people = [array for one in sequence.people for array in (one.boxes_px, one.present, one.joints_world)]
+    return [array for array in (sequence.world_from_camera, sequence.intrinsics, *people) if array is not None]
+
+
+def _is_done(path: Path, key: Identity, overwrite: bool) -> bool:
     saved = _read(path)
-    if saved is None or saved[0] == key:
-        return saved is not None
-    if overwrite:
+    if saved is None:
         return False
-    other = next(name for name in [*key, *saved[0]] if key.get(name) != saved[0].get(name))
+    other = difference(saved[0], key)
+    if other is None:
+        return True
+    if overwrite or is_replaced(saved[0], key):
+        return False
     raise InputError(
         f"{path} was made with {other} {saved[0].get(other)}, not {key.get(other)}; give another --out, or --overwrite "
         "to replace it."
     )
 
 
-def _write(path: Path, key: dict[str, Any], result: SequenceResult) -> None:
+def _write(path: Path, key: Identity, result: SequenceResult) -> None:
     content = {"format": "unish sequence scores", "key": key, **dataclasses.asdict(result)}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def _read(path: Path) -> tuple[dict[str, Any], SequenceResult] | None:
+def _read(path: Path) -> tuple[Identity, SequenceResult] | None:
     """Key and scores of a file; None when there is none, or it cannot be read."""
     try:
         content = json.loads(path.read_text())
@@ -185,6 +198,6 @@ def _read(path: Path) -> tuple[dict[str, Any], SequenceResult] | None:
         values = {name: content[name] for name in names}
         values["means"] = {name: WeightedMean(**mean) for name, mean in values["means"].items()}
         values["warnings"] = tuple(values["warnings"])
-        return content["key"], SequenceResult(**values)
+        return dict(content["key"]), SequenceResult(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

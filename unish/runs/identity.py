@@ -20,6 +20,7 @@ from torch import Tensor
 from unish import __version__
 from unish.errors import InputError
 from unish.utils.names import text_name
+from unish.utils.result_files import ARRAYS_FILE, HEADER_FILE
 from unish.video.suffixes import IMAGE_SUFFIXES, has_suffix
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 Identity: TypeAlias = dict[str, Any]
 
-CONTENT = ("clip_sha256", "weights_sha256", "body_sha256")
-"""Entries that change when a file is replaced under its name."""
+_CONTENT = "_sha256"
+"""End of the entries that change when a file is replaced under its name."""
 _BLOCK_BYTES = 16 * 2**20
 _DIGITS = 32
 
@@ -41,14 +42,23 @@ def batch_identity(model: "UniSH", body: "BodyModel", options: "Options") -> Ide
     chosen = {name: value for name, value in dataclasses.asdict(options).items() if name not in by_content}
     if options.masks is not None:
         chosen["masks_sha256"] = file_digest(options.masks)
-    return as_identity(
-        unish=__version__,
-        weights=model.weights_name,
-        weights_sha256=weights_digest(model),
-        body=body.name,
-        body_sha256=tensors_digest(dict(body.named_buffers())),
-        **chosen,
-    )
+    return as_identity(unish=__version__, **networks_identity(model, body), **chosen)
+
+
+def networks_identity(model: "UniSH", body: "BodyModel") -> dict[str, str]:
+    """The network's weights and the body by name and content."""
+    return {
+        "weights": model.weights_name,
+        "weights_sha256": weights_digest(model),
+        "body": body.name,
+        "body_sha256": tensors_digest(dict(body.named_buffers())),
+    }
+
+
+def result_identity(folder: Path) -> dict[str, str]:
+    """A saved result by the content of its two files; nothing where they are not there."""
+    files = [folder / name for name in (HEADER_FILE, ARRAYS_FILE)]
+    return {f"{file.suffix[1:]}_sha256": file_digest(file) for file in files if file.is_file()}
 
 
 def clip_identity(clip: Path) -> Identity:
@@ -64,13 +74,13 @@ def as_identity(**parts: Any) -> Identity:
 def difference(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
     """The first entry in which two identities differ, those that are no digest first; None when they are equal."""
     names = [name for name in dict.fromkeys([*wanted, *stored]) if stored.get(name) != wanted.get(name)]
-    return min(names, key=lambda name: name.endswith("sha256"), default=None)
+    return min(names, key=lambda name: name.endswith(_CONTENT), default=None)
 
 
 def is_replaced(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether two identities differ, and in nothing but the content of files that have kept their names."""
     name = difference(stored, wanted)
-    return name in CONTENT and name in stored
+    return name is not None and name.endswith(_CONTENT) and name in stored
 
 
 # --- digests -------------------------------------------------------------------------------------------------------
