@@ -67,6 +67,7 @@ class QuickLabeller:
     finder = SimpleNamespace(name="anybody")
     model = SimpleNamespace(weights_name="none")
     depth = WallDepth()
+    weights_sha256 = "1"
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -198,6 +199,19 @@ def test_a_corrupt_video_is_skipped_and_named_and_nothing_is_done_twice(folder, 
     assert run(config, again)["accepted"] == 10 and len(again.seen) == 2
 
 
+def test_a_video_that_was_replaced_is_labelled_again(folder, tmp_path):
+    config, first, again = quick_config(folder, tmp_path / "data"), QuickLabeller(), QuickLabeller()
+    assert run(config, first)["accepted"] == 8
+    write_video(folder / "2.mp4", gray_ramp(14, step=2), rate=6)
+    summary = run(config, again)
+    assert [clip_id.partition("-")[0] for clip_id in again.seen] == ["2", "2", "2"]
+    assert summary["accepted"] == 9 and summary["videos"] == 5
+    clips = [clip.clip_id for clip in iterate_clips(tmp_path / "data")]
+    assert len(clips) == len(set(clips)) == 9
+    (folder / "broken.mp4").write_bytes(b"not a video either")
+    assert list(run(config, again)["unreadable"]) == ["broken.mp4"] and len(again.seen) == 3
+
+
 def test_shares_partition_the_videos(folder, tmp_path, monkeypatch):
     labellers = [QuickLabeller() for _ in range(3)]
     for index in (2, 0):
@@ -255,6 +269,10 @@ def test_one_data_set_holds_labels_of_one_kind(folder, tmp_path):
     other.depth = WallDepth(name="another")
     with pytest.raises(InputError, match=r"depth = wall, now it is another"):
         run(quick_config(folder, tmp_path / "data"), other)
+    retrained = QuickLabeller()
+    retrained.weights_sha256 = "2"
+    with pytest.raises(InputError, match=r"weights_sha256 = 1, now it is 2"):
+        run(quick_config(folder, tmp_path / "data"), retrained)
     run(quick_config(folder, tmp_path / "data", split="validation", long_side_px=320), other)
 
 

@@ -1,5 +1,7 @@
 """Videos are found in folders and in Hub data sets, always in the same order and under the same names."""
 
+from types import SimpleNamespace
+
 import datasets
 import huggingface_hub
 import pytest
@@ -21,7 +23,11 @@ def test_a_folder_is_searched_to_any_depth(tmp_path):
     assert len({video.name for video in videos}) == 3  # although two have the same stem
     with videos[0].opened() as path:
         assert path.read_bytes() == b"a/c.MOV"
-    assert [video.place for video in list_videos(str(tmp_path / "b.mp4"))] == ["b.mp4"]
+    alone = list_videos(str(tmp_path / "b.mp4"))
+    assert [video.place for video in alone] == ["b.mp4"] and alone[0].content() == videos[2].content()
+    touch(tmp_path, "b.mp4")
+    (tmp_path / "b.mp4").write_bytes(b"another")
+    assert alone[0].content() == videos[2].content() != videos[1].content()
 
 
 def test_names_are_safe_and_do_not_depend_on_the_machine(tmp_path):
@@ -46,6 +52,20 @@ def test_nothing_to_label(tmp_path):
         list_videos(str(tmp_path / "no" / "such"))
 
 
+def hub_has(monkeypatch, *files: str) -> None:
+    """The Hub's data set is these files; those with an even number of letters are in LFS."""
+    siblings = [
+        SimpleNamespace(
+            rfilename=name,
+            blob_id=f"of {name}",
+            lfs=SimpleNamespace(sha256=f"of {name}") if len(name) % 2 == 0 else None,
+        )
+        for name in files
+    ]
+    info = SimpleNamespace(siblings=siblings)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, name, files_metadata: info)
+
+
 def test_video_files_on_the_hub_are_fetched_when_their_turn_comes(tmp_path, monkeypatch):
     fetched = []
 
@@ -55,11 +75,11 @@ def test_video_files_on_the_hub_are_fetched_when_their_turn_comes(tmp_path, monk
         touch(tmp_path, place)
         return str(tmp_path / place)
 
-    files = ["README.md", "train/b.mp4", "train/a.webm"]
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, name, repo_type: files)
+    hub_has(monkeypatch, "README.md", "train/b.mp4", "train/a.webm")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     videos = list_videos("somebody/dances")
-    assert [video.place for video in videos] == ["train/a.webm", "train/b.mp4"] and not fetched
+    assert [video.place for video in videos] == ["train/a.webm", "train/b.mp4"]
+    assert [video.content() for video in videos] == ["of train/a.webm", "of train/b.mp4"] and not fetched
     with videos[1].opened() as path:
         assert path.is_file() and fetched == ["train/b.mp4"]
 
@@ -71,7 +91,7 @@ def test_a_column_of_videos(tmp_path, monkeypatch):
         {"label": [0, 1], "clip": rows},
         features=datasets.Features({"label": datasets.Value("int64"), "clip": datasets.Video()}),
     )
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, name, repo_type: ["train.parquet"])
+    hub_has(monkeypatch, "train.parquet")
     monkeypatch.setattr(datasets, "load_dataset", lambda name: datasets.DatasetDict({"train": table}))
     videos = list_videos("somebody/dances")
     assert [video.place for video in videos] == ["train/00000000", "train/00000001"]
@@ -80,12 +100,13 @@ def test_a_column_of_videos(tmp_path, monkeypatch):
     assert not path.exists()
     with videos[1].opened() as path:
         assert path.read_bytes() == b"x.mp4"
+    assert len({video.content() for video in videos}) == 2
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
-    def unreachable(self, name, repo_type):
+    def unreachable(self, name, files_metadata):
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", unreachable)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unreachable)
     with pytest.raises(MissingAssetError, match=r"somebody/dances .* no route to host"):
         list_videos("somebody/dances")

@@ -40,6 +40,7 @@ from unish.errors import InputError
 from unish.models.hub import load
 from unish.models.unish import UniSH
 from unish.people.detection import DetectAndTrack, PersonDetector, detect_people
+from unish.runs.identity import weights_digest
 from unish.structures import Clip, PersonTrack
 
 log = logging.getLogger("unish")
@@ -125,6 +126,8 @@ class Labeller:
     model: UniSH
     body: BodyModel
     filters: FilterConfig
+    weights_sha256: str = ""
+    """Digits that stand for the model's weights."""
 
     def label(self, clip: Clip, clip_id: str, wanted_fps: float) -> ClipSample | str:
         """The sample, or the reason (of `filters.REASONS`) for which the clip is rejected."""
@@ -207,14 +210,15 @@ def label_videos(config: LabelConfig, labeller: Labeller, videos: list[Video]) -
     mine, busy = share_of(videos, share_numbers(config.share)), []
     with tqdm(mine, unit="video", desc=f"share {'/'.join(map(str, share_numbers(config.share)))}") as bar:
         for video in bar:
-            if records.is_finished(video.name):
+            content = _content(video)
+            if records.is_finished(video.name, content):
                 continue
-            with records.claim(video.name) as is_mine:
+            with records.claim(video.name, content) as is_mine:
                 if is_mine:
-                    record = Record(video.place)
+                    record = Record(video.place, content=content)
                     records.write(video.name, record, _samples(video, config, labeller, record))
                     bar.set_postfix_str(f"{record.accepted} clips from {video.name}")
-                elif not records.is_finished(video.name):
+                elif not records.is_finished(video.name, content):
                     busy.append(video.place)
     if busy:
         log.warning(
@@ -222,6 +226,13 @@ def label_videos(config: LabelConfig, labeller: Labeller, videos: list[Video]) -
             "it does not finish."
         )
     return records.summarize()
+
+
+def _content(video: Video) -> str:
+    try:
+        return video.content()
+    except InputError:
+        return ""  # its record will say that it cannot be read
 
 
 def _samples(video: Video, config: LabelConfig, labeller: Labeller, record: Record) -> Iterator[ClipSample]:
@@ -248,6 +259,7 @@ def _samples(video: Video, config: LabelConfig, labeller: Labeller, record: Reco
 def _settings(config: LabelConfig, labeller: Labeller) -> dict[str, Any]:
     """What the labels depend on; a data set holds labels of one kind. "auto" weights may differ between machines."""
     networks = {"depth": labeller.depth.name, "finder": labeller.finder.name, "weights": labeller.model.weights_name}
+    networks["weights_sha256"] = labeller.weights_sha256
     names = ("frames", "fps", "long_side_px", "fov_deg", "filters", "shots")
     return networks | {name: value for name, value in asdict(config).items() if name in names}
 
@@ -267,8 +279,9 @@ def make_labeller(config: LabelConfig) -> Labeller:
     if config.finder == "mini":
         log.warning("People are found by the mini finder, which has seen synthetic scenes only: look at what it gives.")
     depth = depth_labeller(config.depth, torch.device(device), config.fov_deg, config.batch)
-    model = load(config.weights, device=device).eval()
-    return Labeller(FINDERS[config.finder](), depth, model, open_body(), config.filters)
+    # In one precision, so that machines with and without a GPU make labels of one kind.
+    model = load(config.weights, device=device, dtype=torch.float32).eval()
+    return Labeller(FINDERS[config.finder](), depth, model, open_body(), config.filters, weights_digest(model))
 
 
 def main(config: LabelConfig) -> None:

@@ -1,7 +1,8 @@
 """Who labels which video, and what came of it, on a folder that several machines may share.
 
-A video is finished when its record `.labels/SPLIT/NAME.json` is there: it is written last, whole or not at all. While
-it is worked on, its lock is held; the operating system lets go of it when the process ends, however it ends.
+A video is finished when its record `.labels/SPLIT/NAME.json` is there and names its content: it is written last, whole
+or not at all. While a video is worked on, its lock is held; the operating system releases it when the process ends,
+however it ends.
 """
 
 import contextlib
@@ -35,6 +36,8 @@ class Record:
     error: str | None = None
     """Why it could not be read."""
     shards: list[str] = field(default_factory=list)
+    content: str = ""
+    """Digits that stand for the video's content; empty where nobody noted it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Records:
                 temporary.write_text(json.dumps(settings, indent=2) + "\n")
             return
         before = json.loads(path.read_text())
-        differing = [name for name in settings if before.get(name) != settings[name]]
+        differing = [name for name in settings if name in before and before[name] != settings[name]]
         if differing:
             name = differing[0]
             raise InputError(
@@ -69,11 +72,15 @@ class Records:
                 "another --out, or the settings from before."
             )
 
-    def is_finished(self, name: str) -> bool:
-        return (self.folder / f"{name}.json").is_file()
+    def is_finished(self, name: str, content: str) -> bool:
+        """Whether the video of that name, with that content, has its record."""
+        try:
+            return json.loads((self.folder / f"{name}.json").read_text()).get("content", "") in ("", content)
+        except (OSError, ValueError, AttributeError):
+            return False
 
     @contextlib.contextmanager
-    def claim(self, name: str) -> Iterator[bool]:
+    def claim(self, name: str, content: str) -> Iterator[bool]:
         """Whether this process may label a video: nobody else is at it or has done it. Held inside the block."""
         lock = filelock.FileLock(self.folder / "locks" / name)
         lock_file = Path(lock.lock_file)
@@ -85,9 +92,9 @@ class Records:
             yield False
             return
         try:
-            yield not self.is_finished(name)
+            yield not self.is_finished(name, content)
         finally:
-            if self.is_finished(name):  # whoever still opens the old lock sees the record
+            if self.is_finished(name, content):  # whoever still opens the old lock sees the record
                 lock_file.unlink(missing_ok=True)
             lock.release()
 
@@ -102,7 +109,8 @@ class Records:
         try:
             made = write_shards(samples, half_done, _CLIPS_A_SHARD)
             with _writing(self.out):
-                for left_over in shards.glob(f"{name}-*.parquet"):  # moved by a run that was killed before its record
+                # Of the video that was there before, or moved by a run that was killed before its record.
+                for left_over in shards.glob(f"{name}-*.parquet"):
                     left_over.unlink()
                 for number, path in enumerate(made):
                     shards.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Where videos come from: one file, a folder, the video files of a Hub data set, or its column of videos."""
 
 import contextlib
+import functools
 import hashlib
 import re
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from unish.errors import InputError, MissingAssetError
+from unish.runs.identity import file_digest
 from unish.video.suffixes import VIDEO_SUFFIXES, has_suffix
 
 _REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
@@ -23,6 +25,9 @@ class Video:
     """Where it is within its source; the same on every machine."""
     opened: Callable[[], contextlib.AbstractContextManager[Path]]
     """Gives the file for as long as it is read."""
+    content: Callable[[], str]
+    """Digits that stand for its content: a video that was replaced under its name is another one. Nothing is fetched.
+    Raises `InputError` when the file cannot be read."""
 
     @property
     def name(self) -> str:
@@ -41,7 +46,7 @@ def list_videos(source: str) -> list[Video]:
     """
     path = Path(source).expanduser()
     if path.is_file():
-        return [Video(path.name, lambda: contextlib.nullcontext(path))]
+        return [Video(path.name, lambda: contextlib.nullcontext(path), lambda: file_digest(path))]
     if path.is_dir():
         videos = _in_folder(path)
     elif _REPOSITORY.fullmatch(source):
@@ -72,7 +77,7 @@ def _in_folder(folder: Path) -> list[Video]:
     def at(place: str) -> Callable[[], contextlib.AbstractContextManager[Path]]:
         return lambda: contextlib.nullcontext(folder / place)
 
-    return [Video(place, at(place)) for place in places]
+    return [Video(place, at(place), functools.partial(file_digest, folder / place)) for place in places]
 
 
 def _on_hub(repository: str) -> list[Video]:
@@ -80,11 +85,11 @@ def _on_hub(repository: str) -> list[Video]:
     import huggingface_hub
 
     try:
-        files = huggingface_hub.HfApi().list_repo_files(repository, repo_type="dataset")
+        files = huggingface_hub.HfApi().dataset_info(repository, files_metadata=True).siblings or []
     except (OSError, ValueError, RuntimeError) as error:
         raise _out_of_reach(repository, error) from error
-    places = sorted(file for file in files if has_suffix(file, VIDEO_SUFFIXES))
-    if not places:
+    videos = sorted((file for file in files if has_suffix(file.rfilename, VIDEO_SUFFIXES)), key=lambda f: f.rfilename)
+    if not videos:
         return _in_column(repository)
 
     def at(place: str) -> Callable[[], contextlib.AbstractContextManager[Path]]:
@@ -98,7 +103,10 @@ def _on_hub(repository: str) -> list[Video]:
 
         return fetched
 
-    return [Video(place, at(place)) for place in places]
+    def content(file: Any) -> Callable[[], str]:
+        return lambda: file.lfs.sha256 if file.lfs else str(file.blob_id)
+
+    return [Video(file.rfilename, at(file.rfilename), content(file)) for file in videos]
 
 
 def _in_column(repository: str) -> list[Video]:
@@ -114,7 +122,10 @@ def _in_column(repository: str) -> list[Video]:
         column = next((key for key, kind in rows.features.items() if isinstance(kind, datasets.Video)), None)
         if column is not None:
             rows = rows.cast_column(column, datasets.Video(decode=False))
-            videos += [Video(f"{split}/{index:08d}", _row_video(rows, index, column)) for index in range(len(rows))]
+            videos += [
+                Video(f"{split}/{index:08d}", _row_video(rows, index, column), _row_content(rows, index, column))
+                for index in range(len(rows))
+            ]
     return videos
 
 
@@ -131,6 +142,14 @@ def _row_video(rows: Any, index: int, column: str) -> Callable[[], contextlib.Ab
             yield path
 
     return written
+
+
+def _row_content(rows: Any, index: int, column: str) -> Callable[[], str]:
+    def content() -> str:
+        item = rows[index][column]
+        return file_digest(item["path"]) if item["bytes"] is None else hashlib.sha256(item["bytes"]).hexdigest()
+
+    return content
 
 
 def _out_of_reach(repository: str, error: Exception) -> MissingAssetError:
