@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from unish.errors import UniSHError
 
@@ -15,13 +16,34 @@ PACKAGES = ("numpy", "av", "opencv-python-headless", "plotly", "smplx", "gradio"
 def add(commands) -> None:
     """Describe `unish doctor`."""
     doctor = commands.add_parser("doctor", help="say what is installed and what a run would use")
+    doctor.add_argument(
+        "--release",
+        action="store_true",
+        help="check the released weights on the bundled clips: about ten minutes on a GPU (docs/release_check.md)",
+    )
+    doctor.add_argument(
+        "--out", type=Path, default=Path("release_check.json"), metavar="FILE", help="where --release writes its result"
+    )
+    doctor.add_argument("--weights", default="release", help="for --release: other weights than the release")
+    doctor.add_argument("--device", help="for --release: cpu, cuda or cuda:N (default: the GPU)")
     doctor.set_defaults(command=_doctor)
 
 
 def _doctor(options: argparse.Namespace) -> int:
+    if options.release:
+        return _check_release(options)
     for name, finding in report():
         print(f"{name:14} {finding}")
     return 0
+
+
+def _check_release(options: argparse.Namespace) -> int:
+    from unish.cli.release_check import release_check, text
+
+    checked = release_check(options.out, options.weights, options.device)
+    print(text(checked))
+    print(f"\nResult: {options.out}. docs/release_check.md says what to compare it with and where to send it.")
+    return 2 if checked["synthetic"]["failures"] else 0
 
 
 def report() -> Iterator[tuple[str, str]]:

@@ -3,13 +3,13 @@
 import argparse
 import contextlib
 import dataclasses
-import logging
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unish.cli.progress import without_warnings
 from unish.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     all_sequences = benchmark.sequences(root)
     sequences = _selected(all_sequences, options.sequences)
     predictor, source = _predictor(options, benchmark, root, rank)
-    with _scores_folder(options.out, rank) as out, _quiet():
+    with _scores_folder(options.out, rank) as out, without_warnings():
         try:
             outcome = run(benchmark, sequences, predictor, out, options.depth_alignment, rank, options.overwrite)
         except KeyboardInterrupt:
@@ -186,18 +186,6 @@ def _saved(folder: Path, data: dict[str, str]) -> "Predictor":
         identity=identity,
         timed=False,
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Warnings that every result has are printed once, below the table, not once per sequence."""
-    log = logging.getLogger("unish")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """How far the work is, on stderr."""
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator
 
@@ -17,3 +18,15 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
             bar.update(round(100 * share) - bar.n)
 
         yield show
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """For many results: the warnings that every one of them has are not logged each time."""
+    log = logging.getLogger("unish")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
