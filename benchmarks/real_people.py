@@ -31,7 +31,7 @@ from unish.people.tracking import track_people
 from unish.structures import PersonTrack
 from unish.utils.assets import MINI_DETECTOR
 from unish.utils.atomic_write import atomic_path
-from unish.video.decode import open_video, timed_frames, to_rgb, video_stream
+from unish.video.source import open_source
 
 LEAST_HEIGHT = 0.14
 """People lower than this share of the frame are not asked for."""
@@ -83,14 +83,9 @@ class Score:
 
 def read_frames(path: Path, most: int) -> tuple[np.ndarray, float]:
     """The first frames of a video (frames, height, width, 3), and their number a second."""
-    with open_video(path) as container:
-        stream = video_stream(container, path)
-        frames = []
-        for timed in timed_frames(container, stream, 0.0, []):
-            frames.append(to_rgb(timed.frame, stream.sample_aspect_ratio, 720)[0])
-            if len(frames) == most:
-                break
-        return np.stack(frames), float(stream.average_rate or 25)
+    source = open_source(path)
+    numbers = range(min(most, len(source.times_s)))
+    return np.stack([frame.rgb for frame in source.frames(numbers, 720, [])]), 1 / source.step_s
 
 
 def score_clip(

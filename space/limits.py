@@ -5,7 +5,7 @@ from pathlib import Path
 
 from unish.errors import InputError
 from unish.structures import Clip
-from unish.video.decode import open_video, stated_length_s, video_stream
+from unish.video.containers import open_video, stated_length_s, video_stream
 
 MAX_UPLOAD_MB = 200
 MAX_SECONDS = 300.0

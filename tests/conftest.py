@@ -47,6 +47,15 @@ def clips_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases_dir() -> Path:
+    """Small files that once gave a wrong result, not part of the repository."""
+    folder = REPOSITORY.parent / "shared" / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"the cases are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def screenshots(repository) -> Path:
     """Where tests leave pictures of pages to be looked at."""
     folder = repository / "artifacts" / "screenshots"

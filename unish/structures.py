@@ -5,9 +5,10 @@ Network outputs are tensors; everything a user holds is NumPy. All are frozen: a
 
 import dataclasses
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -49,6 +50,51 @@ class Clip:
         if len(steps) == 0 or (steps <= 0).any() or (seconds <= 0).any():
             return self.fps
         return float(np.median(steps / seconds))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(width, height) of `frames`, in pixels."""
+        return self.frames.shape[2], self.frames.shape[1]
+
+    def read(self, indices: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        """RGB of the frames of these indices."""
+        for index in indices:
+            yield np.asarray(self.frames[index])
+
+    def part(self, start: int, stop: int) -> "Clip":
+        """The frames from `start` up to, not including, `stop`."""
+        return dataclasses.replace(
+            self,
+            frames=self.frames[start:stop],
+            times_s=self.times_s[start:stop],
+            source_frames=self.source_frames[start:stop],
+        )
+
+
+@runtime_checkable
+class FrameSequence(Protocol):
+    """Frames with their times that are read one after the other: a `Clip`, or frames that stay in their file."""
+
+    @property
+    def times_s(self) -> Float[np.ndarray, "frames"]: ...
+
+    @property
+    def fps(self) -> float: ...
+
+    @property
+    def source_name(self) -> str: ...
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(width, height), in pixels."""
+        ...
+
+    def read(self, indices: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        """RGB of the frames of these rising indices."""
+        ...
 
 
 @dataclass(frozen=True)

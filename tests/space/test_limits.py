@@ -22,7 +22,7 @@ def test_an_ordinary_clip_is_taken(tmp_path):
 def test_too_much_is_one_sentence_before_anything_is_decoded(tmp_path, monkeypatch, bound, value, sentence):
     path = write_video(tmp_path / "clip.mp4")
     monkeypatch.setattr(limits, bound, value)
-    monkeypatch.setattr("unish.video.decode.timed_frames", pytest.fail)
+    monkeypatch.setattr("unish.video.decode.VideoSource.frames", pytest.fail)
     with pytest.raises(InputError, match=sentence):
         check_upload(path)
 

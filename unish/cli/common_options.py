@@ -9,6 +9,12 @@ _NAMES = {"start": "start_s", "end": "end_s"}
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Describe how clips are to be read and reconstructed: what does not depend on the clip."""
     parser.add_argument("--fps", type=float, default=6.0, help="frames sampled a second (default 6)")
+    parser.add_argument(
+        "--source-fps",
+        type=float,
+        metavar="RATE",
+        help="rate at which the clip's frames were taken (default: as the video or the images' EXIF data say, else 30)",
+    )
     parser.add_argument("--start", type=float, metavar="S", help="start at this second of the clip")
     parser.add_argument("--end", type=float, metavar="S", help="end at this second of the clip")
     parser.add_argument("--weights", default="auto", help="release, mini, auto, a folder or a Hub repository id")
@@ -47,6 +53,7 @@ def common_options_of(parsed: argparse.Namespace) -> dict[str, Any]:
     """What `add_common_options` described, by the names of `unish.pipeline.Options`."""
     names = (
         "fps",
+        "source_fps",
         "start",
         "end",
         "weights",

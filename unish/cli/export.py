@@ -1,9 +1,7 @@
 """`unish export`: a result in other programs' formats."""
 
 import argparse
-import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +12,10 @@ from unish.export.settings import LAYOUTS, MAX_FPS, UNITS, check_fps
 from unish.runs.result_folder import RESULT_EXPORTS
 
 if TYPE_CHECKING:
-    from unish.structures import Clip, Reconstruction
+    from unish.structures import FrameSequence, Reconstruction
 
-log = logging.getLogger("unish")
-
-_PICTURES, _VIDEOS = {"colmap"}, {"mp4", "webm"}
-"""Formats that hold frames of the clip: those of the result, or all of them."""
+_WITH_FRAMES = {"colmap", "mp4", "webm"}
+"""Formats that hold frames of the clip."""
 
 
 def add(commands) -> None:
@@ -42,6 +38,9 @@ def add(commands) -> None:
         type=Path,
         metavar="PATH",
         help="the clip of the result, for colmap and videos as large as it is",
+    )
+    export.add_argument(
+        "--source-fps", type=float, metavar="RATE", help="rate of the clip's frames, where it was given to unish run"
     )
     export.add_argument("--max-points", type=int, metavar="N", help="most points of the scene")
     export.add_argument("--unit", choices=UNITS, default="m", help="unit of BVH files (default m)")
@@ -76,7 +75,7 @@ def _export(options: argparse.Namespace) -> int:
     body = None if options.body is None else load_body(options.body)
     try:
         with progress_bar() as show:
-            clip = _read(options.clip, scene, set(formats), show)
+            clip = _frames(options, scene) if _WITH_FRAMES & set(formats) else None
             written = export(
                 scene,
                 out,
@@ -98,19 +97,14 @@ def _export(options: argparse.Namespace) -> int:
     for name, path in written.items():
         print(f"{name:7}{path}")
     if "colmap" in written and clip is None:
-        print("COLMAP has the network's small pictures; --clip with the clip of the result gives it the full ones.")
+        print("COLMAP has the network's small images; --clip with the clip of the result gives it the full ones.")
     return 0
 
 
-def _read(
-    path: Path | None, scene: "Reconstruction", formats: set[str], show: Callable[[float, str], None]
-) -> "Clip | None":
-    if path is None or not formats & (_PICTURES | _VIDEOS):
+def _frames(options: argparse.Namespace, scene: "Reconstruction") -> "FrameSequence | None":
+    """The clip's own frames, read one by one as they are written."""
+    if options.clip is None:
         return None
-    from unish.video.source_frames import read_original, read_whole
+    from unish.video.source_frames import SourceFrames
 
-    read = read_whole if formats & _VIDEOS else read_original
-    clip = read(path, scene.times_s, scene.fps, lambda share: show(0.0, f"Reading the clip ({share:.0%})"))
-    for doubt in clip.warnings:
-        log.warning(doubt)
-    return clip
+    return SourceFrames.open(options.clip, scene.times_s, scene.fps, options.source_fps)

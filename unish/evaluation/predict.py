@@ -12,7 +12,7 @@ from unish.people.detection import detect_people
 from unish.pipeline.reconstruct import SMALLEST_WINDOW, reconstruct_tracked
 from unish.structures import Clip, PersonTrack, Reconstruction
 from unish.utils.disk_arrays import Stack
-from unish.video.decode import limited_size
+from unish.video.pixels import limited_size
 
 if TYPE_CHECKING:
     from unish.models.unish import UniSH

@@ -4,7 +4,7 @@
 pixel's centre is at (½, ½), as it is in COLMAP.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from unish.export.colmap_model import ColmapCamera, ColmapImage, ColmapModel, Co
 from unish.export.scene_points import MIN_CONFIDENCE, scene_points
 from unish.export.source_mapping import OriginalFrame, original_frame
 from unish.geometry.rotations import matrix_to_quaternion, nearest_rotation
-from unish.structures import Cameras, Clip, Reconstruction
+from unish.structures import Cameras, FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.disk_arrays import release_pages
 
@@ -35,7 +35,7 @@ JPEG_QUALITY = 95
 def write_colmap(
     reconstruction: Reconstruction,
     folder: str | Path,
-    clip: Clip | None = None,
+    clip: FrameSequence | None = None,
     max_points: int = MAX_POINTS,
     progress: Callable[[float], None] | None = None,
 ) -> Path:
@@ -49,14 +49,13 @@ def write_colmap(
     written.
     """
     report = progress or (lambda share: None)
-    pictures, shown = (
-        (reconstruction.images, range(len(reconstruction))) if clip is None else _shown(reconstruction, clip)
-    )
-    frame = original_frame(reconstruction.cameras, pictures.shape[2], pictures.shape[1])
+    size = (reconstruction.images.shape[2], reconstruction.images.shape[1]) if clip is None else clip.frame_size
+    frame = original_frame(reconstruction.cameras, *size)
+    images = iter(reconstruction.images) if clip is None else clip.read(_shown(reconstruction, clip))
     with atomic_path(folder) as temporary:
         model_folder = temporary / "sparse" / "0"
         model_folder.mkdir(parents=True)
-        _write_pictures(reconstruction, pictures, shown, frame, temporary, lambda share: report(0.5 * share))
+        _write_images(reconstruction, images, frame, temporary, lambda share: report(0.5 * share))
         points = scene_points(reconstruction, max_points)
         seen = observations(reconstruction, points, lambda share: report(0.5 + 0.4 * share))
         model = colmap_model(reconstruction.cameras, points, seen, frame)
@@ -213,10 +212,8 @@ def _points(
     )
 
 
-def _shown(
-    reconstruction: Reconstruction, clip: Clip
-) -> tuple[UInt8[np.ndarray, "pictures height width 3"], list[int]]:
-    """The clip's pictures, and which of them is shown at each frame of the result."""
+def _shown(reconstruction: Reconstruction, clip: FrameSequence) -> list[int]:
+    """Which of the clip's frames is shown at each frame of the result."""
     shown = [int(np.abs(clip.times_s - time_s).argmin()) for time_s in reconstruction.times_s]
     apart_s = np.abs(clip.times_s[shown] - reconstruction.times_s)
     if apart_s.max() > 0.5 / reconstruction.fps:
@@ -224,28 +221,25 @@ def _shown(
             f"Expected the clip that the result was made from, but {clip.source_name} has no frame at "
             f"{reconstruction.times_s[apart_s.argmax()]:.2f} s, where the result has one; give that clip."
         )
-    return clip.frames, shown
+    return shown
 
 
-def _write_pictures(
+def _write_images(
     reconstruction: Reconstruction,
-    pictures: UInt8[np.ndarray, "pictures height width 3"],
-    shown: Sequence[int],
+    images: Iterator[UInt8[np.ndarray, "height width 3"]],
     frame: OriginalFrame,
     folder: Path,
     report: Callable[[float], None],
 ) -> None:
-    """`images/` and `masks/`, from the picture that is `shown` at each frame."""
+    """`images/` and `masks/`, from the image of each frame of the result."""
     for name in ("images", "masks"):
         (folder / name).mkdir()
-    for index, picture in enumerate(shown):
+    for index, image in enumerate(images):
         name = picture_name(index)
-        Image.fromarray(np.asarray(pictures[picture])).save(
-            folder / "images" / name, quality=JPEG_QUALITY, subsampling=0
-        )
+        Image.fromarray(np.asarray(image)).save(folder / "images" / name, quality=JPEG_QUALITY, subsampling=0)
         scene = frame.enlarge(np.where(reconstruction.person_mask[index] > 0, 0, 255).astype(np.uint8))
         # COLMAP looks for the picture's name and .png, nerfstudio for .png in place of its suffix.
         for mask in (f"{name}.png", Path(name).with_suffix(".png").name):
             Image.fromarray(scene).save(folder / "masks" / mask)
-        release_pages(reconstruction.images, reconstruction.person_mask, pictures)
-        report((index + 1) / len(shown))
+        release_pages(reconstruction.images, reconstruction.person_mask)
+        report((index + 1) / len(reconstruction))

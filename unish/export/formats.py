@@ -16,7 +16,7 @@ from unish.utils.atomic_write import atomic_path
 
 if TYPE_CHECKING:
     from unish.body import BodyModel
-    from unish.structures import Clip, Reconstruction
+    from unish.structures import FrameSequence, Reconstruction
 
 Writer = Callable[[Any, Path, ExportSettings, Callable[[float], None]], object]
 
@@ -41,7 +41,7 @@ def export(
     reconstruction: "Reconstruction",
     folder: str | Path,
     formats: Sequence[str],
-    clip: "Clip | None" = None,
+    clip: "FrameSequence | None" = None,
     progress: Callable[[float, str], None] | None = None,
     *,
     overwrite: bool = False,

@@ -7,7 +7,7 @@ from unish.errors import InputError
 
 if TYPE_CHECKING:
     from unish.body import BodyModel
-    from unish.structures import Clip
+    from unish.structures import FrameSequence
 
 Unit = Literal["m", "cm"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
@@ -27,7 +27,7 @@ def check_fps(fps: float | int | None) -> None:
 class ExportSettings:
     """Options of all formats; each uses those that concern it."""
 
-    clip: "Clip | None" = None
+    clip: "FrameSequence | None" = None
     """The frames that the result was made from, for images at their resolution; None uses the network's."""
     max_points: int | None = None
     """Maximum number of scene points; None: the format's default."""

@@ -19,7 +19,7 @@ from unish.export.person_motion import body_of
 from unish.export.settings import LAYOUTS, Layout
 from unish.export.source_mapping import original_frame
 from unish.export.world_view import WorldView
-from unish.structures import Cameras, Clip, Reconstruction
+from unish.structures import Cameras, FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.colors import person_color
 
@@ -37,7 +37,7 @@ _CODECS: dict[str, tuple[str, dict[str, str]]] = {
 def write_video(
     reconstruction: Reconstruction,
     path: str | Path,
-    clip: Clip | None = None,
+    clip: FrameSequence | None = None,
     layout: Layout = "overlay",
     long_side_px: int | None = None,
     body: BodyModel | None = None,
@@ -60,20 +60,21 @@ def write_video(
             f"Expected a file ending in {' or '.join(_CODECS)} and one of {', '.join(LAYOUTS)}, got {path.name} and "
             f"{layout!r}."
         )
-    pictures, times_s = _shown(reconstruction, clip)
-    size = _even_size(pictures.shape[2], pictures.shape[1], long_side_px)
+    width_px, height_px = reconstruction.images.shape[2:0:-1] if clip is None else clip.frame_size
+    images, times_s = _shown(reconstruction, clip)
+    size = _even_size(width_px, height_px, long_side_px)
     codec, options = _CODECS[path.suffix]
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format=path.suffix[1:]) as container:
         fps = reconstruction.fps if clip is None else clip.fps
         stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options=options)
         stream.width, stream.height = size[0] * (2 if layout == "side-by-side" else 1), size[1]
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, _TICKS)
-        for index, drawn in enumerate(_drawn(reconstruction, pictures, times_s, size, layout, body)):
+        for index, drawn in enumerate(_drawn(reconstruction, images, times_s, size, layout, body)):
             frame = av.VideoFrame.from_ndarray(drawn, format="rgb24")
             frame.pts, frame.time_base = round((times_s[index] - times_s[0]) * _TICKS), Fraction(1, _TICKS)
             container.mux(stream.encode(frame))
             if progress is not None:
-                progress((index + 1) / len(pictures))
+                progress((index + 1) / len(times_s))
         container.mux(stream.encode())
     return path
 
@@ -109,11 +110,13 @@ def overlay(
     return cv2.addWeighted(canvas.rgb, COVER, picture, 1 - COVER, 0)
 
 
-def _shown(reconstruction: Reconstruction, clip: Clip | None) -> tuple[np.ndarray, Float[np.ndarray, "frames"]]:
-    """The pictures to draw over and their times: those of the clip from the result's first frame to its last."""
+def _shown(
+    reconstruction: Reconstruction, clip: FrameSequence | None
+) -> tuple[Iterator[UInt8[np.ndarray, "height width 3"]], Float[np.ndarray, "frames"]]:
+    """The images to draw over and their times: those of the clip from the result's first frame to its last."""
     times_s = np.asarray(reconstruction.times_s, np.float64)
     if clip is None:
-        return reconstruction.images, times_s
+        return iter(reconstruction.images), times_s
     slack = 0.5 / reconstruction.fps
     inside = np.flatnonzero((clip.times_s >= times_s[0] - slack) & (clip.times_s <= times_s[-1] + slack))
     if not len(inside) or np.abs(clip.times_s[inside, None] - times_s[[0, -1]]).min(0).max() > slack:
@@ -121,14 +124,14 @@ def _shown(reconstruction: Reconstruction, clip: Clip | None) -> tuple[np.ndarra
             f"Expected the clip that the result was made from, with frames from {times_s[0]:.2f} s to "
             f"{times_s[-1]:.2f} s; {clip.source_name} has {clip.times_s[0]:.2f} s to {clip.times_s[-1]:.2f} s."
         )
-    original_frame(reconstruction.cameras, clip.frames.shape[2], clip.frames.shape[1])
-    part = slice(int(inside[0]), int(inside[-1]) + 1)
-    return clip.frames[part], clip.times_s[part]
+    original_frame(reconstruction.cameras, *clip.frame_size)
+    part = range(int(inside[0]), int(inside[-1]) + 1)
+    return clip.read(part), clip.times_s[part.start : part.stop]
 
 
 def _drawn(
     reconstruction: Reconstruction,
-    pictures: np.ndarray,
+    images: Iterator[UInt8[np.ndarray, "height width 3"]],
     times_s: np.ndarray,
     size: tuple[int, int],
     layout: Layout,
@@ -138,9 +141,9 @@ def _drawn(
     cameras = cameras_at(reconstruction.cameras, at)
     pose = _poser(reconstruction, at, body)
     world = WorldView.of(reconstruction, size) if layout == "side-by-side" else None
-    for moment, frame in enumerate(at.nearest):
-        how = cv2.INTER_AREA if size[0] < pictures.shape[2] else cv2.INTER_CUBIC
-        picture = cv2.resize(np.ascontiguousarray(pictures[moment]), size, interpolation=how)
+    for moment, (frame, image) in enumerate(zip(at.nearest, images, strict=True)):
+        how = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_CUBIC
+        picture = cv2.resize(np.ascontiguousarray(image), size, interpolation=how)
         bodies = pose(moment)
         drawn = overlay(reconstruction, int(frame), picture, bodies, cameras, moment)
         if world is not None:

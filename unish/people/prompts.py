@@ -16,7 +16,7 @@ from unish.people.box_tracker import BoxTrackerConfig, track_box
 from unish.people.tracking import FrameDetector, interpolated_boxes
 from unish.structures import Clip, PersonTrack
 from unish.utils.progress import Progress, no_progress
-from unish.video.reader import images_in_order
+from unish.video.images import images_in_order
 
 _SMALLEST_BOX_PX = 4.0
 _FEWEST_MASK_PIXELS = 4

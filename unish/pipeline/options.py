@@ -69,6 +69,8 @@ class Options:
     """How many people there are; None: not known."""
     person: tuple[int, ...] = ()
     """Ids of the people to keep; empty: all."""
+    source_fps: float | int | None = None
+    """Rate at which the frames of the source were taken; None: as the source says."""
     start_s: float | int | None = None
     end_s: float | int | None = None
     focal: float | int | str | None = None

@@ -116,7 +116,8 @@ def _read(path: Path, chosen: Options, progress: Progress) -> Clip:
         fps=chosen.fps,
         start_s=chosen.start_s,
         end_s=chosen.end_s,
-        progress=lambda share: progress(0.1 * share, "Reading video"),
+        source_fps=chosen.source_fps,
+        progress=part_of(progress, 0.0, 0.1),
     )
 
 

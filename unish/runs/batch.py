@@ -169,7 +169,7 @@ def _opened(
     """The clips of the jobs in order; with `ahead`, the next one is read while the network is at the one before."""
     over = threading.Event()
 
-    def go_on(share: float) -> None:
+    def go_on(share: float, message: str) -> None:
         if over.is_set():
             raise InterruptedError
 
@@ -180,7 +180,14 @@ def _opened(
             record = _record(job, wanted, overwrite)
             if record is not None:
                 return _Opened(wanted, record)
-            clip = read_clip(job.clip, fps=options.fps, start_s=options.start_s, end_s=options.end_s, progress=go_on)
+            clip = read_clip(
+                job.clip,
+                fps=options.fps,
+                start_s=options.start_s,
+                end_s=options.end_s,
+                source_fps=options.source_fps,
+                progress=go_on,
+            )
             return _Opened(wanted, clip=clip, seconds=time.perf_counter() - began)
         except Exception as error:  # told when it is this clip's turn
             return _Opened(error=error)

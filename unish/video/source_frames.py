@@ -1,91 +1,96 @@
-"""The frames that a result was made from, read again from their source at its full resolution."""
+"""The frames of a result's source, decoded again as they are asked for, at the source's full resolution."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float64, UInt8
 
 from unish.errors import InputError
-from unish.structures import Clip
-from unish.utils.disk_arrays import Stack
-from unish.video.decode import TimedFrame, open_video, timed_frames, to_rgb, video_stream
-from unish.video.reader import read_clip
-from unish.video.suffixes import IMAGE_SUFFIXES
+from unish.utils.names import text_name
+from unish.video.containers import shown_path
+from unish.video.decode import nothing_decoded
+from unish.video.source import Source, open_source
 
 _NO_LIMIT_PX = 2**30
-_EVERY_FRAME_FPS = 1000.0
-"""Sampled this fast, each frame of a video is kept once."""
+_AFTER_S = 2.0
 
 
-def read_original(
-    path: str | Path,
-    times_s: Float[np.ndarray, "frames"],
-    fps: float,
-    progress: Callable[[float], None] | None = None,
-) -> Clip:
-    """The frames shown at `times_s` (as in `Reconstruction`, taken at `fps`), as large as the source has them.
+@dataclass(frozen=True)
+class SourceFrames:
+    """Every frame of a source from a result's first to its last. One frame is in memory at a time."""
 
-    `path` is a video, an image, or a folder of images taken at `fps`. Large clips go to disk (`$TMPDIR`). Raises
-    `InputError` when there is nothing usable at `path`, or no frame near one of the times: it is another clip then.
-    """
-    path = Path(path)
-    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
-        clip = read_clip(
-            path, fps, float(times_s[0]), max_frames=len(times_s), max_long_side_px=_NO_LIMIT_PX, progress=progress
-        )
-        if len(clip.frames) < len(times_s):
-            raise _another_clip(path, float(times_s[len(clip.frames)]))
-        return clip
-    if not path.is_file():
-        raise InputError(f"Expected the clip of the result at {path}, found nothing; check the path.")
-    frames, faults = Stack(), []
-    size = (0, 0)
-    with open_video(path) as container:
-        stream = video_stream(container, path)
-        shown = timed_frames(container, stream, float(times_s[0]), faults)
-        for index, timed in enumerate(_nearest(shown, times_s)):
-            if timed is None or abs(timed.time_s - times_s[index]) > 0.5 / fps:
-                raise _another_clip(path, float(times_s[index]))
-            picture, size = to_rgb(timed.frame, stream.sample_aspect_ratio, _NO_LIMIT_PX)
-            frames.append(picture)
-            if progress is not None:
-                progress((index + 1) / len(times_s))
-    return Clip(frames.finish(), np.asarray(times_s, np.float64), fps, path.name, size)
+    source: Source
+    first: int
+    """Number of the first of them in the source."""
+    times_s: Float64[np.ndarray, "frames"]
+    """Since the first frame of the source."""
+    frame_size: tuple[int, int]
+    """(width, height), upright."""
+
+    @staticmethod
+    def open(
+        path: str | Path, times_s: Float[np.ndarray, "frames"], fps: float, source_fps: float | None = None
+    ) -> "SourceFrames":
+        """The source at `path` of a result that has frames at `times_s`, taken at `fps`.
+
+        Raises `InputError` when there is nothing usable at `path`, or no frame near one of the times: it is another
+        clip then.
+        """
+        source = open_source(path, source_fps, float(times_s[-1]) + 0.5 / fps + _AFTER_S)
+        places = nearest(source.times_s, np.asarray(times_s, np.float64))
+        apart_s = np.abs(source.times_s[places] - times_s)
+        if apart_s.max() > 0.5 / fps:
+            raise InputError(
+                f"Expected the clip that the result was made from, but {shown_path(source.path)} has no frame at "
+                f"{times_s[int((apart_s > 0.5 / fps).argmax())]:.2f} s, where the result has one; give that clip."
+            )
+        first, last = int(places[0]), int(places[-1])
+        faults: list[str] = []
+        for frame in source.frames([first], _NO_LIMIT_PX, faults):
+            return SourceFrames(source, first, source.times_s[first : last + 1], frame.size)
+        raise nothing_decoded(source.path, faults)
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+    @property
+    def source_name(self) -> str:
+        """The file's or folder's name."""
+        return text_name(self.source.path)
+
+    @property
+    def fps(self) -> float:
+        """The source's usual rate."""
+        return 1 / float(np.median(np.diff(self.times_s))) if len(self) > 1 else 1 / self.source.step_s
+
+    def read(self, indices: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        """RGB of the frames of these rising indices. One that cannot be decoded is replaced by one beside it.
+
+        Raises `InputError` where the source changes its size, or nothing can be decoded.
+        """
+        faults: list[str] = []
+        numbers = sorted({self.first + index for index in indices})
+        decoded = self.source.frames(numbers, _NO_LIMIT_PX, faults)
+        shown, following = None, next(decoded, None)
+        for index in indices:
+            while following is not None and (shown is None or following.number <= self.first + index):
+                shown, following = following, next(decoded, None)
+            if shown is None:
+                raise nothing_decoded(self.source.path, faults)
+            if shown.size != self.frame_size:
+                raise InputError(
+                    f"{self.source_name} changes size at {shown.time_s:.2f} s, within the part that the result was "
+                    "made from; give that clip."
+                )
+            yield shown.rgb
 
 
-def read_whole(
-    path: str | Path,
-    times_s: Float[np.ndarray, "frames"],
-    fps: float,
-    progress: Callable[[float], None] | None = None,
-) -> Clip:
-    """Every frame of the source from the first to the last of `times_s`, as large as the source has them.
-
-    Otherwise as `read_original`, but a clip that would take more than a few gigabytes of disk is kept smaller.
-    """
-    path = Path(path)
-    pictures = path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
-    end_s = float(times_s[-1]) + 0.5 / fps
-    rate = fps if pictures else _EVERY_FRAME_FPS
-    clip = read_clip(path, rate, float(times_s[0]), end_s, max_long_side_px=_NO_LIMIT_PX, progress=progress)
-    if clip.times_s[-1] < times_s[-1] - 0.5 / fps:
-        raise _another_clip(path, float(times_s[-1]))
-    return clip
-
-
-def _nearest(frames: Iterator[TimedFrame], times_s: Float[np.ndarray, "frames"]) -> Iterator[TimedFrame | None]:
-    """For each of the rising times the frame nearest to it; None when there is no frame at all."""
-    last, following = None, next(frames, None)
-    for time_s in times_s:
-        while following is not None and following.time_s <= time_s:
-            last, following = following, next(frames, None)
-        neighbours = [timed for timed in (last, following) if timed is not None]
-        yield min(neighbours, key=lambda timed: abs(timed.time_s - time_s), default=None)
-
-
-def _another_clip(path: Path, time_s: float) -> InputError:
-    return InputError(
-        f"Expected the clip that the result was made from, but {path} has no frame at {time_s:.2f} s, where the "
-        "result has one; give that clip."
-    )
+def nearest(times_s: Float64[np.ndarray, "frames"], moments_s: Float64[np.ndarray, "moments"]) -> np.ndarray:
+    """Index of the time nearest to each moment; times rise."""
+    after = np.searchsorted(times_s, moments_s).clip(1, max(1, len(times_s) - 1))
+    before = after - 1
+    if len(times_s) == 1:
+        return np.zeros(len(moments_s), np.int64)
+    return np.where(moments_s - times_s[before] <= times_s[after] - moments_s, before, after)

@@ -3,13 +3,13 @@
 import os
 from pathlib import PurePath
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Single images, and frames of a folder of images."""
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
+"""Single images, animations, and frames of a folder of images."""
 VIDEO_SUFFIXES = (
     ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".wmv", ".flv",
-    ".3gp", ".3g2", ".ogv", ".gif", ".heic", ".heif",
+    ".asf", ".vob", ".3gp", ".3g2", ".ogv", ".gif", ".heic", ".heif",
 )  # fmt: skip
-"""Files that the video decoder reads, among them moving and still images that only it can read."""
+"""Files that are a clip each wherever they lie."""
 
 
 def has_suffix(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> bool:

@@ -2,18 +2,19 @@
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from av.error import FFmpegError
 
 from train.data.prepare.shots import ShotConfig, shot_starts
 from unish.errors import InputError
 from unish.structures import Clip
-from unish.video.decode import open_video, stated_length_s, video_stream
-from unish.video.reader import read_clip
+from unish.utils.names import text_name
+from unish.video.decode import nothing_decoded
+from unish.video.pixels import SourceFrame
+from unish.video.sampling import Sampling
+from unish.video.source import open_source
 
 _SHOTS = ShotConfig()
 _CLIPS_A_PIECE = 4
@@ -48,11 +49,11 @@ def clips_of(
         for start, end in itertools.pairwise(starts):
             whole = start + (end - start) // frames * frames
             for first in range(start, whole, frames):
-                clip = _part(held, first, first + frames)
+                clip = held.part(first, first + frames)
                 yield dataclasses.replace(clip, fps=_rate(clip.times_s, fps))
             if end < len(held.frames) and whole < end:
                 left_over()
-        held = _part(held, whole, end)
+        held = held.part(whole, end)
     if held is not None and len(held.frames):
         left_over()
 
@@ -75,33 +76,33 @@ def _rate(times_s: np.ndarray, wanted_fps: float) -> float:
 
 
 def _pieces(path: Path, frames: int, fps: float, long_side_px: int) -> Iterator[Clip]:
-    """Consecutive parts of a video, `frames` sampling moments each."""
-    length_s, number, last_s = _length_s(path), 0, -math.inf
-    while number * frames / fps < length_s:
-        start_s, end_s = number * frames / fps, (number + 1) * frames / fps
-        try:
-            piece = read_clip(path, fps, start_s, end_s, max_long_side_px=long_side_px)
-        except (InputError, FFmpegError, ValueError) as error:
-            if number == 0:
-                raise UnreadableVideoError(str(error)) from error
-            if math.isinf(length_s):  # a file that does not say how long it is ends here
-                return
-            number += 1
-            continue
-        # A slow video may show the same frame at the end of one piece and at the start of the next.
-        fresh = int(np.searchsorted(piece.times_s, last_s, side="right"))
-        if fresh < len(piece.frames):
-            last_s = float(piece.times_s[-1])
-            yield _part(piece, fresh, len(piece.frames))
-        number += 1
-
-
-def _length_s(path: Path) -> float:
+    """Consecutive parts of a video, of so many sampled frames each, all of one size; the file is read once."""
+    faults: list[str] = []
+    held: list[SourceFrame] = []
     try:
-        with open_video(path) as container:
-            return stated_length_s(container, video_stream(container, path))
+        source = open_source(path)
+        numbers = Sampling(fps).numbers(source.times_s, source.step_s).tolist()
+        for frame in source.frames(numbers, long_side_px, faults):
+            if held and (len(held) == frames or frame.size != held[0].size):
+                yield _clip_of(path, held, fps)
+                held = []
+            held.append(frame)
     except InputError as error:
         raise UnreadableVideoError(str(error)) from error
+    if not held:
+        raise UnreadableVideoError(str(nothing_decoded(path, faults)))
+    yield _clip_of(path, held, fps)
+
+
+def _clip_of(path: Path, frames: list[SourceFrame], fps: float) -> Clip:
+    return Clip(
+        np.stack([frame.rgb for frame in frames]),
+        np.array([frame.time_s for frame in frames]),
+        fps,
+        text_name(path),
+        frames[0].size,
+        source_frames=tuple(frame.number for frame in frames),
+    )
 
 
 def _joined(first: Clip, second: Clip) -> Clip:
@@ -112,13 +113,4 @@ def _joined(first: Clip, second: Clip) -> Clip:
         frames=np.concatenate([first.frames, second.frames]),
         times_s=np.concatenate([first.times_s, second.times_s]),
         source_frames=first.source_frames + second.source_frames,
-    )
-
-
-def _part(clip: Clip, first: int, end: int) -> Clip:
-    return dataclasses.replace(
-        clip,
-        frames=clip.frames[first:end],
-        times_s=clip.times_s[first:end],
-        source_frames=clip.source_frames[first:end],
     )

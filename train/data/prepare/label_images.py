@@ -33,7 +33,7 @@ from train.data.labelled_images import LabelledImage, write_labelled_images
 from train.data.prepare.teachers import Teacher, consensus, open_teacher
 from unish.errors import InputError
 from unish.utils.atomic_write import atomic_path
-from unish.video.decode import open_video, timed_frames, to_rgb, video_stream
+from unish.video.source import open_source
 
 JPEG_QUALITY = 92
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -101,11 +101,9 @@ def frames_of_source(source: Source, long_side_px: int) -> Iterator[tuple[str, U
 
 
 def _video_frames(path: Path, every: int, long_side_px: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    with open_video(path) as container:
-        stream = video_stream(container, path)
-        for index, timed in enumerate(timed_frames(container, stream, 0.0, [])):
-            if index % every == 0:
-                yield to_rgb(timed.frame, stream.sample_aspect_ratio, long_side_px)[0]
+    source = open_source(path)
+    for frame in source.frames(range(0, len(source.times_s), every), long_side_px, []):
+        yield frame.rgb
 
 
 def _limited(rgb: np.ndarray, long_side_px: int) -> UInt8[np.ndarray, "height width 3"]:
