@@ -22,7 +22,7 @@ from unish.errors import InputError, UniSHError
 from unish.export import FORMATS, check_formats, export
 from unish.pipeline import Options, reconstruct_clip
 from unish.runs.identity import Identity, batch_identity, clip_identity, difference, is_replaced
-from unish.runs.result_folder import RESULT_EXPORTS, RESULT_RECORD, write_result
+from unish.runs.result_folder import RESULT_EXPORTS, RESULT_RECORD, reserve_result, write_result
 from unish.structures import Clip, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.distributed import Rank, sentence_of
