@@ -3,11 +3,13 @@
 import io
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from tests.body.bodies import made_up_arrays, write_official_pickle
 from unish.body.data import BodyData
@@ -143,16 +145,120 @@ def broken(**changes: Any) -> dict[str, Any]:
         (broken(v_template=np.zeros((40, 2))), "v_template"),
         (broken(shapedirs=np.zeros((40, 3, 4))), "shapedirs"),
         (broken(posedirs=np.zeros((40, 3, 459))), "posedirs"),
-        (broken(J_regressor=np.zeros((52, 40))), "J_regressor"),
+        (broken(J_regressor=np.zeros((23, 40))), "J_regressor"),
+        (broken(J_regressor=np.zeros((52, 40))), "SMPL-H"),
         (broken(weights=np.zeros((40, 24))), "weights"),
         (broken(kintree_table=np.zeros((2, 24), int)), "kintree_table"),
-        (broken(kintree_table=np.zeros((2, 55), int)), "kintree_table"),
-        (broken(f=np.full((5, 3), 40)), "f points"),
+        (broken(kintree_table=np.zeros((2, 55), int)), "an SMPL-X body, with 55 joints"),
+        (broken(kintree_table=np.full((2, 24), np.nan)), "kintree_table"),
+        (broken(kintree_table=np.full((2, 24), "1")), "kintree_table"),
+        (broken(kintree_table=np.array(3)), "kintree_table"),
+        (broken(f=np.full((5, 3), 40)), "f should name"),
         (broken(f=np.zeros((5, 3))), "f should"),
+        (broken(f=np.zeros((0, 3), int)), "f should name"),
         (broken(v_template=np.array([["a", "b", "c"]] * 40)), "v_template"),
+        (broken(v_template=np.zeros((0, 3))), "3 to 50000 vertices"),
+        (broken(v_template=np.full((40, 3), 1e300)), "v_template"),
+        (broken(v_template=np.full((40, 3), np.iinfo(np.int64).min)), "v_template"),
+        (broken(shapedirs=np.zeros(())), "shapedirs"),
     ],
 )
 def test_wrong_array_is_named(tmp_path: Path, arrays: dict[str, Any], named: str) -> None:
     np.savez(tmp_path / "smpl.npz", **arrays)
     with pytest.raises(InputError, match=named):
         read_body_file(tmp_path / "smpl.npz")
+
+
+def write_pickle(path: Path, **changes: Any) -> Path:
+    path.write_bytes(pickle.dumps(broken(**changes), protocol=2))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"v_template": [[1.0, 2.0, 3.0], [1.0]]}, "v_template is no array"),
+        ({"weights": {"a": 1}}, "weights"),
+        ({"J_regressor": None, "kintree_table": "none"}, "J_regressor"),
+        ({"J_regressor": sp.csc_matrix((10**6, 10**6))}, r"J_regressor .* got \(1000000, 1000000\)"),
+        ({"J_regressor": sp.csr_matrix((24, 10**9))}, "J_regressor"),
+        ({"f": [[0, 1, 10**30]]}, "f "),
+    ],
+)
+def test_odd_things_in_pickles_are_one_sentence(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        read_body_file(write_pickle(tmp_path / "smpl.pkl", **changes))
+
+
+def test_a_sparse_matrix_that_claims_more_than_it_holds(tmp_path: Path) -> None:
+    lying = sp.csc_matrix(made_up_arrays()["J_regressor"])
+    lying.indptr = lying.indptr.astype(np.int64)
+    lying.indptr[-1] = 10**10
+    with pytest.raises(InputError, match="places that it does not have"):
+        read_body_file(write_pickle(tmp_path / "smpl.pkl", J_regressor=lying))
+
+
+def test_arrays_that_a_body_does_not_need_are_not_looked_at(tmp_path: Path) -> None:
+    extra = {"joint2num": np.array({"Pelvis": 0}, object), "huge": np.zeros(3)}
+    np.savez(tmp_path / "smpl.npz", **made_up_arrays(), **extra, allow_pickle=True)
+    assert_made_up(read_body_file(tmp_path / "smpl.npz"))
+    assert_made_up(read_body_file(write_pickle(tmp_path / "smpl.pkl", prior=sp.csc_matrix((10**6, 10**6)))))
+
+
+def npy(shape: str, data: bytes = b"", dtype: str = "<f8") -> bytes:
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy("(1000000000000, 3)"),
+        npy("(40, 3)"),
+        npy("(-1, 3)"),
+        npy("(40, 3"),
+        npy("(" * 500),
+        npy("(2**70,)"),
+        npy("(40, 3)", dtype="O"),
+        b"",
+        b"\x93NUMPY\x09\x00",
+        os.urandom(100),
+    ],
+)
+def test_arrays_that_claim_what_they_do_not_hold_take_no_memory(tmp_path: Path, content: bytes) -> None:
+    np.savez(tmp_path / "smpl.npz", **broken(v_template=None))
+    with zipfile.ZipFile(tmp_path / "smpl.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("v_template.npy", content)
+    with pytest.raises(InputError, match="damaged"):
+        read_body_file(tmp_path / "smpl.npz")
+
+
+def test_an_array_of_zeros_that_fills_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unish.body.files._MOST_BYTES", 10**6)
+    np.savez_compressed(tmp_path / "smpl.npz", **broken(shapedirs=np.zeros((40, 3, 10_000))))
+    assert (tmp_path / "smpl.npz").stat().st_size < 300_000
+    with pytest.raises(InputError, match=r"shapedirs\.npy states 9600000 bytes"):
+        read_body_file(tmp_path / "smpl.npz")
+
+
+def test_an_encrypted_archive_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "smpl.npz"
+    np.savez(path, **made_up_arrays())
+    content = bytearray(path.read_bytes())
+    for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # in the entries and in the table of contents
+        at = -1
+        while (at := content.find(start, at + 1)) >= 0:
+            content[at + flags] |= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="encrypted"):
+        read_body_file(path)
+
+
+def test_the_files_that_once_gave_a_traceback(tmp_path: Path, repository: Path) -> None:
+    hostile = repository.parent / "shared" / "cases" / "hostile"
+    if not hostile.is_dir():
+        pytest.skip(f"no files at {hostile}")
+    for path in (*hostile.glob("*.npz"), *hostile.glob("*.pkl")):
+        with pytest.raises(InputError):
+            read_body_file(path)

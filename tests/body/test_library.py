@@ -46,9 +46,14 @@ def test_installed_body_poses_as_its_file_does(tmp_path: Path) -> None:
         ("SMPL_FEMALE.npz", "smpl_female"),
         ("basicModel_neutral_lbs_10_207_0_v1.0.0.npz", "smpl_neutral"),
         ("body.npz", "smpl_neutral"),
+        ("female/model.npz", "smpl_female"),
+        ("smpl_male/model.npz", "smpl_male"),
+        ("male/SMPL_FEMALE.npz", "smpl_female"),
+        ("f/model.npz", "smpl_neutral"),
     ],
 )
 def test_gender_is_told_by_the_file_name(tmp_path: Path, file: str, kept: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     np.savez(tmp_path / file, **made_up_arrays())
     assert install(tmp_path / file).stem == kept
 
@@ -58,6 +63,17 @@ def test_bad_file_installs_nothing(tmp_path: Path, home: Path) -> None:
     with pytest.raises(InputError, match=r"os\.system"):
         install(tmp_path / "smpl.pkl")
     assert not home.exists()
+
+
+@pytest.mark.parametrize("home", ["body.npz/home", "x" * 300, "/proc/nobody/home"])
+def test_a_home_that_cannot_be_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    np.savez(tmp_path / "body.npz", **made_up_arrays())
+    monkeypatch.setenv("UNISH_HOME", str(tmp_path / home))
+    assert load_body().name == "open"
+    with pytest.raises(MissingAssetError, match="not installed"):
+        load_body("smpl_male")
+    with pytest.raises(InputError, match="UNISH_HOME"):
+        install(tmp_path / "body.npz")
 
 
 def test_body_that_is_not_installed_says_how_to(home: Path) -> None:

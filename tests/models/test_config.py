@@ -37,6 +37,17 @@ def changed(**values) -> str:
         (changed(scene__decoder_depth=5), "even"),
         (changed(align__dropout=1.0), "dropout"),
         (changed(human__patch_size=24), "divide"),
+        (changed(scene__decoder_depth=10**6), "decoder_depth must be in 1..200"),
+        (changed(scene__width=10**12), "width must be in"),
+        (changed(human__head_hidden=0), "head_hidden"),
+        (changed(scene__mlp_ratio=1e308), "mlp_ratio"),
+        (changed(scene__focal_gain=0), "focal_gain"),
+        (changed(scene__refine_channels=-1), "refine_channels"),
+        (changed(scene__stem="cone"), "stem"),
+        (changed(scene__width=[160]), "scene.width"),
+        ('{"scene": {"mlp_ratio": NaN}}', "NaN"),
+        ('{"scene": ' * 10_000, "too deep"),
+        ("{}".encode("utf-16"), "not JSON"),
     ],
 )
 def test_foreign_json_is_one_sentence(text, words):

@@ -101,6 +101,94 @@ def test_a_foreign_file_is_refused(tmp_path):
         hub.load(tmp_path / "notes.txt", device="cpu")
 
 
+def with_header(change) -> bytes:
+    """A safetensors file of one tensor, with another header."""
+    header = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
+    text = json.dumps(change(header)).encode() if callable(change) else change
+    return len(text).to_bytes(8, "little") + text + bytes(8)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        with_header(lambda h: []),
+        with_header(lambda h: None),
+        with_header(lambda h: {"a": []}),
+        with_header(lambda h: {"a": {**h["a"], "data_offsets": None}}),
+        with_header(lambda h: {"a": {**h["a"], "data_offsets": [0, "8"]}}),
+        with_header(lambda h: {"a": {**h["a"], "data_offsets": [0, 2**70]}}),
+        with_header(lambda h: {"a": {**h["a"], "data_offsets": [8, 0]}}),
+        with_header(lambda h: {"a": {**h["a"], "shape": [-2]}}),
+        with_header(lambda h: {"a": {**h["a"], "shape": [10**12]}}),
+        with_header(lambda h: {"a": {**h["a"], "dtype": "F99"}}),
+        with_header('{"a": 1}'.encode("utf-16")),
+        with_header(b"[" * 10_000),
+        with_header(b"\xff" * 10),
+        b"",
+        b"\xff" * 8,
+        (2**63).to_bytes(8, "little") + b"{}",
+    ],
+)
+def test_headers_that_are_none(tmp_path, content):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        hub.load(tmp_path / "model.safetensors", device="cpu")
+
+
+def test_configurations_that_are_none(folder):
+    config = (folder / "config.json").read_bytes()
+    huge = json.loads(config)
+    huge["scene"]["decoder_depth"] = 10**6
+    for content in (config.decode().encode("utf-16"), b"\xff\xfe", json.dumps(huge).encode(), b"[]", b""):
+        (folder / "config.json").write_bytes(content)
+        with pytest.raises(InputError, match=r"configuration|decoder_depth"):
+            hub.load(folder, device="cpu")
+
+
+def whole_numbers(state):
+    state["align_net.scale_token"] = state["align_net.scale_token"].to(torch.int32)
+
+
+def test_numbers_that_are_no_floats(folder):
+    rewrite(folder, whole_numbers)
+    with pytest.raises(CheckpointError, match=r"scale_token.*floating type"):
+        hub.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {1: torch.zeros(2)},
+        {"a": torch.zeros(2, device="meta")},
+        {"a": torch.zeros(1).expand(10**12)},
+        {"a": torch.sparse_coo_tensor(torch.tensor([[0]]), torch.ones(1), (10**12,))},
+        {"a": torch.zeros(2, dtype=torch.complex64)},
+        {"a": [1, 2]},
+        [torch.zeros(2)],
+        torch.zeros(2),
+        {},
+        {"state_dict": {None: torch.zeros(1)}},
+    ],
+)
+def test_torch_files_of_odd_tensors(tmp_path, state):
+    torch.save(state, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match=r"odd\.pt"):
+        hub.load(tmp_path / "odd.pt", device="cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"PK\x03\x04" + bytes(40), b"cos\nsystem\n.", b"\x80\x02}q\x00."])
+def test_torch_files_that_are_none(tmp_path, content):
+    (tmp_path / "odd.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"odd\.pt"):
+        hub.load(tmp_path / "odd.pt", device="cpu")
+
+
+@pytest.mark.parametrize("weights", ["x" * 5000, "a\0b", "~nobody-of-this-name/net"])
+def test_paths_that_cannot_be(weights):
+    with pytest.raises(MissingAssetError, match="No weights"):
+        hub.load(weights, device="cpu")
+
+
 class Dangerous:
     def __reduce__(self):
         return (print, ("this must not run",))

@@ -84,6 +84,12 @@ def test_a_closed_folder_is_said_before_work_begins(tmp_path):
         pass
 
 
+def test_what_fails_in_the_run_is_not_blamed_on_the_place(tmp_path):
+    with pytest.raises(BlockingIOError), reserve_result(tmp_path / "out"):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_runs_into_one_place_are_not_both_done(tmp_path, monkeypatch, capsys, repository):
     clip, out = str(repository / "unish" / "assets" / "sample_clip.mp4"), tmp_path / "out"
     codes = []

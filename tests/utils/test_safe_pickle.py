@@ -92,3 +92,13 @@ def test_sparse_matrix_that_lies_about_its_size(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({"mtx": matrix}, protocol=2))
     with pytest.raises(InputError, match="damaged"):
         read_pickle(path, "a map")
+
+
+def test_empty_arrays_come_out_and_bytes_of_any_length_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "labels.pkl"
+    path.write_bytes(pickle.dumps({"none": np.zeros((0, 3)), "text": b""}, protocol=2))
+    read = read_pickle(path, "a label file")
+    assert read["none"].shape == (0, 3) and read["text"] == b""
+    path.write_bytes(b"\x80\x02}X\x01\x00\x00\x00ac__builtin__\nbytes\nJ\xff\xff\xff\x7f\x85Rs.")
+    with pytest.raises(InputError, match="damaged"):
+        read_pickle(path, "a label file")

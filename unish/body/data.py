@@ -12,6 +12,12 @@ NUM_JOINTS = 24
 NUM_BETAS = 10
 NUM_POSE_FEATURES = 9 * (NUM_JOINTS - 1)
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+ARRAY_NAMES = ("kintree_table", "J_regressor", "weights", "v_template", "shapedirs", "posedirs", "f")
+"""The arrays of a body file, by SMPL's names."""
+MOST_VERTICES = 50_000
+_OTHER_BODIES = {5: "FLAME", 16: "MANO", 52: "SMPL-H", 55: "SMPL-X"}
+"""Joints → who has so many."""
+_LARGEST = 1e4
 JOINT_NAMES = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle",
     "right_ankle", "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head",
@@ -58,22 +64,29 @@ def check_arrays(
     def take(key: str) -> np.ndarray:
         if key not in arrays:
             raise InputError(
-                f"{source} has no array {key!r}; a SMPL body file holds v_template, shapedirs, J_regressor, "
+                f"{source} has no array {key!r}; an SMPL body file holds v_template, shapedirs, J_regressor, "
                 "weights, kintree_table and f. Is it the right file?"
             )
-        return np.asarray(arrays[key])
+        try:
+            return np.asarray(arrays[key])
+        except (ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+            raise InputError(f"{source}: {key} is no array of numbers ({error}); the file is damaged.") from error
 
     def floats(key: str, *shape: int) -> np.ndarray:
         value = take(key)
         if value.dtype.kind not in "fiu" or value.shape != shape:
             raise InputError(f"{source}: {key} should be numbers of shape {shape}, got {value.dtype} {value.shape}.")
-        if not np.isfinite(value).all():
-            raise InputError(f"{source}: {key} holds numbers that are not finite; the file is damaged.")
+        if not ((value <= _LARGEST) & (value >= -_LARGEST)).all():  # NaN is neither
+            raise InputError(f"{source}: {key} holds numbers that are not finite or huge; the file is damaged.")
         return value.astype(np.float32)
 
+    _require_smpl(take("kintree_table"), take("J_regressor"), source)
     template = take("v_template")
-    if template.ndim != 2 or template.shape[1] != 3:
-        raise InputError(f"{source}: v_template should have shape (vertices, 3), got {template.shape}.")
+    if template.ndim != 2 or template.shape[1] != 3 or not 3 <= len(template) <= MOST_VERTICES:
+        raise InputError(
+            f"{source}: v_template should have shape (vertices, 3), with 3 to {MOST_VERTICES} vertices, got "
+            f"{template.shape}."
+        )
     vertices = len(template)
     directions = take("shapedirs")
     if directions.ndim != 3 or directions.shape[-1] < NUM_BETAS:
@@ -99,12 +112,24 @@ def check_arrays(
     )
 
 
+def _require_smpl(table: np.ndarray, regressor: np.ndarray, source: str) -> None:
+    """Names the body that a file is of where it is another one of the family."""
+    for joints in (table.shape[-1:], regressor.shape[:1]):
+        other = _OTHER_BODIES.get(joints[0] if joints else 0)
+        if other is not None:
+            raise InputError(
+                f"{source} is an {other} body, with {joints[0]} joints; unish works with SMPL, which has {NUM_JOINTS}. "
+                "Give an SMPL file, or use the open body."
+            )
+
+
 def _parents(table: np.ndarray, source: str) -> np.ndarray:
     """The parent row of a kintree table; its root entry is stored as −1 or as 2³²−1."""
-    if table.shape != (2, NUM_JOINTS) or tuple(table[0, 1:].astype(np.int64)) != PARENTS[1:]:
+    is_table = table.shape == (2, NUM_JOINTS) and table.dtype.kind in "fiu"
+    if not is_table or tuple(table[0, 1:].tolist()) != PARENTS[1:]:
         raise InputError(
-            f"{source}: kintree_table should be SMPL's tree of {NUM_JOINTS} joints, got shape {table.shape}. "
-            "Only SMPL bodies fit, not SMPL-H or SMPL-X."
+            f"{source}: kintree_table should be SMPL's tree of {NUM_JOINTS} joints, got {table.dtype} {table.shape}. "
+            "Only SMPL bodies fit."
         )
     return np.array(PARENTS, np.int64)
 
@@ -112,6 +137,6 @@ def _parents(table: np.ndarray, source: str) -> np.ndarray:
 def _faces(faces: np.ndarray, vertices: int, source: str) -> np.ndarray:
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
         raise InputError(f"{source}: f should be whole numbers of shape (faces, 3), got {faces.dtype} {faces.shape}.")
-    if faces.min(initial=0) < 0 or faces.max(initial=0) >= vertices:
-        raise InputError(f"{source}: f points at vertices outside 0..{vertices - 1}; the file is damaged.")
+    if not len(faces) or faces.min(initial=0) < 0 or faces.max(initial=0) >= vertices:
+        raise InputError(f"{source}: f should name vertices within 0..{vertices - 1}; the file is damaged.")
     return faces.astype(np.int64)

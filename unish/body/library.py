@@ -12,7 +12,7 @@ from unish.body.files import read_body_file
 from unish.body.model import BodyModel
 from unish.body.open_body import read_open_body
 from unish.body.smplx_body import SmplxBody
-from unish.errors import MissingAssetError
+from unish.errors import InputError, MissingAssetError
 from unish.utils.atomic_write import atomic_path
 
 INSTALLED = ("smpl_neutral", "smpl_female", "smpl_male")
@@ -38,12 +38,12 @@ def load_body(source: str | os.PathLike[str] | None = None) -> BodyModel:
     MissingDependencyError for an SMPL body without the package smplx.
     """
     if source is None:
-        source = INSTALLED[0] if _installed_path(INSTALLED[0]).is_file() else "open"
+        source = INSTALLED[0] if _is_installed(INSTALLED[0]) else "open"
     if source == "open":
         return open_body()
     if source in INSTALLED:
         path = _installed_path(str(source))
-        if not path.is_file():
+        if not _is_installed(str(source)):
             raise MissingAssetError(
                 f"{source} is not installed; expected {path}. Install one with `unish body install FILE`, "
                 'or use the "open" body.'
@@ -55,26 +55,42 @@ def load_body(source: str | os.PathLike[str] | None = None) -> BodyModel:
 def install(file: str | os.PathLike[str]) -> Path:
     """Check an SMPL file (.npz or the official .pkl), keep its arrays, and return where they are.
 
-    The file's name tells its gender (`…female…`, `…male…`, `…_f_…`, `…_m_…`), else it is taken as neutral. What is
-    kept is a plain .npz with nothing pickled in it. Raises as `read_body_file`.
+    The file's name tells its gender (`…female…`, `…male…`, `…_f_…`, `…_m_…`), or its folder's name does
+    (`female/model.pkl`), else it is taken as neutral. What is kept is a plain .npz with nothing pickled in it. Raises
+    as `read_body_file`, and `InputError` when it cannot be written.
     """
     data = read_body_file(file)
-    path = _installed_path(_name_from(Path(file).stem))
+    path = _installed_path(_name_from(Path(file)))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{path.parent} cannot be created: {error.strerror}. Set UNISH_HOME to a folder that you may write to."
+        ) from error
     with atomic_path(path) as temporary:
         np.savez(temporary, **_arrays(data))
     return path
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return _installed_path(name).is_file()
+    except OSError:  # a UNISH_HOME that cannot be
+        return False
 
 
 def _installed_path(name: str) -> Path:
     return bodies_folder() / f"{name}.npz"
 
 
-def _name_from(stem: str) -> str:
-    words = re.split(r"[^a-z]+", stem.lower())
-    if "f" in words or "female" in stem.lower():
-        return "smpl_female"
-    if "m" in words or "male" in stem.lower():
-        return "smpl_male"
+def _name_from(file: Path) -> str:
+    """Which body a file is, told by its name or else by its folder's, as in female/model.pkl."""
+    name, folder = file.stem.lower(), file.absolute().parent.name.lower()
+    letters, words = re.split(r"[^a-z]+", name), re.split(r"[^a-z]+", folder)
+    for told in (lambda gender: gender in name or gender[0] in letters, lambda gender: gender in words):
+        for gender in ("female", "male", "neutral"):
+            if told(gender):
+                return f"smpl_{gender}"
     return "smpl_neutral"
 
 

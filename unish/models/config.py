@@ -6,11 +6,27 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from unish.errors import InputError
+from unish.utils.json_data import from_json, parse_json_object
 
 CROP_SIZE_PX = 256
 CROP_MARGIN_PX = 32  # columns cut from the crop's left and right: the human backbone sees 256 × 192
 NUM_JOINTS = 24
 NUM_BETAS = 10
+CONFIG_FILE = "config.json"
+
+_LARGEST_SIZE, _LARGEST_FACTOR = 16384, 100.0
+_LIMITS = {
+    **dict.fromkeys(("encoder_depth", "decoder_depth", "head_depth", "depth"), (1, 200)),
+    **dict.fromkeys(("encoder_registers", "decoder_registers"), (0, 200)),
+    "patch_size": (1, 128),
+    "patch_padding": (0, 64),
+    "position_grid": (1, 500),
+    "refine_channels": (0, _LARGEST_SIZE),
+    "mlp_ratio": (0.01, _LARGEST_FACTOR),
+    "focal_gain": (0.01, 10.0),
+    "dropout": (0.0, 0.99),
+}
+"""Smallest and largest value of a number; other whole numbers are 1 to 16384, others 0 to 100."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +39,12 @@ class SceneConfig:
     encoder_depth: int = 24
     encoder_heads: int = 16
     encoder_registers: int = 4
-    encoder_layer_scale: float = 1.0
+    encoder_layer_scale: float | None = 1.0
     position_grid: int = 37
     decoder_depth: int = 36
     decoder_heads: int = 16
     decoder_registers: int = 5
-    decoder_layer_scale: float = 0.01
+    decoder_layer_scale: float | None = 0.01
     head_width: int = 1024
     head_depth: int = 5
     head_heads: int = 16
@@ -47,8 +63,7 @@ class SceneConfig:
     """Width of a full-resolution refinement of the point and confidence maps; 0 leaves the patch heads alone."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "patch_size", "image_long_side_px", "width", "encoder_depth", "decoder_depth")
-        _require_positive(self, "head_width", "head_depth", "camera_width", "position_grid", "stem_channels")
+        _require_sizes(self)
         _require_heads("scene.encoder_heads", self.width, self.encoder_heads, divisor=1)
         _require_heads("scene.decoder_heads", self.width, self.decoder_heads, divisor=4)
         _require_heads("scene.head_heads", self.head_width, self.head_heads, divisor=4)
@@ -62,10 +77,6 @@ class SceneConfig:
                 f"scene.image_long_side_px must be a multiple of patch_size {self.patch_size}; "
                 f"received {self.image_long_side_px}."
             )
-        if not 0 < self.focal_gain < 10:
-            raise InputError(f"scene.focal_gain must be above 0 and below 10; received {self.focal_gain}.")
-        if min(self.encoder_registers, self.decoder_registers, self.refine_channels) < 0:
-            raise InputError("scene register and refine_channels counts must be 0 or more.")
 
 
 @dataclass(frozen=True)
@@ -89,8 +100,7 @@ class HumanConfig:
     """Subtract ImageNet's mean and divide by its deviation: CameraHMR's own weights want it, the release does not."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "patch_size", "width", "depth", "head_width", "head_depth", "head_heads")
-        _require_positive(self, "head_head_width", "head_hidden", "stem_channels")
+        _require_sizes(self)
         _require_heads("human.heads", self.width, self.heads, divisor=1)
         if (CROP_SIZE_PX - 2 * CROP_MARGIN_PX) % self.patch_size or CROP_SIZE_PX % self.patch_size:
             raise InputError(f"human.patch_size must divide 256 and 192; received {self.patch_size}.")
@@ -113,10 +123,8 @@ class AlignConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        _require_positive(self, "width", "depth", "heads", "hidden")
+        _require_sizes(self)
         _require_heads("align.heads", self.width, self.heads, divisor=2)
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"align.dropout must be in [0, 1); received {self.dropout}.")
 
 
 @dataclass(frozen=True)
@@ -132,40 +140,28 @@ class UniSHConfig:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "UniSHConfig":
-        """Configuration from JSON text. Raises `InputError` on broken JSON, unknown keys and values of a wrong kind."""
+    def from_json(cls, text: str | bytes) -> "UniSHConfig":
+        """Configuration from JSON text in UTF-8.
+
+        Raises `InputError` on broken JSON, unknown keys, values of a wrong kind and sizes that no network has.
+        """
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"The model configuration is not JSON ({error}); use one saved by unish.") from error
-        parts = _checked(cls, data, "config")
-        kinds = {"scene": SceneConfig, "human": HumanConfig, "align": AlignConfig}
-        return cls(**{name: kinds[name](**_checked(kinds[name], part, name)) for name, part in parts.items()})
+            return from_json(cls, parse_json_object(text, CONFIG_FILE), "config")
+        except InputError:
+            raise
+        except ValueError as error:
+            raise InputError(f"The model configuration cannot be used: {error}; use one saved by unish.") from error
 
 
-def _checked(kind: type, data: Any, where: str) -> dict[str, Any]:
-    """`data` if it is a JSON object whose keys and value kinds fit the dataclass `kind`, else an `InputError`."""
-    if not isinstance(data, dict):
-        raise InputError(f"{where} must be a JSON object; received {type(data).__name__}.")
-    fields = {item.name: item for item in dataclasses.fields(kind)}
-    for name, value in data.items():
-        if name not in fields:
-            raise InputError(f"{where} has no field '{name}'; known fields: {', '.join(fields)}.")
-        default = fields[name].default
-        if default is dataclasses.MISSING:
+def _require_sizes(config: Any) -> None:
+    """Raises `InputError` for a number that no network has: a depth of a million would take hours to build."""
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        accepted: tuple[type, ...] = (int, float, type(None)) if default is None else (type(default),)
-        if isinstance(default, float):
-            accepted = (int, float, type(None)) if name.endswith("layer_scale") else (int, float)
-        if not isinstance(value, accepted) or (isinstance(value, bool) and not isinstance(default, bool)):
-            raise InputError(f"{where}.{name} must be like {default!r}; received {value!r}.")
-    return data
-
-
-def _require_positive(config: Any, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise InputError(f"{type(config).__name__}.{name} must be 1 or more; received {getattr(config, name)}.")
+        low, high = _LIMITS.get(item.name, (1, _LARGEST_SIZE) if isinstance(value, int) else (0, _LARGEST_FACTOR))
+        if not low <= value <= high:
+            raise InputError(f"{type(config).__name__}.{item.name} must be in {low}..{high}; received {value}.")
 
 
 def _require_heads(name: str, width: int, heads: int, divisor: int) -> None:

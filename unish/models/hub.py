@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from unish.errors import InputError, MissingAssetError
+from unish.models.config import CONFIG_FILE
 from unish.models.unish import UniSH
-from unish.models.weights import CONFIG_FILE, TORCH_SUFFIXES, WEIGHTS_FILE, load_priors, read_file, save
+from unish.models.weights import TORCH_SUFFIXES, WEIGHTS_FILE, load_priors, read_file, save
 from unish.utils.assets import MINI_WEIGHTS
 from unish.utils.device import chosen_device, has_bfloat16, hub_in_reach
 
@@ -85,10 +86,16 @@ def _find(weights: str) -> tuple[Path, str]:
         return _download(RELEASE_REPO, RELEASE_FILE), "release"
     if weights == "mini":
         return _file_in(MINI_WEIGHTS, "Train it with train/pretrain.py, or reinstall unish."), "mini"
-    path = Path(weights).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(weights).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, with a null byte, of a user that is not there
+        raise MissingAssetError(
+            f"No weights at {weights:.200}: {error}; give a path, mini, release or auto."
+        ) from error
+    if is_folder:
         return _file_in(path, "Save one there with unish.models.hub.save."), path.resolve().name
-    if path.is_file():
+    if is_file:
         if path.suffix not in (".safetensors", *TORCH_SUFFIXES):
             raise InputError(f"Weights are a .safetensors or torch file, or a folder; received {path}.")
         return path, path.stem

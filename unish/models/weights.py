@@ -1,7 +1,6 @@
 """Weights files: read without running anything, checked tensor by tensor, written whole or not at all."""
 
 import contextlib
-import json
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,13 +12,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unish.errors import CheckpointError, InputError
-from unish.models.config import RELEASE, UniSHConfig
+from unish.models.config import CONFIG_FILE, RELEASE, UniSHConfig
 from unish.models.convert import from_camerahmr, from_official, from_pi3, to_official
 from unish.models.unish import UniSH
 from unish.utils.atomic_write import atomic_path
+from unish.utils.json_data import parse_json_object
 
 WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 
 
@@ -38,6 +37,8 @@ def open_tensors(path: Path) -> Iterator[Mapping[str, Tensor]]:
             yield _Safetensors(file)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {_damage(path, error)}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}; check the file.") from error
 
 
 class _Safetensors(Mapping[str, Tensor]):
@@ -66,16 +67,16 @@ def _as_float32(tensor: Tensor) -> Tensor:
 
 def _damage(path: Path, error: SafetensorError) -> str:
     """What is wrong with a safetensors file: the first tensor whose bytes are not all there, if that is it."""
+    size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        size = path.stat().st_size - 8 - length
         try:
-            header = json.loads(file.read(length)) if size >= 0 else {}
-        except ValueError:
-            header = {}
-    ends = {name: entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"}
+            header = parse_json_object(file.read(length), "the header") if 8 + length <= size else {}
+            ends = {name: int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"}
+        except (ValueError, TypeError, KeyError, IndexError):
+            ends = {}
     for name, end in sorted(ends.items(), key=lambda item: item[1]):
-        if end > size:
+        if end > size - 8 - length:
             return f"it ends before the last byte of '{name}'. Download or copy it again."
     return f"{error}. Download or copy it again."
 
@@ -87,8 +88,8 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} holds more than tensors, or is damaged, and was not run; save its state dict as safetensors."
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = str(error).split("\n", 1)[0]
+    except Exception as error:  # PyTorch's reader passes on whatever a damaged file makes of its parts
+        reason = (str(error) or type(error).__name__).split("\n", 1)[0]
         raise CheckpointError(f"{path} is not a whole torch checkpoint: {reason}. Download it again.") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
@@ -96,13 +97,24 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path} must hold a dictionary of tensors; received {type(loaded).__name__}.")
     for name, value in loaded.items():
+        if not isinstance(name, str):
+            raise CheckpointError(f"Tensors in {path} must have names; received {name!r:.40}.")
         if not isinstance(value, Tensor):
             raise CheckpointError(f"'{name}' in {path} must be a tensor; received {type(value).__name__}.")
+        if not _is_plain(value):
+            raise CheckpointError(f"'{name}' in {path} must be a plain tensor with all of its numbers stored.")
     return loaded
 
 
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether its numbers are stored one by one: a few bytes can stand for a sparse tensor of any size."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        return False
+    return tensor.nbytes <= tensor.untyped_storage().nbytes()
+
+
 def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
-    """Raise `CheckpointError` on the first tensor that is missing, unexpected, misshaped or not finite."""
+    """Raise `CheckpointError` on the first tensor that is missing, unexpected, misshaped, no float or not finite."""
     for name, place in expected.items():
         if name not in state:
             raise CheckpointError(f"{source} lacks '{name}' {tuple(place.shape)}; check that it is the right file.")
@@ -110,6 +122,8 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sou
             raise CheckpointError(
                 f"'{name}' in {source} must have shape {tuple(place.shape)}; received {tuple(state[name].shape)}."
             )
+        if not state[name].is_floating_point():
+            raise CheckpointError(f"'{name}' in {source} must be of a floating type; received {state[name].dtype}.")
     for name in state:
         if name not in expected:
             raise CheckpointError(f"{source} holds '{name}', which this network has no place for.")
@@ -152,7 +166,7 @@ def read_file(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype
         state = {}
         for name, tensor in stored.items():
             place = expected.get(name)
-            if place is None or place.shape != tensor.shape:
+            if place is None or place.shape != tensor.shape or not tensor.is_floating_point():
                 state[name] = tensor  # refused below, by name
             else:
                 state[name] = tensor.to(device).to(place.dtype)
@@ -165,7 +179,10 @@ def _config_beside(path: Path) -> UniSHConfig:
     beside = path.with_name(CONFIG_FILE)
     if not beside.is_file():
         raise CheckpointError(f"{path} needs the {CONFIG_FILE} that was saved with it; copy it to {beside}.")
-    return UniSHConfig.from_json(beside.read_text(encoding="utf-8"))
+    try:
+        return UniSHConfig.from_json(beside.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{beside} cannot be read: {error.strerror or error}; check the file.") from error
 
 
 def save(

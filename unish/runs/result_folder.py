@@ -32,19 +32,22 @@ def reserve_result(folder: Path, overwrite: bool = False) -> Iterator[None]:
     The place must be free: nothing, an empty folder or, with `overwrite`, a result of unish. Raises `InputError` when
     it is not, cannot be written to, or another run is at it.
     """
-    with writing(folder):
-        place = real_place(folder)
-        if place.is_dir() and (os.path.ismount(place) or place.samefile(Path.cwd())):
-            raise InputError(f"{folder} cannot be replaced as a whole. Give a folder inside it to --out.")
-        taken = os.path.lexists(place) and not (place.is_dir() and not any(place.iterdir()))
-        if taken and not overwrite:
-            raise InputError(f"{folder} already exists. Give another --out, or --overwrite to replace it.")
-        if taken and not (place / HEADER_FILE).is_file():
-            raise InputError(
-                f"{folder} exists and is not a result of unish, so it is not replaced. Give another --out."
-            )
-        with scratch_beside(place, RESULT_FILES, reserve=True):
-            yield
+    with contextlib.ExitStack() as reserved:
+        with writing(folder):
+            place = real_place(folder)
+            _require_free(folder, place, overwrite)
+            reserved.enter_context(scratch_beside(place, RESULT_FILES, reserve=True))
+        yield
+
+
+def _require_free(folder: Path, place: Path, overwrite: bool) -> None:
+    if place.is_dir() and (os.path.ismount(place) or place.samefile(Path.cwd())):
+        raise InputError(f"{folder} cannot be replaced as a whole. Give a folder inside it to --out.")
+    taken = os.path.lexists(place) and not (place.is_dir() and not any(place.iterdir()))
+    if taken and not overwrite:
+        raise InputError(f"{folder} already exists. Give another --out, or --overwrite to replace it.")
+    if taken and not (place / HEADER_FILE).is_file():
+        raise InputError(f"{folder} is not a result of unish, so it is not replaced. Give another --out.")
 
 
 def write_result(

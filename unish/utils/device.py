@@ -18,11 +18,23 @@ def chosen_device(device: torch.device | str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"Expected a device like 'cpu' or 'cuda:0', got {device!r}; name one of those.") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"Device {device} was asked for, but PyTorch finds no CUDA device; use --device cpu.")
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"Expected a device like 'cpu' or 'cuda:0', got {str(device)!r}; name one of those.")
+    if chosen.type == "cuda":
+        _require_cuda(chosen)
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError(f"Device {device} was asked for, but PyTorch finds none here; use --device cpu.")
     return chosen
+
+
+def _require_cuda(device: torch.device) -> None:
+    if not torch.cuda.is_available():
+        raise InputError(f"Device {device} was asked for, but PyTorch finds no CUDA device; use --device cpu.")
+    count = torch.cuda.device_count()
+    if device.index is not None and device.index >= count:
+        raise InputError(f"Device {device} was asked for, but there are {count} CUDA devices, counted from 0.")
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -14,11 +14,6 @@ import numpy as np
 
 from unish.errors import InputError
 
-_BROKEN = (
-    pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError, TypeError,
-    OverflowError, MemoryError, RecursionError, UnicodeError,
-)  # fmt: skip
-
 
 def read_pickle(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
     """The dictionary that a pickle holds, chumpy's arrays as numpy's and sparse matrices as `scipy.sparse.coo_array`.
@@ -35,7 +30,7 @@ def read_pickle(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
         return {str(key): _plain(value) for key, value in content.items()}
     except InputError as error:
         raise InputError(f"{path} is not read as {kind}: {error}") from None
-    except _BROKEN as error:
+    except Exception as error:  # a damaged pickle makes any of NumPy's functions fail in any way
         raise InputError(f"{path} is damaged or not {kind} ({error}); download it again.") from error
 
 
@@ -64,12 +59,17 @@ class _Sparse(_Record):
         from scipy.sparse import coo_array
 
         rows, columns = (int(size) for size in self.state.get("_shape", self.state.get("shape", ())))
+        if not (0 <= rows < 2**31 and 0 <= columns < 2**31):
+            raise ValueError(f"its sparse matrix has the shape {rows} × {columns}")
         return coo_array((np.asarray(self.state["data"]), self.places()), shape=(rows, columns))
 
     def places(self) -> tuple[np.ndarray, np.ndarray]:
         """Row and column of each number."""
-        starts = np.asarray(self.state["indptr"])
-        return np.asarray(self.state["indices"]), np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        indices, starts = np.asarray(self.state["indices"]), np.asarray(self.state["indptr"])
+        counts = np.diff(starts)
+        if (counts < 0).any() or int(starts[0]) != 0 or int(starts[-1]) != len(indices):
+            raise ValueError("its sparse matrix names places that it does not have")
+        return indices, np.repeat(np.arange(len(counts)), counts)
 
 
 class _SparseRows(_Sparse):
@@ -121,6 +121,11 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """What Python 3 writes for empty bytes in old pickle protocols; of any other call, its arguments are refused."""
+    return b""
+
+
 def _admitted() -> dict[tuple[str, str], Any]:
     array = np.zeros(1)
     globals_ = {
@@ -129,6 +134,7 @@ def _admitted() -> dict[tuple[str, str], Any]:
         ("copyreg", "_reconstructor"): _new_record,
         ("_codecs", "encode"): _encode,
         ("builtins", "object"): object,
+        ("builtins", "bytes"): _no_bytes,
         ("builtins", "set"): set,
         ("builtins", "frozenset"): frozenset,
         ("builtins", "slice"): slice,
