@@ -249,7 +249,7 @@ def _plain(model: UniSH, frames: int, people: int, config: ForwardConfig) -> Tim
     scene = model.config.scene
     tokens = frames * (scene.decoder_registers + HEIGHT_PX * WIDTH_PX // scene.patch_size**2)
     needed = 3 * 4 * scene.decoder_heads * tokens**2  # scores, their exponentials, and a copy
-    if not config.device.startswith("cuda") and needed > 0.5 * (free_bytes(torch.device(config.device)) or 0):
+    if not config.device.startswith("cuda") and needed > 0.5 * free_bytes(torch.device(config.device)):
         return None  # a CPU would not say so but be killed
     with sdpa_kernel(SDPBackend.MATH):
         return _unless_too_large(lambda: measured(model, frames, people, config.device, 1))

@@ -220,8 +220,6 @@ def _most_at_once(tracks: tuple[PersonTrack, ...], windows: tuple[range, ...]) -
 def _fitting(clip: Clip, people: int, model: "UniSH") -> int:
     """The longest window that the memory should hold; never less than the smallest, which is always tried."""
     free = free_bytes(next(model.parameters()).device)
-    if free is None:
-        return len(clip.frames)
     scene = model.config.scene
     frame = frame_transform(clip.frames.shape[2], clip.frames.shape[1], scene.image_long_side_px, scene.patch_size)
     return max(SMALLEST_WINDOW, most_frames(scene, frame.width_px, frame.height_px, people, free))

@@ -1,12 +1,11 @@
 """What this machine has: a device to compute on, a way to the Hugging Face Hub."""
 
-import contextlib
 import socket
 import threading
 import urllib.parse
 import urllib.request
-from pathlib import Path
 
+import psutil
 import torch
 
 from unish.errors import InputError
@@ -42,15 +41,12 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that PyTorch can still take there; None where the system does not say."""
+def free_bytes(device: torch.device) -> int:
+    """Memory that PyTorch can still take there."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
-    return None
+    return psutil.virtual_memory().available
 
 
 def hub_in_reach() -> bool:
@@ -69,9 +65,9 @@ def hub_in_reach() -> bool:
 
 
 class HostMemory:
-    """How much memory of its own this process takes, at most, within the `with` block; Linux only.
+    """How much memory this process takes, at most, within the `with` block.
 
-    Pages of files that are mapped in do not count: the system can drop them at any time.
+    On Linux, pages of files that are mapped in do not count: the system can drop them at any time.
     """
 
     EVERY_S = 0.005
@@ -93,12 +89,10 @@ class HostMemory:
 
     @property
     def peak_bytes(self) -> int:
-        """Above what was held at the beginning; 0 where the system does not say."""
+        """Above what was held at the beginning."""
         return max(self._most, _held_bytes()) - self._before
 
 
 def _held_bytes() -> int:
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
-    return 0
+    memory = psutil.Process().memory_info()
+    return memory.rss - getattr(memory, "shared", 0)
