@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train.data.augment import take_frames
 from train.data.schema import ClipSample
-from train.score import reconstruct_with_boxes, seen_people, to_world, truth
+from train.data.sequences import reconstruct_with_boxes, seen_people, true_prediction
 from train.synthetic.clips import generate_clip
 from train.synthetic.oracle import Oracle, OracleFaults
 from unish.body import BodyModel, open_body
@@ -116,14 +116,14 @@ def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def measure(world: World, sample: ClipSample, body: BodyModel, seams: list[range]) -> dict[str, np.ndarray]:
     """Series of every column: one a clip for cameras and scale, one a frame for joints, one a seam for jumps."""
-    true = truth(sample, body)
-    cameras = true.world_from_camera.astype(np.float64)
+    true = true_prediction(sample, body)
+    cameras = true.world_from_camera
     ate = metrics.camera_ate(world.world_from_camera, cameras)
     spread = np.log(world.metres_per_unit)
     rows: dict[str, list] = {"camera_ate_cm": [np.sqrt((ate**2).mean())], "scale_percent": [100 * np.std(spread)]}
     for person, found in world.joints.items():
         seen = seen_people(sample)[person - 1] & np.isfinite(found).all((1, 2))
-        wanted = to_world(true.joints_camera[person - 1].astype(np.float64), cameras)
+        wanted = true.people[person].joints_world
         chunks = [slice(i, i + metrics.CHUNK_FRAMES) for i in range(0, seen.sum(), metrics.CHUNK_FRAMES)]
         for chunk in chunks:
             rows.setdefault("wa_mpjpe_mm", []).extend(metrics.wa_mpjpe(found[seen][chunk], wanted[seen][chunk]))

@@ -99,9 +99,9 @@ def test_evaluation_prints_the_table_that_readme_quotes(repository, tmp_path):
     """Every number of README's table, to 3 % and the last digit: the rest depends on the processor."""
     said = run(command(repository, "unish eval synthetic"), tmp_path, repository)
     quoted = re.findall(
-        r"^\| (.+? [↓↑→0]+) \| (-?[\d.]+) \| (-?[\d.]+|–) \|$", (repository / "README.md").read_text(), re.M
+        r"^\| (.+? [↓↑→01]+) \| (-?[\d.]+) \| (-?[\d.]+|–) \|$", (repository / "README.md").read_text(), re.M
     )
-    assert len(quoted) == 13
+    assert len(quoted) == 17
     for heading, *numbers in quoted:
         (line,) = (line for line in said.splitlines() if line.startswith(f"{heading} "))
         for number, printed in zip(numbers, line.split()[-2:], strict=True):

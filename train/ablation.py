@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from train import score
 from train.cli import command_line_errors
 from unish.errors import InputError
+from unish.evaluation.scoring import METRICS
 from unish.utils.atomic_write import atomic_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -60,9 +60,11 @@ ROWS = (
     Row("s3-no-s2", "… without stage 2", 3, "wild", "s1-wild"),
 )  # fmt: skip
 
-LEFT_OUT = ("body_delta_125", "camera_ate_cm", "mpjpe_mm")
-COLUMNS = {name: score.COLUMNS[name] for name in score.COLUMNS if name not in LEFT_OUT}
-"""The lines of `train.score` that the table has as columns."""
+COLUMNS = (
+    "abs_rel", "delta_125", "body_abs_rel", "surface_abs_rel", "scale_error", "pa_mpjpe_mm", "wa_mpjpe_mm",
+    "root_error_mm", "body_off_points_cm", "points_behind_cm",
+)  # fmt: skip
+"""The metrics of `train.score` that are columns of the table."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def run_row(config: AblationConfig, row: Row, seed: int, parent: "Future | None"
             _call(command(config, row, seed), folder / "log.txt")
         _call(score_command(config, row, seed), folder / "score.txt")
     (numbers,) = json.loads((folder / "score.json").read_text())["rows"].values()
-    print(f"seed {seed} {row.title}: " + ", ".join(f"{k} {numbers[k]:.3g}" for k in COLUMNS), flush=True)
+    print(f"seed {seed} {row.title}: " + ", ".join(f"{k} {numbers.get(k, np.nan):.3g}" for k in COLUMNS), flush=True)
     return numbers
 
 
@@ -167,13 +169,14 @@ def run_ablation(config: AblationConfig) -> str:
 def table(config: AblationConfig, numbers: dict[tuple[str, int], dict[str, float]]) -> str:
     """Mean over seeds, and where there are several the standard deviation."""
     lines = [
-        "| | " + " | ".join(heading for heading, _, _ in COLUMNS.values()) + " |",
+        "| | " + " | ".join(METRICS[name].heading for name in COLUMNS) + " |",
         "|---" * (len(COLUMNS) + 1) + "|",
     ]
     for row in ROWS:
         cells = []
-        for name, (_, factor, digits) in COLUMNS.items():
-            values = factor * np.array([numbers[row.name, seed][name] for seed in config.seeds])
+        for name in COLUMNS:
+            factor, digits = METRICS[name].factor, METRICS[name].digits
+            values = factor * np.array([numbers[row.name, seed].get(name, np.nan) for seed in config.seeds])
             spread = f" ± {values.std(ddof=1):.{digits}f}" if row.stage and len(values) > 1 else ""
             cells.append(f"{values.mean():.{digits}f}{spread}")
         lines.append(f"| {row.title} | " + " | ".join(cells) + " |")

@@ -15,17 +15,19 @@ import torch
 import tyro
 from datasets import logging as datasets_logging
 
-from train import score
 from train.cli import command_line_errors
 from train.data.clip_loader import ClipBatches, DataConfig
 from train.data.pretrain_batches import Batch
 from train.data.schema import ClipSample, iterate_clips
+from train.data.sequences import PROTOCOL, reconstruct_with_boxes, seen_people, sequence_of
 from train.data.stage_batches import ViewConfig, stage_batch
 from train.engine.loop import LoopConfig, accelerator_for, fit
 from train.engine.overview import overview
 from train.engine.run_logger import Report
 from unish.body import BodyModel, load_body
 from unish.errors import InputError
+from unish.evaluation.metric_values import means_of, pooled
+from unish.evaluation.scoring import score
 from unish.models.config import RELEASE, UniSHConfig
 from unish.models.hub import load, load_priors, save
 from unish.models.unish import UniSH
@@ -167,16 +169,15 @@ def body_of(source: str) -> str | None:
 
 @torch.no_grad()
 def validate(clips: list[ClipSample], model: UniSH, body: BodyModel) -> Report:
-    """The held-out clips' numbers (`train.score`, as far as the labels go) and a picture of the first two."""
-    logging.getLogger("unish").setLevel(logging.ERROR)  # the same doubts of the pipeline, once a clip
-    rows, pictures = [], {}
+    """The scores of held-out clips (as `train.score`, as far as the labels go) and images of the first two."""
+    logging.getLogger("unish").setLevel(logging.ERROR)  # warnings that every result has, once per clip
+    means, images = [], {}
     for index, clip in enumerate(clips):
-        found = score.reconstruct_with_boxes(clip, model, body)
-        rows.append(score.score_clip(score.estimate_of(found, clip), clip, body))
+        result = reconstruct_with_boxes(clip, model, body)
+        means.append(means_of(score(result, sequence_of(clip, body), PROTOCOL.metrics, body=body)))
         if index < 2:
-            pictures[f"clip{index}"] = overview(found, clip)
-    numbers = {name: value for name, value in score.pooled(rows).items() if value == value}
-    return Report(numbers, pictures)
+            images[f"clip{index}"] = overview(result, clip)
+    return Report(pooled(means), images)
 
 
 def main(config_type: type, run: Callable[[Any], Any], description: str | None) -> None:
@@ -188,5 +189,5 @@ def main(config_type: type, run: Callable[[Any], Any], description: str | None) 
 def _held_out(config: StageConfig) -> list[ClipSample]:
     if config.held_out is None:
         return []
-    seen = (clip for clip in iterate_clips(config.held_out, "validation") if score.seen_people(clip).any())
+    seen = (clip for clip in iterate_clips(config.held_out, "validation") if seen_people(clip).any())
     return list(itertools.islice(seen, config.held_out_clips))

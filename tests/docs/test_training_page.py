@@ -64,7 +64,7 @@ def test_the_small_round(page, repository, tmp_path, monkeypatch, capsys):
         before = after
     scene = Reconstruction.load("small/result")
     assert scene.provenance.weights == "stage3" and scene.people
-    assert "| metric | stage3 |" in capsys.readouterr().out
+    assert "| method | unish stage3 |" in capsys.readouterr().out
     look_at_labels(page, monkeypatch)
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.true_sequences import make_world
-from train.score import HELD_OUT_SEED, seen_people
+from train.data.sequences import seen_people
+from train.score import HELD_OUT_SEED
 from train.synthetic.clips import generate_clip
 from unish.body import open_body
 from unish.cli import main
@@ -119,10 +120,15 @@ def test_the_same_clips_make_the_same_files(build, small, tmp_path):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
-def test_the_row_of_looking_at_nothing_is_scored_on_the_files(build, small):
+def test_the_mean_baseline_is_scored_on_the_files(build, small, tmp_path):
     clips = [generate_clip(HELD_OUT_SEED + k, frames=2, long_side_px=112) for k in range(2)]
-    row = build.trivial_row(clips, clips, small)
+    row = build.baseline_row(clips, small)
     assert 0 < row["numbers"]["abs_rel"] < 1 and row["numbers"]["root_error_mm"] > 100
+    copy = tmp_path / "copy"
+    shutil.copytree(small, copy)
+    build.rewrite_baseline(copy, clips)
+    before, after = (json.loads((folder / synthetic.HEADER).read_text()) for folder in (small, copy))
+    assert after == before | {"published": [row]}
 
 
 def test_from_the_weights_to_the_table_and_again_without_them(tmp_path, capsys, monkeypatch):
@@ -130,7 +136,7 @@ def test_from_the_weights_to_the_table_and_again_without_them(tmp_path, capsys, 
     command += ["--out", str(tmp_path)]
     assert main(command) == 0
     first = capsys.readouterr().out
-    assert "unish mini" in first and "trivial" in first and "Only 1 of the 24 sequences" in first
+    assert "unish mini" in first and "mean baseline" in first and "Only 1 of the 24 sequences" in first
     assert json.loads((tmp_path / "table.json").read_text())["rows"][0]["numbers"]["abs_rel"] > 0
 
     def never(*arguments, **options):

@@ -258,3 +258,16 @@ def test_more_noise_is_never_better(seed):
             ]
         )
     assert (np.diff(rows, axis=0) >= -1e-9).all()
+
+
+def test_world_size_and_sliding_of_hand_worked_cases():
+    line = np.linspace(0, 3, 31)[:, None] * np.array([1.0, 0, 0])
+    turned = 0.47 * line[:, [1, 2, 0]] + 5
+    assert metrics.world_size(turned, line) == pytest.approx(0.47)
+    assert np.isnan(metrics.world_size(line, 0.1 * line))
+    true = np.zeros((4, 2, 3))
+    true[:, 1, 0] = [0, 0.009, 0.02, 0.02]  # at 30 frames per second: 27, 33 and 0 cm/s
+    assert metrics.in_contact(true, 30).tolist() == [[True, True], [True, False], [True, True]]
+    predicted = np.zeros((4, 2, 3))
+    predicted[:, 0, 2] = [0, 0.01, 0.03, 0.03]
+    np.testing.assert_allclose(metrics.foot_sliding_speed(predicted, true, 30), [30, 0, 60, 0, 0], atol=1e-9)

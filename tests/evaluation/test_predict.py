@@ -8,7 +8,7 @@ import pytest
 from unish.body import open_body
 from unish.evaluation.benchmark import Benchmark
 from unish.evaluation.datasets import synthetic
-from unish.evaluation.predict import reconstruct_sequence
+from unish.evaluation.predict import reconstruct_sequence, saved_predictor, weights_predictor
 from unish.evaluation.scoring import score
 from unish.models.hub import load
 from unish.people.detection import DetectedPeople
@@ -68,3 +68,26 @@ def test_large_pictures_are_reduced_and_their_boxes_with_them(mini, sequence, mo
     reduced = reconstruct_sequence(sequence, SLOWER, mini, open_body())
     half = reduced.cameras.width_px / sequence.size_px[0]
     np.testing.assert_allclose(reduced.people[0].boxes_px, half * sequence.people[0].boxes_px[[0, 3, 6]], rtol=1e-5)
+
+
+def test_other_weights_are_another_method(mini, sequence):
+    def identity() -> dict:
+        return weights_predictor(mini, open_body(), SLOWER, data="here").identity(sequence)
+
+    before = identity()
+    tensor = max(mini.parameters(), key=lambda p: p.numel())
+    kept = tensor.data.clone()
+    tensor.data.mul_(1.0001)
+    changed = identity()
+    tensor.data.copy_(kept)
+    assert before == identity() and {name for name in before if before[name] != changed[name]} == {"weights_sha256"}
+
+
+def test_a_saved_result_that_is_replaced_is_another_prediction(sequence, tmp_path):
+    file = tmp_path / sequence.name / "reconstruction.safetensors"
+    file.parent.mkdir()
+    identities = []
+    for content in (b"one", b"two", b"one"):
+        file.write_bytes(content)
+        identities.append(saved_predictor(tmp_path, "here").identity(sequence))
+    assert identities[0] == identities[2] != identities[1]

@@ -259,6 +259,44 @@ def test_feet_slide_where_smpl_feet_should_stand(body):
     assert "foot_sliding_mm" not in score(world.result(), world.sequence(), ["foot_sliding_mm"])  # not SMPL's
 
 
+def test_a_world_of_half_the_size_has_half_its_extent_and_its_cameras_are_off_by_metres(world):
+    result = world.result()
+    cameras = result.cameras.world_from_camera.copy()
+    cameras[:, :3, 3] *= 0.5
+    people = [dataclasses.replace(person, joints_world=0.5 * person.joints_world) for person in result.people]
+    small = with_cameras(dataclasses.replace(result, people=tuple(people)), cameras)
+    names = ("world_size", "ate_m", "rigid_ate_m")
+    found, perfect = (scored(one, world.sequence(), *names) for one in (small, result))
+    assert perfect["world_size"] == pytest.approx(1, abs=1e-4) and found["world_size"] == pytest.approx(0.5, abs=1e-4)
+    assert perfect["rigid_ate_m"] < 1e-5 > found["ate_m"]
+    centers = world.sequence().world_from_camera[:, :3, 3]
+    extent_m = np.sqrt(np.square(centers - centers.mean(0)).sum(-1).mean())
+    assert found["rigid_ate_m"] == pytest.approx(0.5 * extent_m, rel=1e-3)
+
+
+def test_feet_in_contact_slide_and_float(body):
+    """Both feet stand while the true body does not move; the predicted one drifts, 12 cm above its floor."""
+    world = make_world(body, frames=6, people=1)
+    true, person = world.sequence().people[0], world.result().people[0]
+    still = np.repeat(true.joints_world[:1], 6, axis=0)
+    surface = np.repeat(person.vertices_world[:1], 6, axis=0)
+    drift = (0.02 * np.arange(6, dtype=np.float32))[:, None, None] * np.float32([1, 0, 0])
+    lift = np.float32([0, 0, 0.12]) - surface[0, :, 2].min() * np.float32([0, 0, 1])
+    person = dataclasses.replace(
+        person, joints_world=(still + drift + lift).astype(np.float32), vertices_world=surface + drift + lift
+    )
+    sequence = dataclasses.replace(world.sequence(), people=(dataclasses.replace(true, joints_world=still),))
+    upright = dataclasses.replace(world.result(), people=(person,), world_up=np.float32([0, 0, 1]))
+    names = ("foot_sliding_cm_s", "foot_floor_gap_cm", "world_size")
+    values = score(upright, sequence, names)
+    assert set(values) == set(names[:2])  # who stays where they are has no trajectory
+    np.testing.assert_allclose(values["foot_sliding_cm_s"].values, 100 * 0.02 * world.fps, rtol=1e-3)
+    assert len(values["foot_sliding_cm_s"].values) == 5 * 4 and len(values["foot_floor_gap_cm"].values) == 5 * 2
+    assert values["foot_floor_gap_cm"].values.min() == pytest.approx(12, abs=0.01)
+    tilted = dataclasses.replace(upright, world_up=np.float32([0, -1, 0]))
+    assert set(score(tilted, sequence, names)) == {"foot_sliding_cm_s"}
+
+
 def test_who_does_not_move_has_no_rte(body):
     world = make_world(body, people=1)
     true = world.sequence().people[0]

@@ -7,7 +7,7 @@ import torch
 
 from train.data.augment import take_frames
 from train.data.schema import ClipSample
-from train.score import seen_people, to_world, truth
+from train.data.sequences import seen_people, true_prediction
 from train.synthetic.clips import generate_clip
 from unish.body import open_body
 from unish.geometry.alignment import umeyama
@@ -43,8 +43,7 @@ def there_and_back(frames: int = 90) -> ClipSample:
 
 def true_joints(clip: ClipSample, person: int) -> np.ndarray:
     """(frames, 24, 3) of a person (index) in the clip's world, metres."""
-    true = truth(clip, open_body())
-    return to_world(true.joints_camera[person].astype(np.float64), true.world_from_camera.astype(np.float64))
+    return true_prediction(clip, open_body()).people[person + 1].joints_world
 
 
 def errors_m(found: Reconstruction, clip: ClipSample) -> tuple[np.ndarray, np.ndarray]:

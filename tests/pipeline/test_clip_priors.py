@@ -9,12 +9,13 @@ import torch
 import unish
 from tests.helpers.long_clips import errors_m, true_joints, two_people
 from train.data.augment import take_frames
-from train.score import estimate_of, reconstruct_with_boxes, seen_people, truth
+from train.data.sequences import reconstruct_with_boxes, seen_people, sequence_of, true_prediction
 from train.synthetic.clips import generate_clip
 from train.synthetic.oracle import EXACT, Oracle, OracleFaults
 from unish.body import open_body
 from unish.errors import InputError
 from unish.evaluation import metrics
+from unish.evaluation.predictions import prediction_of
 from unish.fusion.motion import shape_of_height, stature_m
 from unish.pipeline.options import FILM_DIAGONAL_MM, ClipPriors, Options, parse_focal
 
@@ -70,10 +71,11 @@ def test_a_known_focal_length_places_the_minis_people_better(body):
     for seed in (920000001, 920000002, 920000006, 920000009):
         clip = generate_clip(seed, frames=8, people_count=1)
         seen = seen_people(clip)[0]
-        wanted = truth(clip, body).joints_camera[0][seen]
+        wanted = true_prediction(clip, body).people[1].joints_camera[seen]
         row = []
         for known in (ClipPriors(), ClipPriors(focal=half_diagonals(clip))):
-            joints = estimate_of(reconstruct_with_boxes(clip, mini, body, priors=known), clip).joints_camera[0][seen]
+            result = reconstruct_with_boxes(clip, mini, body, priors=known)
+            joints = prediction_of(result, sequence_of(clip, body)).people[1].joints_camera[seen]
             row.append(np.linalg.norm(metrics.pelvis(joints) - metrics.pelvis(wanted), axis=-1).mean())
         errors.append(row)
     without, told = np.mean(errors, axis=0)

@@ -9,7 +9,7 @@ import unish
 from benchmarks.joining import JoiningConfig, joined, measure, one_pass, strung
 from tests.helpers.long_clips import errors_m, one_leaves_and_returns, there_and_back, two_people, up_error_deg
 from tests.helpers.oracle import make_track
-from train.score import reconstruct_with_boxes
+from train.data.sequences import reconstruct_with_boxes
 from train.synthetic.oracle import EXACT, Oracle, OracleFaults
 from unish.body import open_body
 from unish.errors import Interrupted

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.spatial import KDTree
-from scipy.spatial.distance import cdist
 
+from unish.analysis.body_surface import FEET, sole_height_m, visible_surface
 from unish.geometry.camera import project, unproject_depth
 from unish.geometry.metric import VALID_CONFIDENCE
 from unish.geometry.transforms import invert_rigid, transform_points
-from unish.geometry.visibility import visible_vertices
 from unish.structures import Person, Reconstruction, Window
 from unish.utils.atomic_write import atomic_path
 
@@ -65,8 +64,6 @@ OFF_M = 0.05
 """A vertex counts as in front of or behind the depth map from here on: more than clothing, less than a limb."""
 EDGE_RATIO = 1.1
 """Where depths of neighbouring pixels differ by this factor one surface ends, and a pixel may hold a mix of two."""
-FEET = np.array([[7, 10], [8, 11]])
-"""SMPL's joints at the ends of each foot: ankle and ball, left then right."""
 STEP_S = 0.2
 """A foot's speed is taken over this time (or one frame, if that is longer), so that jitter is not taken for sliding."""
 SLOW_M_PER_S = 0.3
@@ -198,8 +195,9 @@ def _body_and_points(reconstruction: Reconstruction, index: int, frame: int) -> 
     camera_from_world = invert_rigid(torch.from_numpy(reconstruction.cameras.world_from_camera[frame]))
     world = torch.from_numpy(np.array(reconstruction.people[index].vertices_world[frame]))
     vertices = transform_points(camera_from_world, world)
-    faces = torch.from_numpy(np.array(reconstruction.faces))
-    vertices = vertices[visible_vertices(vertices, faces, intrinsics, height, width) & (vertices[:, 2] > 0)]
+    faces = np.array(reconstruction.faces)
+    vertices = torch.from_numpy(visible_surface(vertices.numpy(), faces, intrinsics.numpy(), (width, height)))
+    vertices = vertices[vertices[:, 2] > 0]
     pixels = project(vertices, intrinsics).floor()
     inside = ((pixels >= 0) & (pixels < torch.tensor([width, height]))).all(-1)
     vertices = vertices[inside].numpy()
@@ -227,7 +225,9 @@ def _foot_measures(reconstruction: Reconstruction, person: Person) -> list[Measu
         return [_measure("feet_gap", None, why), _measure("feet_penetration", None, why), sliding]
     frames = _evenly(np.flatnonzero(planted.any(axis=1)))
     standing = [(frame, foot) for frame in frames for foot in (0, 1) if planted[frame, foot]]
-    heights_cm = 100 * np.array([_sole_height(person, frame, foot, up) for frame, foot in standing])
+    heights_cm = 100 * np.array(
+        [sole_height_m(person.vertices_world[frame], person.joints_world[frame], foot, up) for frame, foot in standing]
+    )
     gap = _measure("feet_gap", np.maximum(heights_cm, 0).mean())
     return [gap, _measure("feet_penetration", np.maximum(-heights_cm, 0).mean()), sliding]
 
@@ -250,15 +250,6 @@ def _contacts(person: Person, times_s: np.ndarray, fps: float, up: np.ndarray) -
     over_floor = np.linalg.norm(velocity - (velocity @ up)[..., None] * up, axis=-1).min(axis=-1)
     standing = usable & (speed <= max(SLOW_M_PER_S, np.quantile(speed[usable], STANDING_SHARE)))
     return np.pad(standing, ((0, step), (0, 0))), 100 * over_floor[standing]
-
-
-def _sole_height(person: Person, frame: int, foot: int, up: np.ndarray) -> float:
-    """Height of the lowest vertex, in metres, among those that have the foot or its ankle for their nearest joint; of
-    all vertices when none has, as in a mesh that is not a body."""
-    vertices = person.vertices_world[frame]
-    nearest = cdist(vertices, person.joints_world[frame]).argmin(axis=1)
-    of_foot = np.isin(nearest, FEET[foot])
-    return float((vertices[of_foot] if of_foot.any() else vertices).dot(up).min())
 
 
 # --- forward passes ------------------------------------------------------------------------------------------------

@@ -131,61 +131,20 @@ def _predictor(
 ) -> tuple["Predictor", str]:
     """What is scored, and the source of its row."""
     import unish
-    from unish.evaluation.runner import Predictor
+    from unish.evaluation.predict import saved_predictor, weights_predictor
 
-    data = {"data": str(root.resolve())}
+    data = str(root.resolve())
     if options.predictions is not None:
-        return _saved(options.predictions, data), f"results in {options.predictions}"
+        return saved_predictor(options.predictions, data), f"results in {options.predictions}"
 
     from unish.body import load_body
-    from unish.evaluation.predict import reconstruct_sequence
     from unish.models.hub import load
-    from unish.runs.identity import networks_identity
 
     device = options.device or rank.device
     model, body = load(options.weights, device=device), load_body(options.body)
-    place = str(next(model.parameters()).device)
-    identity = {**networks_identity(model, body), **data}
-    predictor = Predictor(
-        name=f"unish {model.weights_name}",
-        reconstruct=lambda sequence: reconstruct_sequence(sequence, benchmark, model, body, device=device),
-        identity=lambda sequence: identity,
-        body=body,
-    )
-    return predictor, f"unish {unish.__version__}, {model.weights_name} weights, {body.name} body, on {place}"
-
-
-def _saved(folder: Path, data: dict[str, str]) -> "Predictor":
-    """Results in folders named after the sequences."""
-    from unish.errors import MissingAssetError
-    from unish.evaluation.runner import Predictor
-    from unish.runs.identity import result_identity
-    from unish.structures import Reconstruction
-
-    if not folder.is_dir():
-        raise MissingAssetError(
-            f"{folder} is not a folder; --predictions takes one with a result in DIR/SEQUENCE for every sequence, as "
-            "written by Reconstruction.save and unish run --out."
-        )
-
-    def reconstruct(sequence: "BenchmarkSequence") -> Reconstruction:
-        if not (folder / sequence.name).is_dir():
-            raise MissingAssetError(
-                f"{folder / sequence.name} is missing; save the result of this sequence as that folder, or name the "
-                "other sequences with --sequences."
-            )
-        return Reconstruction.load(folder / sequence.name)
-
-    def identity(sequence: "BenchmarkSequence") -> dict[str, str]:
-        result = folder / sequence.name
-        return {"predictions": str(result.resolve()), **result_identity(result), **data}
-
-    return Predictor(
-        name=folder.resolve().name,
-        reconstruct=reconstruct,
-        identity=identity,
-        timed=False,
-    )
+    place = next(model.parameters()).device
+    source = f"unish {unish.__version__}, {model.weights_name} weights, {body.name} body, on {place}"
+    return weights_predictor(model, body, benchmark, data, device), source
 
 
 @contextlib.contextmanager

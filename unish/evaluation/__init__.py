@@ -13,6 +13,8 @@ from unish.evaluation.metrics import (
     camera_rpe,
     delta_125,
     foot_sliding,
+    foot_sliding_speed,
+    in_contact,
     jitter,
     mpjpe,
     pa_mpjpe,
@@ -22,7 +24,9 @@ from unish.evaluation.metrics import (
     w_mpjpe,
     wa_mpjpe,
     world_motion,
+    world_size,
 )
+from unish.evaluation.predictions import PersonPrediction, SequencePrediction
 from unish.evaluation.runner import Predictor, run
 from unish.evaluation.scoring import METRICS, score
 from unish.evaluation.table import Table, make_table
@@ -33,7 +37,9 @@ __all__ = [
     "BenchmarkSequence",
     "MethodRow",
     "MetricValues",
+    "PersonPrediction",
     "Predictor",
+    "SequencePrediction",
     "Table",
     "TruePerson",
     "WeightedMean",
@@ -47,6 +53,8 @@ __all__ = [
     "delta_125",
     "fit_report",
     "foot_sliding",
+    "foot_sliding_speed",
+    "in_contact",
     "jitter",
     "make_table",
     "means_of",
@@ -61,4 +69,5 @@ __all__ = [
     "w_mpjpe",
     "wa_mpjpe",
     "world_motion",
+    "world_size",
 ]

@@ -18,6 +18,10 @@ MM_PER_M = 1000.0
 CM_PER_M = 100.0
 CHUNK_FRAMES = 100
 CONTACT_SPEED_M_PER_FRAME = 0.01
+CONTACT_SPEED_M_PER_S = 0.3
+"""The same at the 30 frames per second that WHAM's threshold is for."""
+MIN_EXTENT_M = 0.25
+"""People who move less have no trajectory whose size could be compared."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,10 @@ def camera_ate(
     true_world_from_camera: Float[np.ndarray, "frames 4 4"],
     with_scale: bool = True,
 ) -> Float[np.ndarray, "frames"]:
-    """Distance of each camera centre from the true one, in centimetres, after a Sim(3) (or rigid) alignment (Umeyama).
+    """Distance of each camera centre from the true one, in centimetres, after a Sim(3) alignment (Umeyama).
 
-    The benchmarks' figure is the root mean square over the frames.
+    Without `with_scale` the alignment is rigid, so that an error of the world's size counts. The benchmarks' figure is
+    the root mean square over the frames.
     """
     predicted, true = predicted_world_from_camera[:, :3, 3], true_world_from_camera[:, :3, 3]
     return np.linalg.norm(_aligned(predicted, true, with_scale) - true, axis=-1) * CM_PER_M
@@ -237,6 +242,37 @@ def foot_sliding(
     step_pred = np.linalg.norm(np.diff(predicted_feet, axis=0), axis=-1)
     step_true = np.linalg.norm(np.diff(true_feet, axis=0), axis=-1)
     return step_pred[step_true < CONTACT_SPEED_M_PER_FRAME] * MM_PER_M
+
+
+def in_contact(
+    true_feet: Float[np.ndarray, "frames points 3"], fps: float | int
+) -> Bool[np.ndarray, "frames_less_1 points"]:
+    """Where a true point of a foot stands from a frame to the next: it moves slower than 0.3 m/s."""
+    return np.linalg.norm(np.diff(true_feet, axis=0), axis=-1) * fps < CONTACT_SPEED_M_PER_S
+
+
+def foot_sliding_speed(
+    predicted_feet: Float[np.ndarray, "frames points 3"],
+    true_feet: Float[np.ndarray, "frames points 3"],
+    fps: float | int,
+) -> Float[np.ndarray, "contacts"]:
+    """Speed of a predicted point of a foot while the true one is in contact (`in_contact`), in centimetres per second.
+
+    One entry per contact, frame then point. Points are the ankles and balls of the feet, which every SMPL-format body
+    has, so that the figure does not depend on the mesh as `foot_sliding` does.
+    """
+    speed_m_per_s = np.linalg.norm(np.diff(predicted_feet, axis=0), axis=-1) * fps
+    return speed_m_per_s[in_contact(true_feet, fps)] * CM_PER_M
+
+
+def world_size(predicted: Float[np.ndarray, "frames 3"], true: Float[np.ndarray, "frames 3"]) -> float:
+    """Extent of the predicted trajectory of the root over that of the true one: 1 for a world of the true size.
+
+    The extent is the root mean square distance from the trajectory's mean, which no rigid motion changes. NaN where the
+    true one is below 0.25 m.
+    """
+    extents_m = [np.sqrt(np.square(path - path.mean(axis=0)).sum(axis=-1).mean()) for path in (predicted, true)]
+    return float(extents_m[0] / extents_m[1]) if extents_m[1] >= MIN_EXTENT_M else float("nan")
 
 
 # --- helpers -------------------------------------------------------------------------------------------------------

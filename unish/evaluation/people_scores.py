@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from scipy.spatial import KDTree
 
+from unish.analysis.body_surface import FEET, sole_height_m, visible_surface
 from unish.evaluation import metrics
 from unish.evaluation.benchmark import BenchmarkSequence, TruePerson
 from unish.evaluation.metric_values import MetricValues
 from unish.evaluation.predictions import PersonPrediction, SequencePrediction, Surface, move, require_finite
 from unish.evaluation.scene_scores import mask_on_map
 from unish.geometry.camera import unproject_depth
-from unish.geometry.visibility import visible_vertices
 
 SMPL_VERTICES = 6890
 FEET_VERTICES = np.array([3216, 3387, 6617, 6787])
@@ -77,7 +77,8 @@ def camera_frame_metrics(
 def world_metrics(
     prediction: SequencePrediction, sequence: BenchmarkSequence, with_surfaces: bool = False
 ) -> dict[str, MetricValues]:
-    """WA-MPJPE, W-MPJPE, RTE, jitter and, where surfaces are requested and are SMPL's, foot sliding."""
+    """WA-MPJPE, W-MPJPE, RTE, jitter, world size, sliding speed of the feet; and if surfaces are requested, the feet's
+    gap to the floor, and sliding of SMPL's foot vertices where the surfaces are SMPL's."""
     values: dict[str, list[np.ndarray]] = {}
     for pair in _pairs(prediction, sequence):
         motion = metrics.world_motion(*pair.joints_world(), fps=sequence.fps)
@@ -85,7 +86,15 @@ def world_metrics(
             per_frame = getattr(motion, name)
             if np.isfinite(per_frame).all():  # RTE is undefined for people who never move
                 values.setdefault(name, []).append(per_frame)
+        predicted, true = pair.joints_world()
+        size = metrics.world_size(predicted[:, 0], true[:, 0])
+        if np.isfinite(size):
+            values.setdefault("world_size", []).append(np.array([size]))
+        sliding = metrics.foot_sliding_speed(predicted[:, FEET.ravel()], true[:, FEET.ravel()], sequence.fps)
+        values.setdefault("foot_sliding_cm_s", []).append(sliding)
         surface = pair.predicted.vertices_world
+        if with_surfaces and surface is not None and prediction.world_up is not None:
+            values.setdefault("foot_floor_gap_cm", []).append(_floor_gap_cm(pair, prediction.world_up, sequence.fps))
         if with_surfaces and surface is not None and _same_vertices(pair.true, surface, pair.frames, SMPL_VERTICES):
             predicted = np.concatenate([surface(part)[:, FEET_VERTICES] for part in _parts(pair.frames)])
             assert pair.true.vertices_world is not None
@@ -100,7 +109,6 @@ def contact_metrics(prediction: SequencePrediction, sequence: BenchmarkSequence)
     values: dict[str, list[np.ndarray]] = {}
     if prediction.intrinsics is None or prediction.faces is None or sequence.person_mask is None:
         return {}
-    faces = torch.from_numpy(np.ascontiguousarray(prediction.faces)).long()
     for index, frame in enumerate(prediction.frames.tolist()):
         depth, intrinsics = (
             np.asarray(x, np.float32) for x in (prediction.depth_m(index), prediction.intrinsics[index])
@@ -114,16 +122,28 @@ def contact_metrics(prediction: SequencePrediction, sequence: BenchmarkSequence)
                 continue
             inside = points[mask == label]
             vertices = predicted.vertices_camera(np.array([frame]))[0]
-            surface = torch.from_numpy(vertices).float()
-            visible = visible_vertices(surface, faces, torch.from_numpy(intrinsics), height, width).numpy()
-            shown = vertices[visible]
-            if not len(inside) or not len(shown):
+            surface = visible_surface(vertices, prediction.faces, intrinsics, (width, height))
+            if not len(inside) or not len(surface):
                 continue
-            distance, _ = KDTree(inside).query(shown[:: max(1, len(shown) // MAX_QUERIES)])
-            behind = inside[:, 2].mean() - shown[:, 2].mean()
+            distance, _ = KDTree(inside).query(surface[:: max(1, len(surface) // MAX_QUERIES)])
+            behind = inside[:, 2].mean() - surface[:, 2].mean()
             for name, value in (("body_off_points_cm", distance.mean()), ("points_behind_cm", behind)):
                 values.setdefault(name, []).append(np.array([metrics.CM_PER_M * value]))
     return _concatenated(values)
+
+
+def _floor_gap_cm(pair: _Pair, up: np.ndarray, fps: float) -> np.ndarray:
+    """How far the predicted soles are from the predicted floor, above or below, while the true foot is in contact."""
+    assert pair.predicted.vertices_world is not None
+    predicted, true = pair.joints_world()
+    ends = true[:, FEET.ravel()]
+    standing = np.asarray(metrics.in_contact(ends, fps).reshape(-1, *FEET.shape).any(axis=-1))
+    gaps_m = []
+    for part in _parts(np.flatnonzero(standing.any(axis=-1))):
+        for frame, vertices in zip(part, pair.predicted.vertices_world(pair.frames[part]), strict=True):
+            feet = np.flatnonzero(standing[frame])
+            gaps_m += [abs(sole_height_m(vertices, predicted[frame], int(foot), up)) for foot in feet]
+    return metrics.CM_PER_M * np.array(gaps_m)
 
 
 # --- surfaces ------------------------------------------------------------------------------------------------------

@@ -1,15 +1,19 @@
-"""A benchmark's sequence through the pipeline: its images at the benchmark's frame rate, its people by true boxes."""
+"""What can be scored: weights, through the pipeline under a benchmark's protocol, and saved results of any method."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from unish.body import BodyModel
+from unish.errors import MissingAssetError
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
+from unish.evaluation.runner import Predictor
 from unish.people.detection import detect_people
 from unish.pipeline.reconstruct import SMALLEST_WINDOW, reconstruct_tracked
+from unish.runs.identity import Identity, as_identity, networks_identity, result_identity
 from unish.structures import Clip, PersonTrack, Reconstruction
 from unish.utils.disk_arrays import Stack
 from unish.video.pixels import limited_size
@@ -21,6 +25,42 @@ LONG_SIDE_PX = 1920
 """Larger images are reduced, as `read_clip` does."""
 
 
+def weights_predictor(
+    model: "UniSH", body: BodyModel, benchmark: Benchmark, data: str, device: str | None = None
+) -> Predictor:
+    """Weights as a method under test; `data` names the data that they are tested on."""
+    identity = as_identity(**networks_identity(model, body), data=data)
+    return Predictor(
+        name=f"unish {model.weights_name}",
+        predict=lambda sequence: reconstruct_sequence(sequence, benchmark, model, body, device=device),
+        identity=lambda sequence: identity,
+        body=body,
+    )
+
+
+def saved_predictor(folder: Path, data: str) -> Predictor:
+    """Results of any method, saved as `folder`/SEQUENCE. Raises MissingAssetError when it is not a folder."""
+    if not folder.is_dir():
+        raise MissingAssetError(
+            f"{folder} is not a folder; --predictions takes one with a result in DIR/SEQUENCE for every sequence, as "
+            "written by Reconstruction.save and unish run --out."
+        )
+
+    def predict(sequence: BenchmarkSequence) -> Reconstruction:
+        if not (folder / sequence.name).is_dir():
+            raise MissingAssetError(
+                f"{folder / sequence.name} is missing; save the result of this sequence as that folder, or name the "
+                "other sequences with --sequences."
+            )
+        return Reconstruction.load(folder / sequence.name)
+
+    def identity(sequence: BenchmarkSequence) -> Identity:
+        result = folder / sequence.name
+        return as_identity(predictions=str(result.resolve()), **result_identity(result), data=data)
+
+    return Predictor(name=folder.resolve().name, predict=predict, identity=identity, timed=False)
+
+
 def reconstruct_sequence(
     sequence: BenchmarkSequence,
     benchmark: Benchmark,
@@ -28,12 +68,14 @@ def reconstruct_sequence(
     body: BodyModel,
     finder: str = "auto",
     device: str | None = None,
+    **options: Any,
 ) -> Reconstruction:
     """Reconstruct a sequence under the protocol of its benchmark.
 
     People are given by their true boxes. Where the benchmark labels nobody they are detected, by `finder` on `device`;
     if nobody is, one person is assumed to fill the whole image: depth up to scale does not depend on it, and the result
-    has a warning. Raises as `reconstruct_tracked` and the sequence's reader do.
+    has a warning. Other options are those of `reconstruct_tracked`. Raises as it and the sequence's
+    reader do.
     """
     frames = sampled_frames(sequence, benchmark.sampled_fps)
     clip = _clip(sequence, frames)
@@ -48,7 +90,7 @@ def reconstruct_sequence(
         warning = f"No people were detected in {sequence.name}: its metric scale is a guess."
         clip = dataclasses.replace(clip, warnings=(*clip.warnings, warning))
     window = benchmark.window or max(len(frames), SMALLEST_WINDOW)
-    return reconstruct_tracked(clip, tracks, model, body, finder=detector, window=window)
+    return reconstruct_tracked(clip, tracks, model, body, finder=detector, **{"window": window, **options})
 
 
 def sampled_frames(sequence: BenchmarkSequence, sampled_fps: float | None) -> np.ndarray:

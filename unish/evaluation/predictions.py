@@ -51,6 +51,8 @@ class SequencePrediction:
     """In pixels of `depth_m`; None where the method has none."""
     faces: Int[np.ndarray, "faces 3"] | None = None
     """Triangles of the people's surfaces."""
+    world_up: Float[np.ndarray, "3"] | None = None
+    """Unit vector away from the floor, which is at height 0 in the method's world; None where it has no floor."""
 
 
 def prediction_of(
@@ -78,7 +80,14 @@ def prediction_of(
         people=people,
         intrinsics=np.asarray(reconstruction.cameras.intrinsics),
         faces=np.asarray(reconstruction.faces),
+        world_up=_up(reconstruction),
     )
+
+
+def _up(reconstruction: Reconstruction) -> Float[np.ndarray, "3"] | None:
+    """Up, where the world is upright: then its floor is at z = 0."""
+    up = np.asarray(reconstruction.world_up, np.float64)
+    return up if np.allclose(up, (0, 0, 1), atol=1e-3) else None
 
 
 def seen_frames(reconstruction: Reconstruction, sequence: BenchmarkSequence) -> Int[np.ndarray, "seen"]:

@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from unish.body import BodyModel
 from unish.errors import InputError, UniSHError
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.metric_values import WeightedMean, means_of
+from unish.evaluation.predictions import SequencePrediction
 from unish.evaluation.scoring import require_known, score
 from unish.runs.identity import Identity, arrays_digest, as_identity, difference, is_replaced
 from unish.structures import Reconstruction
@@ -40,11 +41,11 @@ class Predictor:
 
     name: str
     """Its row in the table."""
-    reconstruct: Callable[[BenchmarkSequence], Reconstruction]
-    identity: Callable[[BenchmarkSequence], Mapping[str, str]]
-    """What its prediction for a sequence depends on, in words that change with it: weights, body, folder."""
+    predict: Callable[[BenchmarkSequence], Reconstruction | SequencePrediction]
+    identity: Callable[[BenchmarkSequence], Identity]
+    """What its prediction for a sequence depends on: weights, body, data, files (see `unish.runs.identity`)."""
     timed: bool = True
-    """Whether the time and memory that `reconstruct` takes are the method's."""
+    """Whether the time and memory that `predict` takes are the method's."""
     body: BodyModel | None = None
     """Poses people between the frames that the method saw; None: the body that its results name."""
 
@@ -100,7 +101,7 @@ def run(
         for sequence in mine:
             bar.set_description_str(sequence.name)
             try:
-                result = _scored(benchmark, sequence, predictor, depth_alignment)
+                result = score_sequence(benchmark, sequence, predictor, depth_alignment)
                 _write(paths[sequence.name], keys[sequence.name], result)
             except Exception as error:  # one bad sequence must not end a run of hours
                 failures[sequence.name] = sentence_of(error)
@@ -113,24 +114,26 @@ def run(
     return Outcome(results, {s.name: failures[s.name] for s in sequences if s.name in failures})
 
 
-def _scored(
-    benchmark: Benchmark, sequence: BenchmarkSequence, predictor: Predictor, depth_alignment: str
+def score_sequence(
+    benchmark: Benchmark, sequence: BenchmarkSequence, predictor: Predictor, depth_alignment: str = "scale"
 ) -> SequenceResult:
+    """Run the method on one sequence and score it. Raises as the method and `score` do."""
     devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
     for device in devices:
         torch.cuda.reset_peak_memory_stats(device)
     start_s = time.perf_counter()
-    reconstruction = predictor.reconstruct(sequence)
+    result = predictor.predict(sequence)
     seconds = time.perf_counter() - start_s
-    means = means_of(score(reconstruction, sequence, benchmark.metrics, depth_alignment, predictor.body))
+    means = means_of(score(result, sequence, benchmark.metrics, depth_alignment, predictor.body))
+    frames_seen = len(result.frames if isinstance(result, SequencePrediction) else result)
     if predictor.timed:
-        means["seconds_per_frame"] = WeightedMean(seconds / len(reconstruction), float(len(reconstruction)))
+        means["seconds_per_frame"] = WeightedMean(seconds / frames_seen, float(frames_seen))
     return SequenceResult(
         sequence=sequence.name,
         frames=sequence.frames,
         means=means,
         peak_memory_mb=_peak_memory_mb(devices) if predictor.timed else None,
-        warnings=tuple(reconstruction.provenance.warnings),
+        warnings=() if isinstance(result, SequencePrediction) else tuple(result.provenance.warnings),
     )
 
 

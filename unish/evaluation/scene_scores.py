@@ -137,10 +137,12 @@ def camera_metrics(prediction: SequencePrediction, sequence: BenchmarkSequence) 
     require_finite(predicted, "cameras", sequence)
     true = sequence.world_from_camera[prediction.frames].astype(np.float64)
     ate_cm = _root_mean_square(metrics.camera_ate(predicted, true))
+    rigid_ate_cm = _root_mean_square(metrics.camera_ate(predicted, true, with_scale=False))
     translations_m, rotations_deg = metrics.camera_rpe(predicted, true)
     values = {
         "ate_m": ate_cm / metrics.CM_PER_M,
         "camera_ate_cm": ate_cm,
+        "rigid_ate_m": rigid_ate_cm / metrics.CM_PER_M,
         "rpe_trans_m": _root_mean_square(translations_m),
         "rpe_rot_deg": _root_mean_square(rotations_deg),
     }

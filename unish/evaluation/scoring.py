@@ -26,7 +26,7 @@ class Metric:
     factor: float | int = 1
     """From the unit of the numbers to the printed one."""
     better: str = "lower"
-    """"lower", "higher", or "zero" for what may have either sign."""
+    """"lower", "higher", "zero" for what may have either sign, "one" for ratios."""
     needs: str = "true bodies"
     """What it takes in the sequence and in the result."""
 
@@ -38,6 +38,7 @@ class Metric:
 _DEPTH, _CAMERAS, _MASKS = "true depth", "true cameras", "true depth and person masks"
 _IN_CAMERA, _CONTACT = "true bodies and true cameras", "person masks, and bodies with a surface"
 _PVE, _FEET = f"{_IN_CAMERA}, with the same vertices as the result's", "SMPL's vertices, in the truth and in the result"
+_FLOOR = "true bodies, and bodies with a surface in an upright world"
 _FIT, _MARKED = "people in the result", "person masks in the result, which true boxes alone do not give"
 
 METRICS = {
@@ -51,6 +52,7 @@ METRICS = {
     "rpe_trans_m": Metric("RPE trans m", 3, needs=_CAMERAS),
     "rpe_rot_deg": Metric("RPE rot °", 3, needs=_CAMERAS),
     "camera_ate_cm": Metric("camera ATE cm", 1, needs=_CAMERAS),
+    "rigid_ate_m": Metric("camera ATE m, no scale", 2, needs=_CAMERAS),
     "pa_mpjpe_mm": Metric("PA-MPJPE mm", 1),
     "mpjpe_mm": Metric("MPJPE mm", 1, needs=_IN_CAMERA),
     "pve_mm": Metric("PVE mm", 1, needs=_PVE),
@@ -60,6 +62,9 @@ METRICS = {
     "rte_percent": Metric("RTE %", 1, needs="true bodies that move"),
     "jitter": Metric("Jitter 10 m/s³", 1),
     "foot_sliding_mm": Metric("foot sliding mm", 1, needs=_FEET),
+    "world_size": Metric("world size ×", 2, better="one", needs="true bodies that move"),
+    "foot_floor_gap_cm": Metric("foot–floor gap cm", 1, needs=_FLOOR),
+    "foot_sliding_cm_s": Metric("foot sliding cm/s", 1),
     "root_error_mm": Metric("root in camera mm", 1, needs=_IN_CAMERA),
     "body_off_points_cm": Metric("body off its points cm", 1, needs=_CONTACT),
     "points_behind_cm": Metric("points behind body cm", 1, better="zero", needs=_CONTACT),
@@ -74,6 +79,12 @@ METRICS = {
 """Every metric by its name, which ends with the unit of its values; without one they are shares of 1, or in m/s²
 (accel) and 10 m/s³ (jitter). Seconds per frame are measured by the runner, the others by `score`."""
 
+WORLD_METRICS = (
+    "wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "jitter", "foot_sliding_mm", "accel", "world_size", "foot_floor_gap_cm",
+    "foot_sliding_cm_s", "rigid_ate_m",
+)  # fmt: skip
+"""Of benchmarks of motion in the world."""
+
 FIT = {
     "fit_body_to_points_cm": "body_to_points_median",
     "fit_in_front_percent": "in_front",
@@ -86,7 +97,7 @@ FIT = {
 
 
 def score(
-    reconstruction: Reconstruction,
+    result: Reconstruction | SequencePrediction,
     sequence: BenchmarkSequence,
     metrics: Iterable[str],
     depth_alignment: str = "scale",
@@ -94,30 +105,33 @@ def score(
 ) -> dict[str, MetricValues]:
     """Values of the metrics, as far as the result and the ground truth have what they need.
 
-    `body` poses the people between the frames that the method saw (see `prediction_of`). Raises InputError where result
-    and sequence do not match, or for an unknown metric or alignment; MissingAssetError without the body.
+    The fit metrics (`FIT`) take a whole result; the others any method's `SequencePrediction`. `body` poses the people
+    between the frames that the method saw (see `prediction_of`). Raises InputError where result and sequence do not
+    match, or for an unknown metric or alignment; MissingAssetError without the body.
     """
     metrics = tuple(metrics)
     require_known(metrics, depth_alignment)
-    values = score_prediction(prediction_of(reconstruction, sequence, body), sequence, metrics, depth_alignment)
-    return values | _fit_metrics(reconstruction, metrics)
+    if isinstance(result, SequencePrediction):
+        return _scores(result, sequence, set(metrics), depth_alignment)
+    values = _scores(prediction_of(result, sequence, body), sequence, set(metrics), depth_alignment)
+    return values | _fit_metrics(result, metrics)
 
 
-def score_prediction(
-    prediction: SequencePrediction, sequence: BenchmarkSequence, metrics: Iterable[str], depth_alignment: str = "scale"
+def _scores(
+    prediction: SequencePrediction, sequence: BenchmarkSequence, wanted: set[str], depth_alignment: str
 ) -> dict[str, MetricValues]:
-    """As `score`, for any method's prediction; all but the fit metrics, which take a whole result."""
-    wanted = set(metrics)
-    require_known(tuple(wanted), depth_alignment)
     values: dict[str, MetricValues] = {}
     if wanted & {"abs_rel", "delta_125", "body_abs_rel", "body_delta_125", "surface_abs_rel", "scale_error"}:
         values |= depth_metrics(prediction, sequence, depth_alignment)
-    if wanted & {"ate_m", "rpe_trans_m", "rpe_rot_deg", "camera_ate_cm"}:
+    if wanted & {"ate_m", "rpe_trans_m", "rpe_rot_deg", "camera_ate_cm", "rigid_ate_m"}:
         values |= camera_metrics(prediction, sequence)
     if wanted & {"pa_mpjpe_mm", "mpjpe_mm", "pve_mm", "accel", "root_error_mm"}:
         values |= camera_frame_metrics(prediction, sequence, with_surfaces="pve_mm" in wanted)
-    if wanted & {"wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "jitter", "foot_sliding_mm"}:
-        values |= world_metrics(prediction, sequence, with_surfaces="foot_sliding_mm" in wanted)
+    surfaces = {"foot_sliding_mm", "foot_floor_gap_cm"}
+    if wanted & surfaces | wanted & {
+        "wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "jitter", "world_size", "foot_sliding_cm_s"
+    }:  # fmt: skip
+        values |= world_metrics(prediction, sequence, with_surfaces=bool(surfaces & wanted))
     if wanted & {"body_off_points_cm", "points_behind_cm"}:
         values |= contact_metrics(prediction, sequence)
     return {name: of_metric for name, of_metric in values.items() if name in wanted}

@@ -145,7 +145,7 @@ def make_table(
     )
 
 
-ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0", "one": "→1"}
 ALIGNED = {
     "scale": "Depth after one scale per sequence",
     "scale&shift": "Depth after one scale and one shift per sequence",

@@ -6,7 +6,8 @@ of the same numbers, in one pass; depth is 16-bit PNG, 5000 per metre, already i
 
 from pathlib import Path
 
-from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, MethodRow
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
+from unish.evaluation.datasets import published
 from unish.evaluation.datasets.download import Download
 from unish.evaluation.datasets.images import image_size_px, png_depths, rgb_images
 
@@ -52,20 +53,10 @@ def _chosen(folder: Path) -> tuple[Path, ...]:
     return tuple(files[FRAMES])
 
 
-def _published(method: str, abs_rel: float, delta_125: float) -> MethodRow:
-    return MethodRow(method, "UniSH, arXiv 2601.01222", {"abs_rel": abs_rel, "delta_125": delta_125})
-
-
 BONN = Benchmark(
     name="bonn",
     title="Bonn, video depth",
     metrics=("abs_rel", "delta_125"),
     sequences=read,
-    published=(
-        _published("UniSH", 0.035, 0.980),
-        _published("π³", 0.049, 0.975),
-        _published("VGGT", 0.057, 0.966),
-        _published("MonST3R", 0.072, 0.957),
-        _published("CUT3R", 0.078, 0.937),
-    ),
+    published=published.BONN,
 )

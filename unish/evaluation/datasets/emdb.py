@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from unish.body import BodyModel
-from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, MethodRow, TruePerson
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, TruePerson
+from unish.evaluation.datasets import published
 from unish.evaluation.datasets.download import Download
 from unish.evaluation.datasets.images import rgb_images
 from unish.evaluation.datasets.labels import LabelFile, inverted, read_labels
 from unish.evaluation.datasets.smpl_ground_truth import pose_person, smpl_bodies
+from unish.evaluation.scoring import WORLD_METRICS
 
 SPLITS = {"emdb1": ("EMDB-1", 17), "emdb2": ("EMDB-2", 25)}
 GENDERS = ("female", "male", "neutral")
@@ -80,11 +82,6 @@ def _person(labels: LabelFile, frames: int, good: np.ndarray, bodies: Callable[[
     )
 
 
-def _published(method: str, wa: float, w: float, rte: float) -> MethodRow:
-    numbers = {"wa_mpjpe_mm": wa, "w_mpjpe_mm": w, "rte_percent": rte}
-    return MethodRow(method, "UniSH, arXiv 2601.01222", numbers)
-
-
 EMDB_1 = Benchmark(
     name="emdb1",
     title="EMDB-1, bodies in the camera",
@@ -92,21 +89,14 @@ EMDB_1 = Benchmark(
     sequences=functools.partial(read, split="emdb1"),
     sampled_fps=6.0,
     window=30,
+    published=published.EMDB_1,
 )
 EMDB_2 = Benchmark(
     name="emdb2",
     title="EMDB-2, motion in the world",
-    metrics=("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "jitter", "foot_sliding_mm", "accel"),
+    metrics=WORLD_METRICS,
     sequences=functools.partial(read, split="emdb2"),
     sampled_fps=6.0,
     window=30,
-    published=(
-        _published("UniSH", 118.5, 270.1, 5.8),
-        _published("Human3R", 112.2, 267.9, 2.2),
-        _published("GVHMR", 111.0, 276.5, 2.0),
-        _published("JOSH3R", 220.0, 661.7, 13.1),
-        _published("TRAM", 76.4, 222.4, 1.4),
-        _published("JOSH", 68.9, 174.7, 1.3),
-        _published("WHAM", 135.6, 354.8, 6.0),
-    ),
+    published=published.EMDB_2,
 )

@@ -18,12 +18,14 @@ from scipy.sparse import csr_array
 
 from unish.body.files import read_body_file
 from unish.body.library import INSTALLED, bodies_folder
-from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, MethodRow, TruePerson
+from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, TruePerson
+from unish.evaluation.datasets import published
 from unish.evaluation.datasets.download import Download
 from unish.evaluation.datasets.images import image_size_px, rgb_images
 from unish.evaluation.datasets.labels import LabelFile, inverted, read_labels
 from unish.evaluation.datasets.smpl_ground_truth import boxes_px, missing_body, project_px
 from unish.evaluation.datasets.smplx_fits import FIT_SIZES, SmplxModel, read_smpl_from_smplx, read_smplx
+from unish.evaluation.scoring import WORLD_METRICS
 
 FPS = 30.0
 MALE_SUBJECTS = ("011",)
@@ -201,21 +203,12 @@ def _matrix(text: str | None, rows: int, columns: int) -> Float[np.ndarray, "row
     return np.array([float(number) for number in (text or "").split()]).reshape(rows, columns)
 
 
-def _published(method: str, wa: float, w: float, rte: float) -> MethodRow:
-    numbers = {"wa_mpjpe_mm": wa, "w_mpjpe_mm": w, "rte_percent": rte}
-    return MethodRow(method, "UniSH, arXiv 2601.01222", numbers)
-
-
 RICH = Benchmark(
     name="rich",
     title="RICH test, motion in the world",
-    metrics=("wa_mpjpe_mm", "w_mpjpe_mm", "rte_percent", "jitter", "foot_sliding_mm", "accel"),
+    metrics=WORLD_METRICS,
     sequences=read,
     sampled_fps=6.0,
     window=30,
-    published=(
-        _published("UniSH", 118.1, 183.2, 4.8),
-        _published("Human3R", 110.0, 184.9, 3.3),
-        _published("GVHMR", 78.8, 126.3, 2.4),
-    ),
+    published=published.RICH,
 )

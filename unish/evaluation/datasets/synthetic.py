@@ -36,7 +36,8 @@ MIN_VISIBILITY = 0.3
 MIN_BOX_PX = 4
 METRICS = (
     "abs_rel", "delta_125", "body_abs_rel", "body_delta_125", "surface_abs_rel", "scale_error", "camera_ate_cm",
-    "pa_mpjpe_mm", "mpjpe_mm", "wa_mpjpe_mm", "root_error_mm", "body_off_points_cm", "points_behind_cm",
+    "rigid_ate_m", "pa_mpjpe_mm", "mpjpe_mm", "wa_mpjpe_mm", "world_size", "foot_floor_gap_cm", "foot_sliding_cm_s",
+    "root_error_mm", "body_off_points_cm", "points_behind_cm",
 )  # fmt: skip
 _SHAPES = {
     "intrinsics": ("frames", 3, 3), "world_from_camera": ("frames", 4, 4), "betas": ("people", 10),
