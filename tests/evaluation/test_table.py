@@ -143,5 +143,5 @@ def test_results_of_others_are_not_said_to_have_run_here():
 def test_every_measure_has_a_heading_of_its_own():
     headings = [measure.heading for measure in METRICS.values()]
     assert len(set(headings)) == len(headings)
-    assert {measure.better for measure in METRICS.values()} == {"lower", "higher", "zero"}
+    assert {measure.better for measure in METRICS.values()} == {"lower", "higher", "zero", "one"}
     assert METRICS["abs_rel"].text(None) == METRICS["abs_rel"].text(float("nan")) == "–"
