@@ -119,7 +119,7 @@ def read(video: str | None, fps: float, start_s: float | None, end_s: float | No
     if not video:
         raise InputError("There is no clip yet. Drop a video, record one, or click the example.")
     check_upload(Path(video))
-    return read_clip(video, fps=fps, start_s=start_s, end_s=end_s, max_frames=MAX_FRAMES)
+    return read_clip(video, fps=fps, start_s=start_s, end_s=end_s, max_frames=MAX_FRAMES, shot="longest")
 
 
 def look(video, fps, start_s, end_s, progress=gr.Progress()):  # noqa: B008

@@ -5,7 +5,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from unish.cli.common_options import add_common_options, common_options_of
+from unish.cli.common_options import ALL, add_common_options, common_options_of
+from unish.errors import InputError
 from unish.export.formats import FORMATS, check_formats
 
 
@@ -33,6 +34,8 @@ def _batch(options: argparse.Namespace) -> int:
     from unish.runs.batch import TABLE, find_jobs, run_batch, table, write_table
     from unish.utils.distributed import launched_rank
 
+    if options.shot == ALL:
+        raise InputError("unish batch reconstructs one shot of each clip; unish run takes --shot all.")
     rank = launched_rank(options.device)
     chosen = Options(**common_options_of(options))
     chosen = dataclasses.replace(chosen, device=rank.device or chosen.device)

@@ -3,7 +3,17 @@
 import argparse
 from typing import Any
 
+LONGEST, ALL = "longest", "all"
 _NAMES = {"start": "start_s", "end": "end_s"}
+
+
+def parse_shot(text: str) -> int | str:
+    """A shot's number, or one of the words. Raises `argparse.ArgumentTypeError` for anything else."""
+    if text in (LONGEST, ALL):
+        return text
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a shot's number from 1, {LONGEST} or {ALL}, got {text}")
+    return int(text)
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +24,13 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="RATE",
         help="rate at which the clip's frames were taken (default: as the video or the images' EXIF data say, else 30)",
+    )
+    parser.add_argument(
+        "--shot",
+        type=parse_shot,
+        default=LONGEST,
+        metavar="N",
+        help="part between cuts that is reconstructed: its number from 1, or longest (default); unish run takes all",
     )
     parser.add_argument("--start", type=float, metavar="S", help="start at this second of the clip")
     parser.add_argument("--end", type=float, metavar="S", help="end at this second of the clip")
@@ -54,6 +71,7 @@ def common_options_of(parsed: argparse.Namespace) -> dict[str, Any]:
     names = (
         "fps",
         "source_fps",
+        "shot",
         "start",
         "end",
         "weights",

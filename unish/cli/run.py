@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unish.cli.common_options import add_common_options, common_options_of
+from unish.cli.common_options import ALL, add_common_options, common_options_of
 from unish.cli.parsing import parse_box, parse_heights
 from unish.cli.progress import progress_bar
-from unish.errors import Interrupted
+from unish.errors import InputError, Interrupted, UniSHError
 from unish.runs.result_folder import RESULT_PAGE, reserve_result, write_result
 from unish.utils.names import text_name
 
@@ -44,8 +44,35 @@ def add(commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.shot == ALL:
+        return _run_every_shot(options)
     with reserve_result(options.out, options.overwrite):
         return _run_into(options.out, options)
+
+
+def _run_every_shot(options: argparse.Namespace) -> int:
+    """A result for each part between cuts, in folders of --out. One that fails does not stop the others."""
+    from unish.video.reader import read_clip
+    from unish.video.shots import shots_of
+
+    if options.box or options.masks or options.person or options.height:
+        raise InputError("--shot all detects the people of each shot; boxes, masks, ids and heights go with --shot N.")
+    chosen = common_options_of(options)
+    reading = {name: chosen[name] for name in ("fps", "source_fps", "start_s", "end_s")}
+    shots = shots_of(read_clip(options.clip, **reading))
+    code = 0
+    for shot in shots:
+        out, options.shot = options.out / f"shot_{shot.number}", shot.number
+        print(f"Shot {shot.number} of {len(shots)}, from {shot.start_s:.1f} s to {shot.end_s:.1f} s")
+        try:
+            with reserve_result(out, options.overwrite):
+                code = max(code, _run_into(out, options))
+        except UniSHError as error:
+            print(f"unish: shot {shot.number}: {error}", file=sys.stderr)
+            code = max(code, 2)
+        if code == 130:
+            break
+    return code
 
 
 def _run_into(out: Path, options: argparse.Namespace) -> int:

@@ -71,6 +71,8 @@ class Options:
     """Ids of the people to keep; empty: all."""
     source_fps: float | int | None = None
     """Rate at which the frames of the source were taken; None: as the source says."""
+    shot: int | str = "longest"
+    """Which part without a cut is reconstructed: the longest, or one by its number from 1."""
     start_s: float | int | None = None
     end_s: float | int | None = None
     focal: float | int | str | None = None

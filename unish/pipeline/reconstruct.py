@@ -117,6 +117,7 @@ def _read(path: Path, chosen: Options, progress: Progress) -> Clip:
         start_s=chosen.start_s,
         end_s=chosen.end_s,
         source_fps=chosen.source_fps,
+        shot=chosen.shot,
         progress=part_of(progress, 0.0, 0.1),
     )
 

@@ -186,6 +186,7 @@ def _opened(
                 start_s=options.start_s,
                 end_s=options.end_s,
                 source_fps=options.source_fps,
+                shot=options.shot,
                 progress=go_on,
             )
             return _Opened(wanted, clip=clip, seconds=time.perf_counter() - began)

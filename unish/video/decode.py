@@ -191,10 +191,7 @@ def nothing_decoded(path: Path, faults: list[str]) -> InputError:
 
 def _doubts(timeline: Timeline) -> Iterator[str]:
     if timeline.jumps:
-        yield (
-            "The video's clock jumps, so its frames were taken to follow each other evenly there; "
-            "--source-fps sets their rate."
-        )
+        yield ("The time stamps of the video jump; the frames after a jump were taken to follow on at the usual rate.")
 
 
 def _read_packets(container: InputContainer, stream: VideoStream, until_s: float, faults: list[str]) -> Packets:

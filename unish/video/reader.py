@@ -17,6 +17,7 @@ from unish.utils.progress import Progress, no_progress
 from unish.video.decode import nothing_decoded
 from unish.video.pixels import limited_size
 from unish.video.sampling import Sampling
+from unish.video.shots import one_shot
 from unish.video.source import Source, open_source
 
 READING = "Reading video"
@@ -37,15 +38,17 @@ def read_clip(
     max_long_side_px: int = 1920,
     progress: Progress = no_progress,
     source_fps: float | int | None = None,
+    shot: int | str | None = None,
 ) -> Clip:
     """Read a video, an animation, a folder of images or one image, sampled at `fps` from `start_s` to `end_s`.
 
     Sample k shows the frame nearest in time to start_s + k/fps. No frame is used twice: where the source is slower
     than `fps`, each of its frames is kept once and `Clip.fps` is the rate that came out. Times count from the first
     frame of the source. `source_fps` is the rate at which the frames of the source were taken, where it does not say
-    so itself (folders of images) or is wrong. Frames longer than `max_long_side_px` are downscaled while decoding;
-    `Clip.source_size` keeps their display size. A video that breaks off midway gives what could be decoded and says so
-    in `Clip.warnings`.
+    so itself (folders of images) or is wrong. `shot`: only the longest part without a cut ("longest", which is said in
+    `Clip.warnings`), or the shot of that number from 1; None keeps all. Frames longer than `max_long_side_px` are
+    downscaled while decoding; `Clip.source_size` keeps their display size. A video that breaks off midway gives what
+    could be decoded and says so in `Clip.warnings`.
 
     Raises `InputError` when there is nothing usable at `path` or the numbers make no sense.
     """
@@ -55,7 +58,8 @@ def read_clip(
     if max_long_side_px < 1:
         raise InputError(f"The largest frame side must be at least 1 pixel, got {max_long_side_px}.")
     source = open_source(path, None if source_fps is None else float(source_fps), sampling.end_s)
-    return read_samples(source, sampling, max_frames, max_long_side_px, progress)
+    clip = read_samples(source, sampling, max_frames, max_long_side_px, progress)
+    return clip if shot is None else one_shot(clip, shot)
 
 
 def read_samples(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.prepare.shots import ShotConfig, shot_starts
 from unish.errors import InputError
 from unish.structures import Clip
 from unish.utils.names import text_name
 from unish.video.decode import nothing_decoded
 from unish.video.pixels import SourceFrame
 from unish.video.sampling import Sampling
+from unish.video.shots import ShotConfig, shot_starts
 from unish.video.source import open_source
 
 _SHOTS = ShotConfig()

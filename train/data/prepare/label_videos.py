@@ -32,7 +32,6 @@ from train.data.prepare.filters import REASONS, FilterConfig, check_filters, rea
 from train.data.prepare.footage import UnreadableVideoError, clips_of
 from train.data.prepare.joints import own_joints_px
 from train.data.prepare.records import Record, Records
-from train.data.prepare.shots import ShotConfig
 from train.data.prepare.videos import Video, list_videos, share_of
 from train.data.schema import UNLABELLED, ClipSample
 from unish.body import BodyModel, open_body
@@ -42,6 +41,7 @@ from unish.models.unish import UniSH
 from unish.people.detection import DetectAndTrack, PersonDetector, detect_people
 from unish.runs.identity import weights_digest
 from unish.structures import Clip, PersonTrack
+from unish.video.shots import ShotConfig
 
 log = logging.getLogger("unish")
 

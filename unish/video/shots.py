@@ -5,6 +5,7 @@ flash differs from its neighbours but leaves them alike, so a cut must part all 
 other. What counts as much follows how restless the shot is anyway.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,6 +13,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from unish.errors import InputError
+from unish.structures import Clip
+
+LONGEST = "longest"
 _THUMBNAIL_SIDE_PX = 64
 _BINS = 8
 _SHIFT_SHARE = 0.2
@@ -38,6 +43,50 @@ class _Look:
 
     thumbnail: np.ndarray
     colors: np.ndarray
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A part of a clip without a cut: a place of its own, and so a world of its own."""
+
+    number: int
+    """From 1, in order."""
+    start: int
+    stop: int
+    """Its frames in the clip: from start up to, not including, stop."""
+    start_s: float
+    end_s: float
+    """Times of its first and its last frame in the source."""
+
+
+def shots_of(clip: Clip, config: ShotConfig = ShotConfig()) -> tuple[Shot, ...]:
+    """The shots of a clip, in order; at least one."""
+    ends = [*shot_starts(clip.frames, config), len(clip)]
+    return tuple(
+        Shot(number, start, stop, float(clip.times_s[start]), float(clip.times_s[stop - 1]))
+        for number, (start, stop) in enumerate(pairwise(ends), start=1)
+    )
+
+
+def one_shot(clip: Clip, which: int | str, config: ShotConfig = ShotConfig()) -> Clip:
+    """The clip cut to a single shot: one by its number from 1, or the "longest", which is then said in its warnings.
+
+    Raises `InputError` for a number that no shot has.
+    """
+    shots = shots_of(clip, config)
+    if which == LONGEST:
+        shot = max(shots, key=lambda shot: shot.stop - shot.start)
+        if len(shots) == 1:
+            return clip
+        doubt = (
+            f"The video has {len(shots)} shots: only the longest was used, shot {shot.number}, from "
+            f"{shot.start_s:.1f} s to {shot.end_s:.1f} s."
+        )
+        return dataclasses.replace(clip.part(shot.start, shot.stop), warnings=(*clip.warnings, doubt))
+    if not isinstance(which, int) or not 1 <= which <= len(shots):
+        raise InputError(f"Expected a shot from 1 to {len(shots)}, or {LONGEST}, got {which}.")
+    shot = shots[which - 1]
+    return clip.part(shot.start, shot.stop)
 
 
 def shot_starts(frames: UInt8[np.ndarray, "frames height width 3"], config: ShotConfig = ShotConfig()) -> list[int]:

@@ -4,8 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from train.data.prepare.shots import shot_starts
+from unish.errors import InputError
+from unish.structures import Clip
 from unish.video.reader import read_clip
+from unish.video.shots import one_shot, shot_starts, shots_of
 
 
 def scene(seed: int, width: int = 1400, height: int = 180) -> np.ndarray:
@@ -74,3 +76,42 @@ def test_real_footage(clips_dir):
     height, width = walking.shape[1:3]
     resized = np.stack([cv2.resize(frame, (width, height)) for frame in skating])
     assert shot_starts(np.concatenate([resized, walking[:10], resized[:5]])) == [0, 21, 31]
+
+
+# ---------------------------------------------------------------- shots of a clip
+
+
+def clip_of_shots(*lengths: int) -> Clip:
+    frames = np.concatenate([shot(seed, length) for seed, length in enumerate(lengths)])
+    count = len(frames)
+    return Clip(frames, np.arange(count) / 6, 6.0, "cuts.mp4", (320, 180), source_frames=tuple(range(0, 5 * count, 5)))
+
+
+def test_only_the_longest_shot_is_kept_and_that_is_said():
+    clip = one_shot(clip_of_shots(9, 14, 6), "longest")
+    assert clip.source_frames == tuple(range(45, 115, 5)) and len(clip) == 14
+    assert clip.times_s[0] == pytest.approx(1.5)
+    assert clip.warnings == ("The video has 3 shots: only the longest was used, shot 2, from 1.5 s to 3.7 s.",)
+
+
+def test_a_shot_by_its_number():
+    whole = clip_of_shots(9, 14, 6)
+    parts = [one_shot(whole, number) for number in (1, 2, 3)]
+    np.testing.assert_array_equal(np.concatenate([part.frames for part in parts]), whole.frames)
+    assert [part.warnings for part in parts] == [(), (), ()]
+    for number in (0, 4, "all"):
+        with pytest.raises(InputError, match="from 1 to 3"):
+            one_shot(whole, number)
+
+
+def test_without_a_cut_nothing_is_said():
+    whole = clip_of_shots(12)
+    assert one_shot(whole, "longest") is whole and len(shots_of(whole)) == 1
+
+
+def test_the_cut_of_a_film(cases_dir):
+    path = cases_dir / "clips" / "cut_sample.mp4"
+    first, second = shots_of(read_clip(path))
+    assert second.start_s == pytest.approx(3.0) and first.end_s < 3.0
+    clip = read_clip(path, shot=2)
+    assert clip.times_s[0] == pytest.approx(3.0) and len(clip) == 18
