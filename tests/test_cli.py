@@ -206,7 +206,7 @@ def test_what_the_user_knows_reaches_the_pipeline(tmp_path, monkeypatch, capsys)
     assert main(["run", clip, "--out", str(tmp_path / "out"), "--finder", "mini", *words.split()]) == 0
     assert given["focal"] == "26mm" and given["static_camera"] and given["height"] == {1: 1.75, 2: 1.62}
     assert given["people"] == 2 and given["person"] == (2, 1) and given["window"] == 20 and given["finder"] == "mini"
-    assert "How well the people sit in the scene" in capsys.readouterr().out
+    assert "Body–scene fit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,7 @@ def test_whatever_is_missing_the_report_is_plain_json(walker, spoil, tmp_path):
     report = fit_report(walker)
     read = json.loads(report.save(tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
     assert read["word"] == report.word and len(read["people"]) == len(walker.people)
-    assert report.text().startswith("How well")
+    assert report.text().startswith("Body–scene fit")
     assert "unish-numbers" in numbers_html(summarise(walker), report)
 
 
@@ -315,6 +315,6 @@ def test_the_numbers_show_it_and_escape_names(walker):
     first = dataclasses.replace(walker.people[0], name="<b>Ann</b>")
     named = dataclasses.replace(walker, people=(first,))
     shown = numbers_html(summarise(named), fit_report(named))
-    assert "Body to its points, median" in shown and "good" in shown
+    assert "Body to depth surface, median" in shown and "good" in shown
     assert "<b>Ann</b>" not in shown and "&lt;b&gt;Ann" in shown
     assert "fit" not in numbers_html(summarise(named))

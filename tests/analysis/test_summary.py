@@ -30,7 +30,7 @@ def test_frames_in_which_nobody_was_seen_do_not_count():
     person = summarise(scene).people[0]
     assert person.frames_seen == 3
     assert person.moved_m == pytest.approx(0.4, abs=1e-5)
-    assert "seen in 3 of 5 frames" in numbers_html(summarise(scene))
+    assert "visible in 3 of 5 frames" in numbers_html(summarise(scene))
 
 
 def test_text_from_outside_stays_text():

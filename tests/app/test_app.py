@@ -49,7 +49,7 @@ def test_the_example_becomes_a_scene_with_people(shown):
     for expected in (
         f"Frames\n{state['frames']}",
         f"People\n{len(state['people'])}",
-        "Camera path",
+        "Camera travelled",
         "Person 1",
         "mini",
     ):
@@ -241,7 +241,7 @@ def test_a_reload_and_a_shared_link_keep_the_result(shown, visit, app):
     other.tab.goto(link)
     other.tab.locator("#viewer [data-ready=true]").wait_for()
     assert other.state()["frames"] == frames
-    assert "Camera path" in other.tab.locator("#numbers").inner_text()
+    assert "Camera travelled" in other.tab.locator("#numbers").inner_text()
     other.tab.goto(f"{app.url}/?result={'x' * 22}")
     other.tab.locator("[data-testid=toast-body]").filter(has_text="not kept").first.wait_for()
 
@@ -339,7 +339,7 @@ def test_the_finished_example_opens_without_a_run(visit):
     visitor = visit()
     visitor.tab.locator("#finished").click()
     visitor.tab.locator("#viewer [data-ready=true]").wait_for()
-    assert visitor.state()["people"] and "Camera path" in visitor.tab.locator("#numbers").inner_text()
+    assert visitor.state()["people"] and "Camera travelled" in visitor.tab.locator("#numbers").inner_text()
     assert not visitor.tab.locator("#cancel").is_visible() and "?result=" not in visitor.tab.url
     assert visitor.errors == []
 

@@ -24,7 +24,7 @@ def test_a_result_is_whole_and_found_again(made, tmp_path):
     scene, _, result = made
     assert find_result(tmp_path, result.name) == result
     assert result.page.read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert "unish-numbers" in result.numbers and "How well" in result.numbers
+    assert "unish-numbers" in result.numbers and "Body–scene fit" in result.numbers
     zipfile.ZipFile(result.archive).extractall(tmp_path / "out")
     loaded = Reconstruction.load(tmp_path / "out" / "reconstruction")
     np.testing.assert_array_equal(loaded.depth_m, scene.depth_m)

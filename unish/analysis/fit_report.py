@@ -1,8 +1,8 @@
-"""How well the people of a result sit in its scene: a few measures, each with a unit and a plain word.
+"""Body–scene fit: how well the people of a result fit its scene, in a few measures, each with a unit and a rating.
 
-Nothing here knows the truth: a result is held against itself (bodies against points, feet against the floor, forward
-passes against each other), so a good report does not prove a right result, but a poor one shows a wrong one. What each
-number means is in docs/report.md.
+No ground truth is involved: a result is compared with itself (bodies with points, feet with the floor, forward passes
+with each other), so a good report does not prove a correct result, but a poor one reveals a wrong one. What each number
+means is in docs/report.md.
 """
 
 import json
@@ -39,18 +39,18 @@ class Limits:
 
 
 LIMITS = {
-    "body_to_points_median": Limits("Body to its points, median", "cm", 4, 10),
-    "body_to_points_p90": Limits("Body to its points, 90 %", "cm", 12, 25, main=False),
-    "in_front": Limits("Body in front of its points", "%", 15, 35),
-    "behind": Limits("Body behind its points", "%", 15, 35),
+    "body_to_points_median": Limits("Body to depth surface, median", "cm", 4, 10),
+    "body_to_points_p90": Limits("Body to depth surface, 90th pct.", "cm", 12, 25, main=False),
+    "in_front": Limits("Body in front of the surface", "%", 15, 35),
+    "behind": Limits("Body behind the surface", "%", 15, 35),
     "feet_gap": Limits("Feet above the floor", "cm", 3, 8),
     "feet_penetration": Limits("Feet below the floor", "cm", 3, 8),
-    "foot_sliding": Limits("Standing foot slides", "cm/s", 8, 20),
-    "seen": Limits("Frames in which seen", "%", 80, 40, main=False, at_least=True),
-    "seam_jump": Limits("Jump at a seam, median", "cm", 2, 5),
-    "seam_jump_worst": Limits("Jump at a seam, worst", "cm", 5, 15, main=False),
-    "join_error": Limits("Still points apart at a seam", "%", 2, 5, main=False),
-    "scale_agreement": Limits("Scales apart", "%", 5, 15),
+    "foot_sliding": Limits("Foot sliding while standing", "cm/s", 8, 20),
+    "seen": Limits("Visible in", "%", 80, 40, main=False, at_least=True),
+    "seam_jump": Limits("Jump where stitched, median", "cm", 2, 5),
+    "seam_jump_worst": Limits("Jump where stitched, worst", "cm", 5, 15, main=False),
+    "join_error": Limits("Scene mismatch where stitched", "%", 2, 5, main=False),
+    "scale_agreement": Limits("Scale mismatch", "%", 5, 15),
 }
 """Every measure. The limits are chosen, not fitted: 3 to 4 cm is clothing, hair and shoes, which a body model leaves
 out; 8 to 10 cm is seen at a glance in the viewer. True labels of synthetic clips are good in all but sliding: a foot
@@ -129,16 +129,16 @@ class FitReport:
 
     def text(self) -> str:
         """For the terminal: a line a measure, a column a person, four people side by side; then what is not known."""
-        lines = [f"How well the people sit in the scene: {self.word}"]
+        lines = [f"Body–scene fit: {self.word}"]
         people = [(person.name, person.measures) for person in self.people]
         whole = ("Whole clip", self.clip)
         for group in [*(people[k : k + 4] for k in range(0, len(people), 4)), [whole]]:
             rows = zip(*(measures for _, measures in group), strict=True)
             rows = [row for row in rows if any(measure.value is not None for measure in row)]
             if rows:
-                lines.append(f"  {'':30}" + "".join(f" {name:>17}" for name, _ in group))
+                lines.append(f"  {'':32}" + "".join(f" {name:>17}" for name, _ in group))
             for row in rows:
-                lines.append(f"  {row[0].label:30}" + "".join(f" {measure!s:>17}" for measure in row))
+                lines.append(f"  {row[0].label:32}" + "".join(f" {measure!s:>17}" for measure in row))
         for name, measures in [*people, whole]:
             reasons = dict.fromkeys(measure.why for measure in measures if measure.why)
             lines += [f"  {name}: {'; '.join(reasons)}"] if reasons else []
@@ -155,7 +155,7 @@ def fit_report(
     """
     people = []
     for index, person in enumerate(reconstruction.people):
-        progress(index / len(reconstruction.people), f"Measuring how {person.name} sits in the scene")
+        progress(index / len(reconstruction.people), f"Measuring the body–scene fit of {person.name}")
         surface, feet = _surface_measures(reconstruction, index), _foot_measures(reconstruction, person)
         seen = _measure("seen", 100 * person.present.mean())
         people.append(PersonFit(person.id, person.name, (*surface, *feet, seen)))

@@ -41,7 +41,7 @@ NUMBERS_CSS = """
 
 
 def numbers_html(summary: Summary, report: FitReport | None = None) -> str:
-    """The numbers, the people, how well they sit in the scene where there is a report, and the warnings.
+    """The numbers, the people, the body–scene fit where there is a report, and the warnings.
 
     Every text is escaped: a weights folder or a file name may be in it.
     """
@@ -49,26 +49,33 @@ def numbers_html(summary: Summary, report: FitReport | None = None) -> str:
         ("Frames", f"{summary.frames}"),
         ("Seconds", f"{summary.seconds:.1f}"),
         ("People", f"{len(summary.people)}"),
-        ("Camera path", f"{summary.camera_path_m:.2f} m"),
+        ("Camera travelled", f"{summary.camera_path_m:.2f} m"),
     )
     cards = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers)
     people = "".join(f"<p>{_person(person, summary.frames)}</p>" for person in summary.people)
-    made = f'<p class="quiet">Weights {html.escape(summary.weights)}, on {html.escape(summary.device)}</p>'
+    made = f'<p class="quiet">{_model(summary.weights)}, {html.escape(summary.device.upper())}</p>'
     notes = "".join(f'<p class="note">{html.escape(warning)}</p>' for warning in summary.warnings)
     fit = "" if report is None else _fit(report)
     return f'<div class="unish-numbers"><dl>{cards}</dl>{people}{made}{fit}{notes}</div>'
 
 
+_MODELS = {"mini": "Small model (mini)", "release": "Full model (release)"}
+
+
+def _model(weights: str) -> str:
+    return _MODELS.get(weights, f"Weights {html.escape(weights)}")
+
+
 def _person(person: PersonSummary, frames: int) -> str:
     seen = "in every frame" if person.frames_seen == frames else f"in {person.frames_seen} of {frames} frames"
     return (
-        f"<b>{html.escape(person.name)}</b>, seen {seen}, {person.height_m:.2f} m tall as posed, "
-        f"moved {person.moved_m:.2f} m"
+        f"<b>{html.escape(person.name)}</b>, visible {seen}, about {person.height_m:.2f} m tall in this pose, "
+        f"walked {person.moved_m:.2f} m"
     )
 
 
 def _fit(report: FitReport) -> str:
-    """A section to fold out; folded, it shows the word of the whole report."""
+    """A collapsible section; collapsed, it shows the rating of the whole report."""
     people = [(person.name, person.measures) for person in report.people]
     whole = [("Whole clip", report.clip)]
     unknown = (
@@ -77,13 +84,13 @@ def _fit(report: FitReport) -> str:
         if (reasons := [measure.why for measure in measures if measure.why])
     )
     return (
-        f'<details class="fit"><summary>How well the people sit in the scene: {_mark(report.word)}</summary>'
+        f'<details class="fit"><summary>Body–scene fit: {_mark(report.word)}</summary>'
         f"{_table(people, 'Each person')}{_table(whole, 'The whole clip')}{''.join(unknown)}</details>"
     )
 
 
 def _table(columns: Sequence[tuple[str, tuple[Measure, ...]]], name: str) -> str:
-    """A row a measure, a column a person; it scrolls by itself where there are many. Empty where nothing is known."""
+    """One row per measure, one column per person; scrolls by itself where there are many. Empty without any value."""
     rows = zip(*(measures for _, measures in columns), strict=True)
     rows = [row for row in rows if any(measure.value is not None for measure in row)]
     if not rows:
@@ -106,5 +113,5 @@ def _value(measure: Measure) -> str:
 
 
 def _mark(word: str, before: str = "") -> str:
-    """A coloured dot and the word that it stands for, which says it without colour too."""
+    """A coloured dot and the rating that it stands for, so that colour is not needed."""
     return f'<span class="mark {html.escape(word)}">{before}<b>{html.escape(word)}</b></span>'
