@@ -92,3 +92,28 @@ def test_folders_of_other_users_and_links_stay(tmp_path, monkeypatch):
     monkeypatch.undo()
     sweep(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == [".unish-link"]
+
+
+def test_folders_that_were_only_begun_are_swept_and_making_one_survives_that(tmp_path, monkeypatch):
+    (tmp_path / ".unish-empty").mkdir()
+    (tmp_path / ".unish-begun").mkdir()
+    (tmp_path / ".unish-begun" / "lock").touch()
+    (tmp_path / ".unish-noted").mkdir()
+    (tmp_path / ".unish-noted" / "lock").touch()
+    (tmp_path / ".unish-noted" / "about.json").write_text('{"na')
+    (tmp_path / ".unish-other").mkdir()
+    (tmp_path / ".unish-other" / "result").touch()
+    sweep(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == [".unish-other"]
+    hold, swept = scratch._hold, []
+
+    def swept_meanwhile(lock):
+        if not swept:
+            swept.append(sweep(tmp_path))
+        hold(lock)
+
+    monkeypatch.setattr(scratch, "_hold", swept_meanwhile)
+    with scratch_beside(tmp_path / "out") as made:
+        assert made.folder.is_dir() and swept
+        sweep(tmp_path)
+        assert made.folder.is_dir()

@@ -67,14 +67,9 @@ def scratch_beside(final: Path, owned: Sequence[str] | None = None, reserve: boo
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     sweep_once(final.parent)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=final.parent))
-    scratch = Scratch(folder, final.name, None if owned is None else tuple(owned), reserve, time.time_ns())
+    scratch, lock = _created(final, None if owned is None else tuple(owned), reserve)
     try:
-        with (folder / _LOCK).open("w") as lock:
-            _is_acquired(lock)
-            about = {"name": scratch.name, "owned": scratch.owned, "reserved": reserve, "began_ns": scratch.began_ns}
-            # Written last: who reads it finds the lock held for as long as this process lives.
-            (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        with lock:
             if reserve:
                 _refuse_second(scratch)
             scratch.new.parent.mkdir()
@@ -84,7 +79,21 @@ def scratch_beside(final: Path, owned: Sequence[str] | None = None, reserve: boo
                 put_back(scratch)
     finally:
         if not (scratch.old.exists() or is_exchanged(scratch)):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(scratch.folder)
+
+
+def _created(final: Path, owned: tuple[str, ...] | None, reserved: bool) -> tuple[Scratch, IO[str]]:
+    """A new folder and its lock, held; made again where a sweep took the folder for left behind before it had both."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=final.parent))
+        scratch = Scratch(folder, final.name, owned, reserved, time.time_ns())
+        about = {"name": final.name, "owned": owned, "reserved": reserved, "began_ns": scratch.began_ns}
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            lock = (folder / _LOCK).open("w")
+            _hold(lock)
+            # Written last: who reads it finds the lock held for as long as this process lives.
+            (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+            return scratch, lock
 
 
 def sweep(parent: Path) -> None:
@@ -93,7 +102,32 @@ def sweep(parent: Path) -> None:
         with contextlib.suppress(OSError), (scratch.folder / _LOCK).open("r+") as lock:
             if _is_acquired(lock):
                 put_back(scratch)
-                shutil.rmtree(scratch.folder, ignore_errors=True)
+                _remove(scratch.folder)
+    for folder in _scratch_folders(parent):
+        _remove_begun(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder so that a kill in between leaves one that the next sweep recognises."""
+    for place in ("new", "old"):
+        shutil.rmtree(folder / place, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for name in (_EXCHANGING, _ABOUT, _LOCK):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _remove_begun(folder: Path) -> None:
+    """Removes a folder that was left before it was anybody's: empty, or with a free lock and half a note at most."""
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        names = {entry.name for entry in folder.iterdir()}
+        if _LOCK in names and names <= {_LOCK, _ABOUT}:
+            lock = stack.enter_context((folder / _LOCK).open("r+"))
+            if not _is_acquired(lock):
+                return
+            _remove(folder)
+        elif not names:
+            folder.rmdir()
 
 
 @functools.lru_cache(maxsize=1024)
@@ -142,19 +176,27 @@ def _refuse_second(mine: Scratch) -> None:
             )
 
 
-def _scratches(parent: Path) -> Iterator[Scratch]:
-    """The scratch folders of this user in a folder."""
+def _scratch_folders(parent: Path) -> list[Path]:
+    """This user's scratch folders in a folder."""
+    found = []
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
-            if not entry.name.startswith(PREFIX) or not entry.is_dir(follow_symlinks=False):
-                continue
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                about = json.loads((Path(entry) / _ABOUT).read_text(encoding="utf-8"))
-                name, owned = about["name"], about["owned"]
-                mine = not hasattr(os, "getuid") or entry.stat(follow_symlinks=False).st_uid == os.getuid()
-                if mine and name not in ("", ".", "..") and Path(name).name == name:
-                    patterns = None if owned is None else tuple(map(str, owned))
-                    yield Scratch(Path(entry), name, patterns, bool(about["reserved"]), int(about["began_ns"]))
+            if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    if not hasattr(os, "getuid") or entry.stat(follow_symlinks=False).st_uid == os.getuid():
+                        found.append(Path(entry))
+    return found
+
+
+def _scratches(parent: Path) -> Iterator[Scratch]:
+    """What those folders say of themselves."""
+    for folder in _scratch_folders(parent):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+            name, owned = about["name"], about["owned"]
+            if name not in ("", ".", "..") and Path(name).name == name:
+                patterns = None if owned is None else tuple(map(str, owned))
+                yield Scratch(folder, name, patterns, bool(about["reserved"]), int(about["began_ns"]))
 
 
 def _is_alive(scratch: Scratch) -> bool:
@@ -163,6 +205,17 @@ def _is_alive(scratch: Scratch) -> bool:
             return not _is_acquired(lock)
     except OSError:
         return False
+
+
+def _hold(lock: IO[str]) -> None:
+    """Locks a new file where the disk has locks. Raises `BlockingIOError` when a sweep holds it already."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return
 
 
 def _is_acquired(lock: IO[str]) -> bool:
