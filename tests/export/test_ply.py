@@ -116,5 +116,5 @@ def test_an_interrupted_write_leaves_the_old_folder_alone(scene, tmp_path, monke
     monkeypatch.undo()
     shares = []
     write_ply(scene, tmp_path / "out", max_points=10, progress=shares.append)
-    assert names(tmp_path / "out") == ["people", "points", "scene.ply"]
+    assert names(tmp_path / "out") == ["old.txt", "people", "points", "scene.ply"], "the user's file stays"
     assert shares == sorted(shares) and shares[-1] == 1

@@ -40,6 +40,14 @@ def test_unish_replaces_its_own_files_and_nothing_else(tmp_path):
     assert len(Reconstruction.load(out)) == 3 and [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 
+def test_exporting_again_replaces_what_was_exported_and_nothing_else(tmp_path):
+    export(make_reconstruction(5), tmp_path, ["ply", "obj"])
+    (tmp_path / "ply" / "notes.md").write_text("mine")
+    export(make_reconstruction(3), tmp_path, ["ply", "obj"], overwrite=True)
+    assert "ply/notes.md" in names(tmp_path) and "ply/points/frame_00002.ply" in names(tmp_path)
+    assert not {"ply/points/frame_00003.ply", "obj/frame_00003.obj"} & names(tmp_path)
+
+
 def test_every_folder_of_an_export_says_which_files_are_its_own():
     assert {form.target for form in FORMATS.values() if form.mark} == set(EXPORT_FILES)
 

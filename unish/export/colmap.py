@@ -22,6 +22,7 @@ from unish.geometry.rotations import matrix_to_quaternion, nearest_rotation
 from unish.structures import Cameras, FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.disk_arrays import release_pages
+from unish.utils.result_files import EXPORT_FILES
 
 MAX_POINTS = 100_000
 OTHER_FRAMES = 9
@@ -52,7 +53,7 @@ def write_colmap(
     size = (reconstruction.images.shape[2], reconstruction.images.shape[1]) if clip is None else clip.frame_size
     frame = original_frame(reconstruction.cameras, *size)
     images = iter(reconstruction.images) if clip is None else clip.read(_shown(reconstruction, clip))
-    with atomic_path(folder) as temporary:
+    with atomic_path(folder, EXPORT_FILES["colmap"]) as temporary:
         model_folder = temporary / "sparse" / "0"
         model_folder.mkdir(parents=True)
         _write_images(reconstruction, images, frame, temporary, lambda share: report(0.5 * share))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unish.errors import InputError
 from unish.export.settings import ExportSettings, Layout, Unit
 from unish.utils.atomic_write import atomic_path
+from unish.utils.result_files import EXPORT_FILES
 
 if TYPE_CHECKING:
     from unish.body import BodyModel
@@ -114,7 +115,7 @@ def _glb(reconstruction: Any, path: Path, settings: ExportSettings, report: Call
 def _bvh(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.bvh import write_bvh
 
-    with atomic_path(path) as folder:
+    with atomic_path(path, EXPORT_FILES["bvh"]) as folder:
         folder.mkdir()
         write_bvh(_only(reconstruction, settings), folder, unit=settings.unit, body=settings.body, fps=settings.fps)
 
@@ -122,7 +123,7 @@ def _bvh(reconstruction: Any, path: Path, settings: ExportSettings, report: Call
 def _npz(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.npz import write_npz
 
-    with atomic_path(path) as folder:
+    with atomic_path(path, EXPORT_FILES["npz"]) as folder:
         folder.mkdir()
         write_npz(_only(reconstruction, settings), folder, body=settings.body, fps=settings.fps)
 

@@ -12,6 +12,7 @@ from unish.export.person_motion import Y_UP_FROM_WORLD
 from unish.structures import Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.disk_arrays import release_pages
+from unish.utils.result_files import EXPORT_FILES
 
 MATERIALS = "people.mtl"
 
@@ -32,7 +33,7 @@ def write_obj(
     """
     people = chosen_people(reconstruction, person)
     faces = np.asarray(reconstruction.faces, np.int32)
-    with atomic_path(folder) as temporary:
+    with atomic_path(folder, EXPORT_FILES["obj"]) as temporary:
         temporary.mkdir(parents=True)
         colors = colors_by_id(reconstruction)
         (temporary / MATERIALS).write_text("\n".join(_material(one.id, colors[one.id]) for one in people))

@@ -15,6 +15,7 @@ from unish.export.scene_points import MAX_POINTS, MIN_CONFIDENCE, scene_points
 from unish.structures import Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.disk_arrays import release_pages
+from unish.utils.result_files import EXPORT_FILES
 
 _PLACE = [("x", "<f4"), ("y", "<f4"), ("z", "<f4")]
 _COLOR = [("red", "u1"), ("green", "u1"), ("blue", "u1")]
@@ -37,7 +38,7 @@ def write_ply(
     Raises `InputError` for an unknown id, and when the folder cannot be written.
     """
     people = chosen_people(reconstruction, person)
-    with atomic_path(folder) as temporary:
+    with atomic_path(folder, EXPORT_FILES["ply"]) as temporary:
         (temporary / "points").mkdir(parents=True)
         (temporary / "people").mkdir()
         scene = scene_points(reconstruction, max_points)
