@@ -267,7 +267,7 @@ def test_auto_takes_the_mini_on_a_cpu_and_says_so_once(folder, monkeypatch, capl
     with caplog.at_level(logging.WARNING, logger="unish"):
         model = hub.load("auto", device="cpu")
         hub.load("auto", device="cpu")
-    assert model.weights_name == "mini" and "CUDA" in model.weights_note
+    assert model.weights_name == "mini" and "the device is a CPU" in model.weights_note
     assert len(caplog.records) == 1 and "mini" in caplog.records[0].getMessage()
 
 
@@ -276,11 +276,28 @@ def test_auto_takes_the_release_where_a_device_can_carry_it(official_file, tmp_p
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(total_memory=24 << 30))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    assert "neither cached nor reachable" in hub._release_obstacle(gpu)
+    assert "neither cached nor reachable" in hub._release_obstacle(gpu, torch.float32)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(official_file))
-    assert hub._release_obstacle(gpu) == ""
-    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(total_memory=6 << 30))
-    assert "6" in hub._release_obstacle(gpu)
+    assert hub._release_obstacle(gpu, torch.float32) == ""
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(total_memory=10 << 30))
+    assert "expected 12 GiB of GPU memory, cuda has 10.0" in hub._release_obstacle(gpu, torch.float32)
+    assert hub._release_obstacle(gpu, torch.float16) == ""
+    monkeypatch.setattr("torch.mps.recommended_max_memory", lambda: 6 << 30)
+    assert "mps has 6.0" in hub._release_obstacle(torch.device("mps"), torch.float16)
+
+
+def test_auto_on_a_cpu_with_the_release_cached_says_how_long_it_takes(folder, monkeypatch):
+    monkeypatch.setattr(hub, "MINI_WEIGHTS", folder)
+    monkeypatch.setattr(hub, "cached_release", lambda: folder)
+    rates = {torch.float32: 0.18e12, torch.bfloat16: 0.41e12}
+    monkeypatch.setattr(hub, "_product_rate", rates.get)
+    hub.cpu_estimate.cache_clear()
+    note = hub.load("auto", device="cpu").weights_note
+    assert "about 5 minutes per 30 frames" in note and "--weights release --precision bfloat16" in note
+    rates[torch.bfloat16] = 0.01e12
+    hub.cpu_estimate.cache_clear()
+    assert hub.cpu_estimate().endswith("12 minutes per 30 frames on this CPU; ask for it with --weights release")
+    hub.cpu_estimate.cache_clear()
 
 
 def test_a_trunk_held_in_half_precision(folder):

@@ -306,11 +306,24 @@ def test_without_a_gpu_the_mini_looks_and_says_why(monkeypatch):
     monkeypatch.setattr(people_module, "sam2_detector", _fails(AssertionError("not to be loaded")))
     found = detect_people(_clip(_frames()))
     assert found.finder == "mini"
-    assert "synthetic" in found.warnings[0] and "SAM 2 was not used: it needs a CUDA device." in found.warnings[0]
+    assert "synthetic" in found.warnings[0] and "SAM 2 was not used: without a CUDA or XPU device" in found.warnings[0]
     plain = detect_people(_clip(_frames()), finder="mini")
     assert plain.finder == "mini" and "SAM 2" not in plain.warnings[0]
     on_cpu = detect_people(_clip(_frames()), device="cpu")
     assert "CUDA" in on_cpu.warnings[0]
+
+
+def test_on_a_cpu_sam2_looks_at_short_clips_where_its_weights_are_cached(monkeypatch, tmp_path):
+    monkeypatch.setattr(people_module, "sam2_detector", lambda *given: _Three())
+    cached = {"ustc-community/dfine-xlarge-obj2coco": tmp_path}
+    monkeypatch.setattr(pretrained, "cached_folder", cached.get)
+    assert detect_people(_clip(_frames()), device="cpu").finder == "mini"
+    cached["facebook/sam2.1-hiera-base-plus"] = tmp_path
+    short = detect_people(_clip(_frames()), device="cpu")
+    assert short.finder == "three" and not short.warnings
+    monkeypatch.setattr(people_module, "SAM2_CPU_FRAMES", len(_frames()) - 1)
+    long = detect_people(_clip(_frames()), device="cpu")
+    assert long.finder == "mini" and "frames" in long.warnings[0]
 
 
 def test_with_a_gpu_sam2_looks_once_a_second(gpu, monkeypatch):

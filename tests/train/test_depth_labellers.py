@@ -65,9 +65,10 @@ class FakeMoGe(torch.nn.Module):
 
 @pytest.fixture
 def moge(monkeypatch):
-    for name in ("moge", "moge.model", "moge.model.v2"):
+    for name in ("moge", "moge.model", "moge.model.v2", "moge.model.v3"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     sys.modules["moge.model.v2"].MoGeModel = FakeMoGe
+    sys.modules["moge.model.v3"].MoGeModel = type("FakeMoGe3", (FakeMoGe,), {})
 
 
 def test_moge_gives_every_frame_the_lens_of_the_clip(moge, frames):
@@ -97,6 +98,21 @@ def test_moge_with_a_known_lens_is_asked_once(moge, frames):
     np.testing.assert_allclose(labels.intrinsics, intrinsics_of_fov(90, 5, 48, 64), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("choice", "version", "repository"),
+    [
+        ("moge", "v2", "Ruicheng/moge-2-vitl"),
+        ("moge-3", "v3", "Ruicheng/moge-3-vitl"),
+        ("moge-3:somebody/finer", "v3", "somebody/finer"),
+    ],
+)
+def test_both_versions_of_moge(moge, frames, choice, version, repository):
+    labeller = depth_labeller(choice, CPU, fov_deg=90)
+    assert type(labeller.model) is sys.modules[f"moge.model.{version}"].MoGeModel
+    assert labeller.name == repository == type(labeller.model).repository
+    assert (labeller.label(frames).depth_m[:, 12:] > 0).all()
+
+
 def test_moge_that_cannot_be_had(moge):
     with pytest.raises(MissingAssetError, match="404 not found"):
         depth_labeller("moge:somebody/nothing", CPU)
@@ -104,5 +120,6 @@ def test_moge_that_cannot_be_had(moge):
 
 def test_moge_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "moge", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install git\+https://github\.com/microsoft/MoGe"):
-        depth_labeller("moge", CPU)
+    for choice in ("moge", "moge-3"):
+        with pytest.raises(MissingDependencyError, match=r"pip install git\+https://github\.com/microsoft/MoGe"):
+            depth_labeller(choice, CPU)

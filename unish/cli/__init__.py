@@ -6,6 +6,7 @@ One file a subcommand; each has `add(commands)`, which describes its options and
 import argparse
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -19,6 +20,8 @@ COMMANDS = (run, view, export, batch, evaluate, body, doctor)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 done, 2 bad input, 130 interrupted)."""
     parser = _parser()
+    # Read when torch is imported: what Apple's GPUs cannot do runs on the CPU.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are no text
     try:

@@ -43,11 +43,12 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         "--window", type=int, default=30, metavar="N", help="frames of one pass; longer clips are joined (default 30)"
     )
     parser.add_argument("--body", help="open, or an SMPL-format file (default: an installed SMPL, else open)")
-    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU where there is one)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:N, mps or xpu (default: the GPU where there is one)")
     parser.add_argument(
         "--precision",
-        choices=("float32", "bfloat16"),
-        help="of the large part of the network (default: bfloat16 on a GPU that has it, else float32)",
+        choices=("float32", "bfloat16", "float16"),
+        help="of the large part of the network (default: float32 on a CPU; on a GPU bfloat16 where it has that, else "
+        "float16)",
     )
     parser.add_argument("--seed", type=int, default=0)
     compare = parser.add_argument_group("to compare with the authors' inference (docs/fidelity.md)")

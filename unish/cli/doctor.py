@@ -25,7 +25,7 @@ def add(commands) -> None:
         "--out", type=Path, default=Path("release_check.json"), metavar="FILE", help="where --release writes its result"
     )
     doctor.add_argument("--weights", default="release", help="for --release: other weights than the release")
-    doctor.add_argument("--device", help="for --release: cpu, cuda or cuda:N (default: the GPU)")
+    doctor.add_argument("--device", help="for --release: cpu, cuda, cuda:N, mps or xpu (default: the GPU)")
     doctor.set_defaults(command=_doctor)
 
 
@@ -106,7 +106,12 @@ def _version(package: str) -> str:
 def _device() -> str:
     import torch
 
-    if not torch.cuda.is_available():
-        return "cpu (no CUDA device); the mini weights run in seconds, the release weights in minutes"
-    free, total = torch.cuda.mem_get_info()
-    return f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
+    from unish.utils.device import chosen_device, free_bytes, half_precision, total_bytes
+
+    device = chosen_device(None)
+    if device.type == "cpu":
+        return "cpu (no GPU); the mini weights run in seconds, the release weights in minutes"
+    name = device.type if device.type == "mps" else getattr(torch, device.type).get_device_name()
+    free, total = (bytes_ or 0 for bytes_ in (free_bytes(device), total_bytes(device)))
+    precision = str(half_precision(device) or torch.float32).removeprefix("torch.")
+    return f"{name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free, networks in {precision}"

@@ -47,7 +47,7 @@ def add(commands) -> None:
     )
     command.add_argument("--fit", action="store_true", help="also measure the body–scene fit")
     command.add_argument("--body", help="open, or an SMPL-format file (default: an installed SMPL, else open)")
-    command.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU where there is one)")
+    command.add_argument("--device", help="cpu, cuda, cuda:N, mps or xpu (default: the GPU where there is one)")
     command.add_argument("--overwrite", action="store_true", help="replace scores of other weights or protocols")
     command.set_defaults(command=_evaluate)
     plain_help = command.format_help

@@ -61,7 +61,7 @@ class SequenceResult:
     """By metric; "seconds_per_frame" is weighted by the frames that the method saw."""
     peak_memory_mb: float | None
     """Peak memory: of the CUDA device while this sequence ran, else of the process since it started; None where the
-    method did not run here."""
+    method did not run here, or on Windows."""
     warnings: tuple[str, ...] = ()
     """The result's own warnings."""
 
@@ -137,12 +137,14 @@ def score_sequence(
     )
 
 
-def _peak_memory_mb(devices: Iterable[int]) -> float:
-    import resource
-
+def _peak_memory_mb(devices: Iterable[int]) -> float | None:
     used = max((torch.cuda.max_memory_allocated(device) for device in devices), default=0)
     if used:
         return used / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 

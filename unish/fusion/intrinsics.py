@@ -12,6 +12,7 @@ from torch import Tensor
 from unish.fusion.windows import WindowPrediction
 from unish.geometry.camera import fit_pinhole
 from unish.geometry.metric import VALID_CONFIDENCE
+from unish.utils.device import float64_device
 
 ZOOM = 0.12
 """Focal lengths of the windows that spread more than this (log, robust) and more than within them are a zoom."""
@@ -37,8 +38,9 @@ def frame_focals(
 ) -> Float[np.ndarray, "frames"]:
     """The focal length that each frame of a pass asks for, given the one shift of the pass; NaN where it says none.
 
-    Points count where the confidence is above `threshold`. Computed where the points are.
+    Points count where the confidence is above `threshold`. Computed where the points are, if float64 is.
     """
+    points_camera, confidence = (part.to(float64_device(part.device)) for part in (points_camera, confidence))
     seen_at, valid = torch.from_numpy(uv).to(points_camera.device), confidence > threshold
     whole = (points_camera.flatten(0, 1), seen_at.repeat(len(points_camera), 1), valid.flatten())
     _, shift = fit_pinhole(*whole, fit_shift=fit_shift)

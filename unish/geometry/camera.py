@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unish.utils.device import float64_device
+
 MOST_STEPS = 50
 SETTLED = 1e-9
 ROUNDING = 1e-24
@@ -98,7 +100,8 @@ def solve_focal_shift(
     mask = valid[:, rows][:, :, columns].reshape(frames, -1)
     if shared:
         chosen, mask, uv = chosen.reshape(1, -1, 3), mask.reshape(1, -1), uv.repeat(frames, 1)
-    focal, shift = fit_pinhole(chosen, uv.to(chosen.device), mask, fit_shift=fit_shift)
+    place = float64_device(points_camera.device)
+    focal, shift = fit_pinhole(chosen.to(place), uv.to(place), mask.to(place), fit_shift=fit_shift)
     return focal.expand(frames).to(points_camera), shift.expand(frames).to(points_camera)
 
 

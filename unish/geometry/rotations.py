@@ -69,6 +69,8 @@ def matrix_to_rotation_6d(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor
 
 def nearest_rotation(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
     """The rotation closest to `matrix` in the Frobenius norm: U diag(1, 1, det UVᵀ) Vᵀ, in float32 at least."""
+    if matrix.device.type == "mps":  # which has no singular value decomposition
+        return nearest_rotation(matrix.cpu()).to(matrix.device)
     with torch.autocast(device_type=matrix.device.type, enabled=False):
         return _NearestRotation.apply(matrix if matrix.dtype == torch.float64 else matrix.float())
 

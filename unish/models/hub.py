@@ -3,6 +3,7 @@
 import functools
 import logging
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from unish.models.config import CONFIG_FILE
 from unish.models.unish import UniSH
 from unish.models.weights import TORCH_SUFFIXES, WEIGHTS_FILE, load_priors, read_file, save
 from unish.utils.assets import MINI_WEIGHTS
-from unish.utils.device import chosen_device, has_bfloat16, hub_in_reach
+from unish.utils.device import chosen_device, half_precision, hub_in_reach, total_bytes
 
 __all__ = [
     "RELEASE_FILE",
@@ -27,7 +28,12 @@ __all__ = [
 
 RELEASE_REPO = "Murphyyyy/UniSH"
 RELEASE_FILE = "checkpoints/unish_release.safetensors"
-RELEASE_MEMORY_BYTES = 12 * 1024**3
+RELEASE_MEMORY_GIB = {torch.float32: 12, torch.bfloat16: 8, torch.float16: 8}
+"""Of a GPU, with room for a window and for person detection."""
+RELEASE_WINDOW_FLOP = 97e12
+"""Operations of one window: 30 frames of 16:9 with one person (`python benchmarks/forward.py --count-only`)."""
+CPU_EFFICIENCY = 0.75
+"""What a window reaches of the rate of one large product on a CPU (docs/performance.md)."""
 
 logger = logging.getLogger("unish")
 
@@ -38,25 +44,25 @@ def load(
     """A network with weights, ready to run; `model.weights_name` says which, `model.weights_note` why.
 
     `weights`: "release" (the released UniSH checkpoint, from the cache or the Hub; its π³ weights are
-    CC BY-NC 4.0), "mini" (bundled), "auto" (release where a CUDA device can carry it and the file can be had, else
-    mini), a folder saved by `save`, a weights file, or a Hub repository of such a folder.
-    `device`: CUDA where there is one, else the CPU. `dtype`: precision in which the trunk computes and its linear
-    layers' weights are held; heads stay float32. None: bfloat16 on a CUDA device that has it, else float32.
+    CC BY-NC 4.0), "mini" (bundled), "auto" (release where a GPU can carry it and the file can be had, else mini), a
+    folder saved by `save`, a weights file, or a Hub repository of such a folder.
+    `device`: a GPU where there is one (CUDA, XPU, MPS), else the CPU. `dtype`: precision in which the trunk computes
+    and its linear layers' weights are held; heads stay float32. None: that of `half_precision`, else float32.
 
     Raises `MissingAssetError` when the weights cannot be found, `CheckpointError` when the file is truncated,
     foreign or not finite (naming the tensor), `InputError` when a choice cannot be met.
     """
     place = chosen_device(device)
     note = ""
+    if dtype is None:
+        dtype = half_precision(place)
     if weights == "auto":
-        obstacle = _release_obstacle(place)
+        obstacle = _release_obstacle(place, dtype or torch.float32)
         weights = "mini" if obstacle else "release"
         if obstacle:
             note = f"The small bundled weights (mini) are used, not the release: {obstacle}."
             _announce(note)
     path, name = _find(str(weights))
-    if dtype is None and has_bfloat16(place):
-        dtype = torch.bfloat16
     model = read_file(path, place, dtype)
     model.weights_name, model.weights_note = name, note
     return model
@@ -141,18 +147,46 @@ def _not_had(repository: str, file: str, reason: str) -> MissingAssetError:
     )
 
 
-def _release_obstacle(device: torch.device) -> str:
-    """Why the release cannot be used here, or nothing once its file is in the cache."""
-    if device.type != "cuda":
-        return "it needs a CUDA device"
-    total = torch.cuda.get_device_properties(device).total_memory  # the one that ZeroGPU answers at start
-    if total < RELEASE_MEMORY_BYTES:
-        return f"it needs {RELEASE_MEMORY_BYTES >> 30} GiB of GPU memory, {device} has {total >> 30}"
+def _release_obstacle(device: torch.device, dtype: torch.dtype) -> str:
+    """Why "auto" does not take the release here, or nothing once its file is in the cache."""
+    total = total_bytes(device)
+    if total is None:
+        return "the device is a CPU" + (f". {cpu_estimate()}" if cached_release() else "")
+    needed = RELEASE_MEMORY_GIB.get(dtype, 12)
+    if total < needed * 0.95 * 2**30:  # what cards call 8 GB is a little less
+        return f"expected {needed} GiB of GPU memory, {device} has {total / 2**30:.1f}"
     try:
         _download(RELEASE_REPO, RELEASE_FILE)
     except MissingAssetError:
         return "its file is neither cached nor reachable on the Hugging Face Hub"
     return ""
+
+
+@functools.cache
+def cpu_estimate() -> str:
+    """How long the release would take on this CPU, by the rate of one product, and how to ask for it."""
+    minutes = {dtype: RELEASE_WINDOW_FLOP / (CPU_EFFICIENCY * _product_rate(dtype)) / 60 for dtype in _CPU_TYPES}
+    words = "--weights release"
+    if minutes[torch.bfloat16] < 0.8 * minutes[torch.float32]:
+        words += " --precision bfloat16"
+    return (
+        f"The release is cached: it would take about {max(1, round(min(minutes.values())))} minutes per 30 frames on "
+        f"this CPU; ask for it with {words}"
+    )
+
+
+_CPU_TYPES = (torch.float32, torch.bfloat16)
+
+
+def _product_rate(dtype: torch.dtype) -> float:
+    """Operations a second of a product of two large matrices on the CPU."""
+    side, seconds = 768, []
+    a, b = (torch.ones(side, side, dtype=dtype) for _ in range(2))
+    for _ in range(3):
+        began = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - began)
+    return 2 * side**3 / min(seconds)
 
 
 @functools.cache

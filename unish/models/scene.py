@@ -77,8 +77,10 @@ class Encoder(nn.Module):
         if (rows, columns) == (self.grid, self.grid):
             return table
         square = table.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
+        if square.device.type == "mps":  # which has no antialiased resize
+            square = square.cpu()
         resized = F.interpolate(square, size=(rows, columns), mode="bicubic", antialias=True)
-        return resized.flatten(2).transpose(1, 2)
+        return resized.to(table.device).flatten(2).transpose(1, 2)
 
 
 class Decoder(nn.Module):

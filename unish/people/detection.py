@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 FINDERS = ("auto", "mini", "sam2")
+SAM2_CPU_FRAMES = 60
+"""Longest clip for which "auto" takes SAM 2 without a fast GPU: ten seconds at 6 frames per second."""
 
 log = logging.getLogger("unish")
 
@@ -81,12 +83,13 @@ def detect_people(
 ) -> DetectedPeople:
     """The people in a clip: those drawn or masked by the user, else those that `finder` detects.
 
-    `finder`: "sam2" (a detector and SAM 2), "mini" (the small network in the repository), "auto" (sam2 where there is
-    a CUDA device, transformers, and weights in the cache or on the Hub, else mini), or one of your own.
+    `finder`: "sam2" (a detector and SAM 2), "mini" (the small network in the repository), "auto" (sam2 where
+    transformers is installed and its weights are in the cache or on the Hub, else mini; without a CUDA or XPU device
+    only for short clips and from the cache), or one of your own.
     `count`: how many people there are. The most prominent are kept; when fewer are detected, the detector runs again
     less strictly, and when there are still fewer the result says so. Beside boxes or masks nobody else is detected.
     `picks`: ids of the only people to keep, in that order; they are those of the same call without picks.
-    `device`: of sam2; CUDA where there is one, else the CPU.
+    `device`: of sam2; a GPU where there is one, else the CPU.
 
     Raises `InputError` for a box outside the image or the clip, for masks that do not fit the clip, when both are
     given, for a finder, count or pick that makes no sense; `MissingAssetError` when the weights of the detector are
@@ -169,16 +172,30 @@ def _detector_named(name: str, clip: Clip, device: str | None) -> tuple[PersonDe
     once_a_second = max(1, round(clip.fps))
     if name == "sam2":
         return sam2_detector(device, once_a_second), ""
-    from unish.utils.device import chosen_device
-
-    if chosen_device(device).type != "cuda":
-        return DetectAndTrack(), "it needs a CUDA device"
+    if obstacle := _sam2_obstacle(len(clip.frames), device):
+        return DetectAndTrack(), obstacle
     try:
         return sam2_detector(device, once_a_second), ""
     except MissingDependencyError:
         return DetectAndTrack(), "transformers is not installed"
     except MissingAssetError:
         return DetectAndTrack(), "its weights are neither cached nor reachable on the Hugging Face Hub"
+
+
+def _sam2_obstacle(frames: int, device: str | None) -> str:
+    """Why "auto" does not try SAM 2 on this device, or nothing: on a CPU it takes seconds per frame."""
+    from unish.people.detector import DETECTOR_REPOSITORY
+    from unish.people.hf_models import cached_folder
+    from unish.people.sam2 import SEGMENTER_REPOSITORY
+    from unish.utils.device import chosen_device
+
+    if chosen_device(device).type in ("cuda", "xpu"):
+        return ""
+    if frames > SAM2_CPU_FRAMES:
+        return f"it is slow without a CUDA or XPU device, and the clip has over {SAM2_CPU_FRAMES} frames"
+    if any(cached_folder(repository) is None for repository in (DETECTOR_REPOSITORY, SEGMENTER_REPOSITORY)):
+        return "without a CUDA or XPU device it is used only once its weights are cached (--finder sam2 fetches them)"
+    return ""
 
 
 # ---------------------------------------------------------------- the network in the repository

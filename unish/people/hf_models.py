@@ -20,6 +20,7 @@ from unish.errors import CheckpointError, MissingAssetError, MissingDependencyEr
 from unish.utils.device import hub_in_reach
 
 CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
+_FILES = [CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE]
 
 
 # ---------------------------------------------------------------- weights
@@ -94,21 +95,28 @@ def weights_folder(source: str | Path) -> Path:
     return _from_hub(str(source))
 
 
+def cached_folder(repository: str) -> Path | None:
+    """Where the network of a Hub repository is in the local cache; None when it is not, or not whole."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, allow_patterns=_FILES, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    return None if _missing_file(folder) else folder
+
+
 def _from_hub(repository: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
-    files = [CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE]
+    if (folder := cached_folder(repository)) is not None:
+        return folder
     reason = "it is not in the local cache, and the Hub cannot be reached"
-    try:
-        folder = Path(snapshot_download(repository, allow_patterns=files, local_files_only=True))
-        if not _missing_file(folder):
-            return folder
-    except LocalEntryNotFoundError:
-        pass
     if hub_in_reach():
         try:
-            folder = Path(snapshot_download(repository, allow_patterns=files))
+            folder = Path(snapshot_download(repository, allow_patterns=_FILES))
             if not (missing := _missing_file(folder)):
                 return folder
             reason = f"there is no {missing} in it"

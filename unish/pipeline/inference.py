@@ -161,7 +161,7 @@ def _sampled(
     rows, columns = sample_pixels(*people.shape[1:])
     still = np.stack([_still(mask) for mask in people])[:, rows, columns]
     points, confidence = (part.cpu().numpy() for part in _samples(scene))
-    return WindowPrediction(frames, scene.world_from_camera[0].double().cpu().numpy(), points, confidence, still)
+    return WindowPrediction(frames, scene.world_from_camera[0].cpu().double().numpy(), points, confidence, still)
 
 
 def _still(person: np.ndarray) -> Bool[np.ndarray, "height width"]:

@@ -12,7 +12,7 @@ from unish.people.detection import Box
 FILM_DIAGONAL_MM = math.hypot(36, 24)
 HEIGHTS_M = (0.4, 2.6)
 CROP_SOURCES = ("original", "network")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,10 @@ class Options:
     window: int = 30
     """Frames of one forward pass; longer clips are cut into windows that overlap and are joined."""
     device: str | None = None
-    """"cpu", "cuda"; None: the GPU where there is one."""
+    """"cpu", "cuda", "mps", "xpu"; None: the GPU where there is one."""
     precision: str | None = None
-    """"float32" or "bfloat16" for the trunk and its weights; None: bfloat16 on a GPU that has it, else float32."""
+    """Of the trunk and its weights, one of `PRECISIONS`; None: bfloat16 on a GPU that has it, float16 on other GPUs,
+    float32 on a CPU."""
     body: str | None = None
     """"open", an installed or a given SMPL-format file; None: an installed SMPL, else the open body."""
     seed: int = 0

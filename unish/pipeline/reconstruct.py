@@ -25,7 +25,7 @@ from unish.pipeline.inference import Forward, run_bridge, run_window
 from unish.pipeline.options import ClipPriors, NetworkChoices, Options
 from unish.pipeline.window_inputs import prepared_windows
 from unish.structures import Clip, PersonTrack, Reconstruction
-from unish.utils.device import free_bytes
+from unish.utils.device import empty_cache, free_bytes, is_out_of_memory
 from unish.utils.progress import Progress, no_progress, part_of
 from unish.video.preprocess import frame_transform
 from unish.video.reader import read_clip
@@ -198,14 +198,16 @@ def _run(
     while True:
         try:
             return _run_windows(clip, tracks, model, priors, size, choices, progress)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             smaller = min(size, len(clip.frames)) // 2
             if smaller < SMALLEST_WINDOW:
                 raise InputError(
                     f"The GPU's memory does not hold {min(size, len(clip.frames))} frames at once. Take --device cpu, "
                     "or smaller weights."
                 ) from None
-        torch.cuda.empty_cache()
+        empty_cache(next(model.parameters()).device)
         clip, size = _with_shorter(clip, size, smaller), smaller
 
 

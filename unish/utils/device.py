@@ -10,43 +10,91 @@ import torch
 
 from unish.errors import InputError
 
+GPUS = ("cuda", "xpu", "mps")
+"""Kinds of GPU (NVIDIA or AMD, Intel, Apple), of which the first that is there is taken unless a device is named."""
+
 
 def chosen_device(device: torch.device | str | None) -> torch.device:
-    """The device of that name; None: CUDA where there is one, else the CPU. Raises `InputError` for one not there."""
+    """The device of that name; None: the GPU if there is one, else the CPU. Raises `InputError` for one not there."""
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(next((kind for kind in GPUS if _is_available(kind)), "cpu"))
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"Expected a device like 'cpu' or 'cuda:0', got {device!r}; name one of those.") from error
-    if chosen.type not in ("cpu", "cuda", "mps"):
-        raise InputError(f"Expected a device like 'cpu' or 'cuda:0', got {str(device)!r}; name one of those.")
-    if chosen.type == "cuda":
-        _require_cuda(chosen)
-    if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError(f"Device {device} was asked for, but PyTorch finds none here; use --device cpu.")
+        raise InputError(_EXPECTED.format(repr(device))) from error
+    if chosen.type not in ("cpu", *GPUS):
+        raise InputError(_EXPECTED.format(repr(str(device))))
+    if chosen.type in GPUS and not _is_available(chosen.type):
+        raise InputError(f"Expected a device that PyTorch finds, got {device}, and there is none; use --device cpu.")
+    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
+        raise InputError(
+            f"Expected a device out of {torch.cuda.device_count()} CUDA devices, counted from 0, got {device}; "
+            "choose one of those."
+        )
     return chosen
 
 
-def _require_cuda(device: torch.device) -> None:
-    if not torch.cuda.is_available():
-        raise InputError(f"Device {device} was asked for, but PyTorch finds no CUDA device; use --device cpu.")
-    count = torch.cuda.device_count()
-    if device.index is not None and device.index >= count:
-        raise InputError(f"Device {device} was asked for, but there are {count} CUDA devices, counted from 0.")
+_EXPECTED = "Expected a device like 'cpu', 'cuda:0', 'mps' or 'xpu', got {}; name one of those."
+
+
+def _is_available(kind: str) -> bool:
+    place = torch.backends.mps if kind == "mps" else getattr(torch, kind)
+    return place.is_available()
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether it is a GPU that computes in bfloat16 itself: NVIDIA's from 2020 on. Others only emulate it, slowly."""
+    """Whether it is a GPU that computes in bfloat16 itself: NVIDIA's from 2020 on, and Intel's that say so."""
+    if device.type == "xpu":
+        return torch.xpu.is_bf16_supported()
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def half_precision(device: torch.device) -> torch.dtype | None:
+    """The 16-bit type that networks run in there unless another one is asked for; None: they run in float32.
+
+    bfloat16 where the GPU has it, else float16 where there are units for that (NVIDIA's from 2017 on, Apple, Intel).
+    """
+    if has_bfloat16(device):
+        return torch.bfloat16
+    units = device.type in ("mps", "xpu") or (
+        device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+    )
+    return torch.float16 if units else None
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """Where to compute in float64 what is on this device: there, but for Apple's GPUs and Intel's on the CPU."""
+    return torch.device("cpu") if device.type in ("mps", "xpu") else device
 
 
 def free_bytes(device: torch.device) -> int:
     """Memory that PyTorch can still take there."""
-    if device.type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type in ("cuda", "xpu"):
+        place = getattr(torch, device.type)
+        unused = place.memory_reserved(device) - place.memory_allocated(device)
+        return place.mem_get_info(device)[0] + unused
+    if device.type == "mps":
+        unused = torch.mps.driver_allocated_memory() - torch.mps.current_allocated_memory()
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory() + unused
     return psutil.virtual_memory().available
+
+
+def total_bytes(device: torch.device) -> int | None:
+    """All the memory of a GPU; None for a CPU."""
+    if device.type == "mps":  # which shares the host's
+        return torch.mps.recommended_max_memory()
+    return getattr(torch, device.type).get_device_properties(device).total_memory if device.type in GPUS else None
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether that is what the error means; PyTorch has no class for it on every device."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give back what PyTorch holds on a GPU and does not use."""
+    if device.type in GPUS:
+        getattr(torch, device.type).empty_cache()
 
 
 def hub_in_reach() -> bool:

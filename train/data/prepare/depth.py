@@ -1,9 +1,10 @@
-"""Metric depth of single frames by somebody else's network: MoGe-2, or any metric depth model of transformers.
+"""Metric depth of single frames by somebody else's network: MoGe, or any metric depth model of transformers.
 
-MoGe-2 (Wang et al. 2025) gives the camera's field of view too, one a frame; a clip has one lens, so the median is given
-back to it for all frames. Of the transformers models only DepthPro does so.
+MoGe-2 (Wang et al. 2025) and MoGe-3 give the camera's field of view too, one per frame; a clip has one lens, so the
+median is given back to it for all frames. Of the transformers models only DepthPro does so.
 """
 
+import importlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from torch.nn import functional
 
 from unish.errors import InputError, MissingAssetError, MissingDependencyError
 
-MOGE = "moge"
-MOGE_REPOSITORY = "Ruicheng/moge-2-vitl"
+MOGE = {"moge": ("moge.model.v2", "Ruicheng/moge-2-vitl"), "moge-3": ("moge.model.v3", "Ruicheng/moge-3-vitl")}
+"""Names of MoGe's versions → their module and the weights that are taken unless others are named."""
 _METRIC_TYPES = ("depth_pro", "zoedepth", "glpn")
 """Model types of transformers that answer in metres whatever their configuration says."""
 _LENS_FRAMES = 8
@@ -50,7 +51,8 @@ class DepthLabeller(Protocol):
 
 
 def depth_labeller(choice: str, device: torch.device, fov_deg: float | None = None, batch: int = 4) -> DepthLabeller:
-    """The labeller of a name: "moge" (or "moge:" and a repository or file), else a transformers model's id or folder.
+    """The labeller of a name: "moge" or "moge-3" (or that, a colon, and a repository or file), else a transformers
+    model's id or folder.
 
     `fov_deg`: field of view along the longer side of the picture where it is known, degrees. `batch`: frames at once.
 
@@ -59,8 +61,9 @@ def depth_labeller(choice: str, device: torch.device, fov_deg: float | None = No
         MissingAssetError: the network cannot be found.
         InputError: it does not answer in metres.
     """
-    if choice == MOGE or choice.startswith(MOGE + ":"):
-        return MoGeDepth.load(choice.partition(":")[2] or MOGE_REPOSITORY, device, fov_deg, batch)
+    version, _, repository = choice.partition(":")
+    if version in MOGE:
+        return MoGeDepth.load(version, repository or MOGE[version][1], device, fov_deg, batch)
     return TransformersDepth.load(choice, device, fov_deg, batch)
 
 
@@ -94,7 +97,7 @@ def _batches(frames: np.ndarray, size: int, device: torch.device) -> Iterator[Te
 
 @dataclass(frozen=True)
 class MoGeDepth:
-    """MoGe-2: metric depth where it sees a surface (not the sky), and the lens."""
+    """MoGe-2 or MoGe-3: metric depth where it sees a surface (not the sky), and the lens."""
 
     model: Any
     name: str
@@ -103,15 +106,15 @@ class MoGeDepth:
     batch: int = 4
 
     @staticmethod
-    def load(repository: str, device: torch.device, fov_deg: float | None, batch: int) -> "MoGeDepth":
+    def load(version: str, repository: str, device: torch.device, fov_deg: float | None, batch: int) -> "MoGeDepth":
         try:
-            from moge.model.v2 import MoGeModel  # type: ignore[import-not-found]
+            network = importlib.import_module(MOGE[version][0]).MoGeModel
         except ImportError as error:
             raise MissingDependencyError(
-                f"--depth {MOGE} needs MoGe, which is not installed ({error}). "
+                f"--depth {version} needs a MoGe that has {MOGE[version][0]}, which is not installed ({error}). "
                 "Install it: pip install git+https://github.com/microsoft/MoGe"
             ) from error
-        model = _loaded(lambda: MoGeModel.from_pretrained(repository), repository)
+        model = _loaded(lambda: network.from_pretrained(repository), repository)
         return MoGeDepth(model.to(device).eval(), repository, device, fov_deg, batch)
 
     def label(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> DepthLabels:
@@ -195,7 +198,7 @@ def _require_metric(config: Any, source: str) -> None:
         return
     raise InputError(
         f"Expected a model that gives depth in metres, but {source} ({config.model_type}) gives "
-        f"{kind or 'relative or inverse'} depth; choose {MOGE}, or a metric one like "
+        f"{kind or 'relative or inverse'} depth; choose moge, or a metric one like "
         "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf."
     )
 

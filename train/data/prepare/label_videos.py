@@ -62,7 +62,7 @@ class LabelConfig:
     out: Path
     """Folder of the data set; shards come into OUT/SPLIT."""
     depth: str = "moge"
-    """moge (or moge:REPOSITORY), or the id or folder of a metric depth model of transformers."""
+    """moge or moge-3 (or that and :REPOSITORY), or the id or folder of a metric depth model of transformers."""
     finder: str = "mini"
     """Who finds people: mini."""
     weights: str = "auto"
