@@ -42,6 +42,17 @@ class Clip:
     warnings: tuple[str, ...] = ()
     source_frames: tuple[int, ...] = ()
     """Number of each frame in the source, from 0; empty when it is not known."""
+    content_box: tuple[float, float, float, float] | None = None
+    """The part of the source's image that `frames` show, x0, y0, x1, y1 as shares of its width and height: black bars
+    around it were left out. None: all of it."""
+
+    @property
+    def content_size(self) -> tuple[int, int]:
+        """(width, height) of what `frames` show, in pixels of the source."""
+        if self.content_box is None:
+            return self.source_size
+        x0, y0, x1, y1 = self.content_box
+        return round((x1 - x0) * self.source_size[0]), round((y1 - y0) * self.source_size[1])
 
     @property
     def source_fps(self) -> float:
@@ -203,6 +214,8 @@ class Provenance:
     """Weaker paths taken and doubts about the input, in words for the user."""
     source_fps: float | None = None
     """Frame rate of the source; None where it is unknown."""
+    content_box: tuple[float, ...] = ()
+    """As `Clip.content_box`; () where nothing was left out."""
 
 
 @dataclass(frozen=True)

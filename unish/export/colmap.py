@@ -17,7 +17,7 @@ from unish.analysis.point_cloud import PointCloud
 from unish.errors import InputError
 from unish.export.colmap_model import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_binary, write_text
 from unish.export.scene_points import MIN_CONFIDENCE, scene_points
-from unish.export.source_mapping import OriginalFrame, original_frame
+from unish.export.source_mapping import OriginalFrame, content_of, original_frame
 from unish.geometry.rotations import matrix_to_quaternion, nearest_rotation
 from unish.structures import Cameras, FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
@@ -51,7 +51,7 @@ def write_colmap(
     """
     report = progress or (lambda share: None)
     size = (reconstruction.images.shape[2], reconstruction.images.shape[1]) if clip is None else clip.frame_size
-    frame = original_frame(reconstruction.cameras, *size)
+    frame = original_frame(reconstruction.cameras, *size, content_of(reconstruction, clip))
     images = iter(reconstruction.images) if clip is None else clip.read(_shown(reconstruction, clip))
     with atomic_path(folder, EXPORT_FILES["colmap"]) as temporary:
         model_folder = temporary / "sparse" / "0"
@@ -238,7 +238,8 @@ def _write_images(
     for index, image in enumerate(images):
         name = picture_name(index)
         Image.fromarray(np.asarray(image)).save(folder / "images" / name, quality=JPEG_QUALITY, subsampling=0)
-        scene = frame.enlarge(np.where(reconstruction.person_mask[index] > 0, 0, 255).astype(np.uint8))
+        scene = np.where(reconstruction.person_mask[index] > 0, 0, 255).astype(np.uint8)
+        scene = frame.within_content(frame.enlarge(scene))
         # COLMAP looks for the picture's name and .png, nerfstudio for .png in place of its suffix.
         for mask in (f"{name}.png", Path(name).with_suffix(".png").name):
             Image.fromarray(scene).save(folder / "masks" / mask)

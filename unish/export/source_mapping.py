@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 
 from unish.errors import InputError
 from unish.geometry.camera import image_fit
-from unish.structures import Cameras
+from unish.structures import Cameras, FrameSequence, Reconstruction
 
 _PATCH_PX = 14
 """The short side of the network's frame is rounded to whole patches, in earlier results floored."""
@@ -19,9 +19,11 @@ class OriginalFrame:
 
     scale: float
     margin_px: tuple[float, float]
-    """(x, y): what the network did not see, on each side, in pixels of the original."""
+    """(x, y): what the network did not see, left and above, in pixels of the original."""
     width_px: int
     height_px: int
+    content_px: tuple[int, int, int, int] | None = None
+    """x0, y0, x1, y1 of the image between black bars; None: all of the frame."""
 
     def map_points(self, points_px: Float[np.ndarray, "*points 2"]) -> Float[np.ndarray, "*points 2"]:
         """Pixels of the network's frame → pixels of the original."""
@@ -42,13 +44,34 @@ class OriginalFrame:
         )
         return labels[rows[:, None], columns]
 
+    def within_content(self, mask: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"]:
+        """A mask of the original's pixels, 0 on black bars."""
+        if self.content_px is None:
+            return mask
+        x0, y0, x1, y1 = self.content_px
+        kept = np.zeros_like(mask)
+        kept[y0:y1, x0:x1] = mask[y0:y1, x0:x1]
+        return kept
 
-def original_frame(cameras: Cameras, width_px: int, height_px: int) -> OriginalFrame:
+
+def content_of(reconstruction: Reconstruction, clip: FrameSequence | None) -> tuple[float, ...]:
+    """The part of a clip's frames that the network's come from, as `original_frame` takes it."""
+    shows_content_only = clip is None or getattr(clip, "content_box", None) is not None
+    return () if shows_content_only else reconstruction.provenance.content_box
+
+
+def original_frame(
+    cameras: Cameras, width_px: int, height_px: int, content_box: tuple[float, ...] = ()
+) -> OriginalFrame:
     """Where the network's frame sits in one of this size (see `image_fit`).
 
+    `content_box`: the part of the frame between black bars, in shares of its sides; () for all of it.
     Raises `InputError` when no frame of this shape can have become the network's.
     """
-    size, image = (cameras.width_px, cameras.height_px), (width_px, height_px)
+    sides = (width_px, height_px, width_px, height_px)
+    shares = content_box or (0.0, 0.0, 1.0, 1.0)
+    x0, y0, x1, y1 = (round(share * side) for share, side in zip(shares, sides, strict=True))
+    size, image = (cameras.width_px, cameras.height_px), (x1 - x0, y1 - y0)
     reduced, cut = image_fit(size, image)
     scale, margin = 1 / reduced, cut / reduced
     lost = max(size) * np.array(image) / max(image) - size
@@ -59,4 +82,5 @@ def original_frame(cameras: Cameras, width_px: int, height_px: int) -> OriginalF
             f"Expected the clip that the result was made from, of about the shape {cameras.width_px}×"
             f"{cameras.height_px}, got frames of {width_px}×{height_px}; give that clip, or none."
         )
-    return OriginalFrame(float(scale), (float(margin[0]), float(margin[1])), width_px, height_px)
+    corner = (float(margin[0]) + x0, float(margin[1]) + y0)
+    return OriginalFrame(float(scale), corner, width_px, height_px, (x0, y0, x1, y1) if content_box else None)

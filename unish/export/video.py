@@ -17,7 +17,7 @@ from unish.errors import InputError
 from unish.export.drawing import Canvas, draw_mesh
 from unish.export.person_motion import body_of
 from unish.export.settings import LAYOUTS, Layout
-from unish.export.source_mapping import original_frame
+from unish.export.source_mapping import content_of, original_frame
 from unish.export.world_view import WorldView
 from unish.structures import Cameras, FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
@@ -69,7 +69,8 @@ def write_video(
         stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options=options)
         stream.width, stream.height = size[0] * (2 if layout == "side-by-side" else 1), size[1]
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, _TICKS)
-        for index, drawn in enumerate(_drawn(reconstruction, images, times_s, size, layout, body)):
+        content_box = content_of(reconstruction, clip)
+        for index, drawn in enumerate(_drawn(reconstruction, images, times_s, size, layout, body, content_box)):
             frame = av.VideoFrame.from_ndarray(drawn, format="rgb24")
             frame.pts, frame.time_base = round((times_s[index] - times_s[0]) * _TICKS), Fraction(1, _TICKS)
             container.mux(stream.encode(frame))
@@ -86,10 +87,11 @@ def overlay(
     bodies: list[tuple[Float[np.ndarray, "vertices 3"], int]],
     cameras: Cameras,
     moment: int,
+    content_box: tuple[float, ...] = (),
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The picture of a moment with `bodies`, (vertices in the world, id of the person), drawn where nothing of
-    the scene stands before them, as `frame` of the result has it."""
-    fit = original_frame(reconstruction.cameras, picture.shape[1], picture.shape[0])
+    the scene stands before them, as `frame` of the result has it. `content_box` as in `original_frame`."""
+    fit = original_frame(reconstruction.cameras, picture.shape[1], picture.shape[0], content_box)
     shift = [0.5 * fit.scale - 0.5 + margin for margin in fit.margin_px]  # OpenCV's pixels have whole middles
     place = np.array([[fit.scale, 0, shift[0]], [0, fit.scale, shift[1]]])
 
@@ -124,7 +126,7 @@ def _shown(
             f"Expected the clip that the result was made from, with frames from {times_s[0]:.2f} s to "
             f"{times_s[-1]:.2f} s; {clip.source_name} has {clip.times_s[0]:.2f} s to {clip.times_s[-1]:.2f} s."
         )
-    original_frame(reconstruction.cameras, *clip.frame_size)
+    original_frame(reconstruction.cameras, *clip.frame_size, content_of(reconstruction, clip))
     part = range(int(inside[0]), int(inside[-1]) + 1)
     return clip.read(part), clip.times_s[part.start : part.stop]
 
@@ -136,6 +138,7 @@ def _drawn(
     size: tuple[int, int],
     layout: Layout,
     body: BodyModel | None,
+    content_box: tuple[float, ...] = (),
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     at = FrameTimes.of(times_s, np.asarray(reconstruction.times_s, np.float64))
     cameras = cameras_at(reconstruction.cameras, at)
@@ -145,7 +148,7 @@ def _drawn(
         how = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_CUBIC
         picture = cv2.resize(np.ascontiguousarray(image), size, interpolation=how)
         bodies = pose(moment)
-        drawn = overlay(reconstruction, int(frame), picture, bodies, cameras, moment)
+        drawn = overlay(reconstruction, int(frame), picture, bodies, cameras, moment, content_box)
         if world is not None:
             drawn = np.hstack([drawn, world.picture(bodies, np.asarray(reconstruction.faces), cameras, moment)])
         yield drawn

@@ -106,7 +106,7 @@ def detect_people(
     if boxes:
         detector = BoxPrompts.for_clip(clip, boxes, detector=_mini_detector())
     elif masks is not None:
-        detector = MaskPrompts(Path(masks), clip.source_frames)
+        detector = MaskPrompts(Path(masks), clip.source_frames, clip.content_box)
     elif isinstance(finder, str):
         detector, obstacle = _detector_named(finder, clip, device)
     else:

@@ -56,8 +56,12 @@ class BoxPrompts:
         Raises `InputError` for a box outside the image or the clip.
         """
         frame_size = np.array([clip.frames.shape[2], clip.frames.shape[1]], float)
-        per_source = np.tile(frame_size / np.array(clip.source_size), 2)
-        placed = tuple(tuple((_checked_box(box, clip.source_size) * per_source).tolist()) for box in boxes)
+        x0, y0, x1, y1 = np.array(clip.content_box or (0, 0, 1, 1)) * np.tile(clip.source_size, 2)
+        scale, corner = np.tile(frame_size / [x1 - x0, y1 - y0], 2), np.array([x0, y0, x0, y0])
+        limits = np.tile(frame_size, 2)
+        placed = tuple(
+            tuple(np.clip((_checked_box(box, clip.source_size) - corner) * scale, 0, limits).tolist()) for box in boxes
+        )
         # Slowly sampled clips jump more from frame to frame.
         radius = BoxTrackerConfig().search_radius * min(max(1.0, 3.0 / clip.fps), 2.5)
         indices = tuple(_frame_at(clip, box.time_s) for box in boxes)
@@ -123,6 +127,8 @@ class MaskPrompts:
     folder: Path
     source_frames: tuple[int, ...] = ()
     """Numbers of the frames in the source, to select from masks made for every source frame."""
+    content_box: tuple[float, float, float, float] | None = None
+    """The part of the masks that the frames show (see `Clip.content_box`)."""
     name: str = "masks"
 
     def track(
@@ -150,7 +156,7 @@ class MaskPrompts:
                     f"named by its number from 0, found {len(paths)}; check the frame rate, start and end."
                 )
             paths = [numbered[number] for number in self.source_frames]
-        labels = [_read_label_image(path) for path in paths]
+        labels = [self._content(_read_label_image(path)) for path in paths]
         shape = labels[0].shape
         aspect = math.log((shape[1] / shape[0]) / (frame_shape[1] / frame_shape[0]))
         mismatch = next((path for path, label in zip(paths, labels, strict=True) if label.shape != shape), None)
@@ -161,6 +167,13 @@ class MaskPrompts:
                 f"{shape[1]}×{shape[0]}{other}; export them again."
             )
         return np.stack(labels)
+
+    def _content(self, labels: np.ndarray) -> np.ndarray:
+        if self.content_box is None:
+            return labels
+        size = np.tile(labels.shape[::-1], 2)
+        x0, y0, x1, y1 = (np.array(self.content_box) * size).round().astype(int)
+        return labels[y0:y1, x0:x1]
 
 
 def _read_label_image(path: Path) -> np.ndarray:

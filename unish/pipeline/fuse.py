@@ -207,6 +207,7 @@ def _provenance(work: Forward, lens: Lens, body: BodyModel, finder: str, seed: i
         unish_version=unish.__version__,
         metres_per_unit=factor,
         source_fps=work.clip.source_fps,
+        content_box=work.clip.content_box or (),
         warnings=tuple(doubts),
     )
 

@@ -27,6 +27,7 @@ from unish.pipeline.window_inputs import prepared_windows
 from unish.structures import Clip, PersonTrack, Reconstruction
 from unish.utils.device import empty_cache, free_bytes, is_out_of_memory
 from unish.utils.progress import Progress, no_progress, part_of
+from unish.video.bars import without_bars
 from unish.video.preprocess import frame_transform
 from unish.video.reader import read_clip
 
@@ -63,7 +64,7 @@ def reconstruct(
     chosen = Options(boxes=drawn, **options)  # type: ignore[arg-type]
     progress(0.0, "Reading video")
     clip = source if isinstance(source, Clip) else _read(Path(source), chosen, progress)
-    chosen.priors(clip.source_size)  # what cannot be is said before the weights are read
+    chosen.priors(clip.content_size)  # what cannot be is said before the weights are read
     progress(0.1, "Loading weights")
     model = load_chosen(chosen)
     return reconstruct_clip(clip, model, load_body(chosen.body), chosen, progress)
@@ -83,7 +84,7 @@ def reconstruct_clip(
     progress: Progress = no_progress,
 ) -> Reconstruction:
     """The part after decoding, for callers that hold the weights and run many clips. Raises as `reconstruct`."""
-    priors = chosen.priors(clip.source_size)
+    priors = chosen.priors(clip.content_size)
     progress(0.15, "Detecting people")
     people = detect_people(
         clip,
@@ -111,7 +112,7 @@ def reconstruct_clip(
 
 
 def _read(path: Path, chosen: Options, progress: Progress) -> Clip:
-    return read_clip(
+    clip = read_clip(
         path,
         fps=chosen.fps,
         start_s=chosen.start_s,
@@ -120,6 +121,7 @@ def _read(path: Path, chosen: Options, progress: Progress) -> Clip:
         shot=chosen.shot,
         progress=part_of(progress, 0.0, 0.1),
     )
+    return without_bars(clip)
 
 
 def reconstruct_tracked(

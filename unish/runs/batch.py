@@ -29,6 +29,7 @@ from unish.utils.distributed import Rank, sentence_of
 from unish.utils.names import text_name
 from unish.utils.prefetch import prefetch
 from unish.utils.progress import Progress, no_progress
+from unish.video.bars import without_bars
 from unish.video.reader import read_clip
 from unish.video.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, has_suffix
 
@@ -189,7 +190,7 @@ def _opened(
                 shot=options.shot,
                 progress=go_on,
             )
-            return _Opened(wanted, clip=clip, seconds=time.perf_counter() - began)
+            return _Opened(wanted, clip=without_bars(clip), seconds=time.perf_counter() - began)
         except Exception as error:  # told when it is this clip's turn
             return _Opened(error=error)
 
