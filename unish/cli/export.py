@@ -42,7 +42,7 @@ def add(commands) -> None:
     export.add_argument(
         "--source-fps", type=float, metavar="RATE", help="rate of the clip's frames, where it was given to unish run"
     )
-    export.add_argument("--max-points", type=int, metavar="N", help="most points of the scene")
+    export.add_argument("--max-points", type=int, metavar="N", help="maximum number of scene points")
     export.add_argument("--unit", choices=UNITS, default="m", help="unit of BVH files (default m)")
     export.add_argument(
         "--fps",
@@ -51,11 +51,9 @@ def add(commands) -> None:
         help=f"frame rate of BVH and AMASS files (default: the source's, at most {MAX_FPS:g})",
     )
     export.add_argument("--person", type=int, action="append", default=[], metavar="ID", help="only this person")
-    export.add_argument("--per-person", action="store_true", help="PLY and OBJ meshes: a file for each person")
+    export.add_argument("--per-person", action="store_true", help="PLY and OBJ meshes: one file per person")
     export.add_argument("--layout", choices=LAYOUTS, default="overlay", help="of videos (default overlay)")
-    export.add_argument(
-        "--body", help="the SMPL-format file that the people were posed with, where it is not installed"
-    )
+    export.add_argument("--body", help="the SMPL-format file that posed the people, if it is not installed")
     export.set_defaults(command=_export)
 
 

@@ -172,14 +172,12 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "glb": Format("scene.glb", "people (skinned, animated), scene points and camera in one file", _glb),
         "bvh": Format("bvh", "each person's skeleton and motion", _bvh, "*.bvh", True),
-        "npz": Format(
-            "npz", "each person's SMPL parameters, as AMASS, WHAM and GVHMR lay them out", _npz, "*.npz", True
-        ),
+        "npz": Format("npz", "SMPL parameters per person, in AMASS / WHAM / GVHMR layout", _npz, "*.npz", True),
         "ply": Format("ply", "scene points, each frame's points, people's meshes", _ply, "scene.ply"),
-        "obj": Format("obj", "people's meshes, a file a frame", _obj, "people.mtl", True),
-        "colmap": Format("colmap", "cameras, pictures, points and person masks", _colmap, "sparse/0/cameras.bin"),
+        "obj": Format("obj", "people's meshes, one file per frame", _obj, "people.mtl", True),
+        "colmap": Format("colmap", "cameras, images, points and person masks", _colmap, "sparse/0/cameras.bin"),
         "mp4": Format("overlay.mp4", "the clip with the people drawn over it (H.264)", _video),
-        "webm": Format("overlay.webm", "the same as VP9", _video),
+        "webm": Format("overlay.webm", "the same video in VP9", _video),
     }
 )
 """Name on the command line → format."""
