@@ -191,7 +191,9 @@ def body_case(rng: random.Random, folder: Path, bases: Path) -> None:
         arrays = pickle.load(file)
     for _ in range(rng.choice((0, 1, 1, 2))):
         name = rng.choice(list(arrays))
-        arrays[name] = mutated_array(np.asarray(arrays[name]), rng) if rng.random() < 0.8 else arrays.pop(name)[:0]
+        array = arrays.pop(name)
+        if isinstance(array, np.ndarray) and rng.random() < 0.8:
+            arrays[name] = mutated_array(array, rng)
     path = folder / rng.choice(("SMPL_NEUTRAL.pkl", "smpl.npz"))
     if path.suffix == ".pkl":
         content = pickle.dumps(arrays, protocol=rng.choice((0, 2, 4, 5)))
@@ -332,6 +334,11 @@ def make_bases(folder: Path, kinds: list[str]) -> Path:
 def _serve(pipe: Connection, kind: str, seed: int, bases: Path) -> None:
     sink = os.open(os.devnull, os.O_WRONLY)
     os.dup2(sink, 2)  # decoders and warnings
+    import unish.export
+    import unish.models.hub
+    import unish.video.reader  # noqa: F401 (slow imports are no part of a case)
+
+    pipe.send("ready")
     while True:
         pipe.send(run_case(kind, seed, pipe.recv(), bases))
 
@@ -346,6 +353,7 @@ def campaign(kind: str, seed: int, indices: list[int], bases: Path) -> list[tupl
             worker = context.Process(target=_serve, args=(theirs, kind, seed, bases), daemon=True)
             worker.start()
             theirs.close()
+            pipe.recv()
         assert pipe is not None
         pipe.send(index)
         outcome = (BAD, f"hangs: no answer within {LIMIT_S:.0f} s")
