@@ -10,6 +10,7 @@ from tests.helpers.posed import make_posed
 from unish.export.colmap import write_colmap
 from unish.export.source_mapping import content_of, original_frame
 from unish.people.prompts import Box, BoxPrompts, MaskPrompts
+from unish.pipeline import reconstruct
 from unish.structures import Clip, Reconstruction
 from unish.video.bars import content_box, without_bars
 from unish.video.reader import read_clip
@@ -125,3 +126,18 @@ def test_a_letterboxed_film(cases_dir):
     whole = read_clip(cases_dir / "clips" / "cut_sample.mp4", end_s=2.9)
     assert clip.content_size[0] == 640 and clip.content_size[1] == pytest.approx(480, abs=4)
     assert torch.allclose(torch.tensor(clip.frames[0].mean()), torch.tensor(whole.frames[0].mean()), atol=4)
+
+
+def test_a_result_is_that_of_the_clip_without_bars(cases_dir):
+    """Field of view, distance and camera path within 5 %."""
+    values = []
+    for name in ("camcorder_sample.ts", "letterbox_sample.mp4"):
+        result = reconstruct(
+            cases_dir / "clips" / name, weights="mini", body="open", finder="mini", device="cpu", fps=3, end_s=2.0
+        )
+        cameras = result.cameras
+        path_m = np.linalg.norm(np.diff(cameras.centers_world, axis=0), axis=1).sum()
+        distance_m = np.median(result.people[0].translation_camera[:, 2])
+        values.append([cameras.intrinsics[0, 0, 0] / cameras.width_px, distance_m, path_m])
+    np.testing.assert_allclose(values[1], values[0], rtol=0.05)
+    assert result.provenance.content_box

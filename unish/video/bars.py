@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from unish.structures import Clip
+from unish.utils.disk_arrays import new_array
 
 _MOST_FRAMES = 48
 """Frames that are looked at, evenly chosen."""
@@ -31,7 +32,9 @@ def without_bars(clip: Clip) -> Clip:
     x0, y0, x1, y1 = box
     width, height = clip.frame_size
     shares = (x0 / width, y0 / height, x1 / width, y1 / height)
-    frames = np.ascontiguousarray(clip.frames[:, y0:y1, x0:x1])
+    frames = new_array((len(clip), y1 - y0, x1 - x0, 3), np.uint8)
+    for index, frame in enumerate(clip.frames):
+        frames[index] = frame[y0:y1, x0:x1]
     cut = dataclasses.replace(clip, frames=frames, content_box=shares)
     doubt = (
         f"Black bars around the image were left out: {cut.content_size[0]}×{cut.content_size[1]} of "
