@@ -90,7 +90,7 @@ def mutated_array(array: np.ndarray, rng: random.Random) -> Any:
         lambda: array.T,
         lambda: array.astype(rng.choice(("f2", "f8", "i1", "u4", "c8", "U3", "?"))),
         lambda: np.where(np.random.default_rng(rng.randrange(2**31)).random(array.shape) < 0.01, np.nan, array),
-        lambda: array * rng.choice((0, -1, 1e30, 1e300)),
+        lambda: array * rng.choice((0.0, -1.0, 1e30, 1e300)),
         lambda: array.tolist(),
         lambda: [*array.tolist(), [1]],
         lambda: rng.choice(JUNK),
