@@ -22,7 +22,7 @@ from benchmarks.counting import counted_bytes
 from benchmarks.forward import HEIGHT_PX, WIDTH_PX, hardware, measured, random_network, window
 from unish.models.config import RELEASE, UniSHConfig
 from unish.models.unish import UniSH
-from unish.pipeline.capacity import frame_bytes, most_frames
+from unish.pipeline.capacity import frame_bytes, max_frames
 
 CARDS_GB = (16, 24, 48, 80, 140)
 CONTEXT_GB = 0.6
@@ -88,7 +88,7 @@ def main(config: CapacityConfig) -> None:
 
 def _held(card_gb: int, weights: int, people: int) -> int:
     free = int(1e9 * (card_gb - CONTEXT_GB)) - weights
-    return max(0, most_frames(RELEASE.scene, WIDTH_PX, HEIGHT_PX, people, free))
+    return max(0, max_frames(RELEASE.scene, WIDTH_PX, HEIGHT_PX, people, free))
 
 
 def _measured(model: UniSH, frames: int, people: int, device: str) -> str:

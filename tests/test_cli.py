@@ -104,7 +104,7 @@ def test_choices_that_cannot_be(tmp_path, capsys, monkeypatch, extra, words):
 def test_nobody_in_the_clip(tmp_path, capsys):
     clip = write_video(tmp_path / "grey.mp4")
     message = assert_refused(["run", str(clip), "--out", str(tmp_path / "out")], capsys, tmp_path / "out")
-    assert "--box" in message
+    assert "Draw a box around a person" in message
 
 
 def test_an_existing_result_is_not_touched(tmp_path, capsys):

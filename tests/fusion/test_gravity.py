@@ -13,7 +13,7 @@ from train.data.schema import ClipSample
 from train.synthetic.clips import generate_clip
 from unish.body import open_body
 from unish.errors import InputError
-from unish.fusion.gravity import Standing, Upright, find_upright
+from unish.fusion.gravity import BodyEvidence, Upright, find_upright
 from unish.geometry.camera import unproject_depth
 
 LEVEL = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # rotation of a camera that looks along +y in a world with z up
@@ -30,8 +30,8 @@ def move(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def moved(person: Standing, matrix: np.ndarray) -> Standing:
-    return Standing(move(matrix, person.soles_world), move(matrix, person.joints_world), person.present)
+def moved(person: BodyEvidence, matrix: np.ndarray) -> BodyEvidence:
+    return BodyEvidence(move(matrix, person.soles_world), move(matrix, person.joints_world), person.present)
 
 
 def filmed(sample: ClipSample, tilt: Rotation, noise: float, outliers: float) -> tuple:
@@ -57,7 +57,7 @@ def filmed(sample: ClipSample, tilt: Rotation, noise: float, outliers: float) ->
         for values in (posed.vertices[:, :, body.soles], posed.joints)
     )
     seen = sample.visibility > 0.2
-    people = [Standing(s, j, here) for s, j, here in zip(soles, joints, seen, strict=True)]
+    people = [BodyEvidence(s, j, here) for s, j, here in zip(soles, joints, seen, strict=True)]
     world_from_camera[:, :3, :3] = world_from_camera[:, :3, :3] @ tilt.as_matrix()
     first_from_world = np.linalg.inv(world_from_camera[0])
     forward = world_from_camera[0, :2, 2] / np.linalg.norm(world_from_camera[0, :2, 2])
@@ -129,7 +129,9 @@ def test_the_world_that_is_given_does_not_matter(seed, with_points, with_people)
 
 def test_single_precision_does():
     cameras, points, confidence, people, wanted = filmed(sample_of(11, "orbit"), Rotation.identity(), 0.0, 0.0)
-    people = [Standing(p.soles_world.astype(np.float32), p.joints_world.astype(np.float32), p.present) for p in people]
+    people = [
+        BodyEvidence(p.soles_world.astype(np.float32), p.joints_world.astype(np.float32), p.present) for p in people
+    ]
     found = find_upright(cameras.astype(np.float32), points.astype(np.float32), confidence.astype(np.float32), people)
     assert angle_deg(found.up_world, wanted[2, :3]) < 1
 
@@ -154,7 +156,7 @@ def patch(low: tuple, high: tuple, count: int, seed: int = 0, noise_m: float = 0
     return rng.uniform(low, high, (count, 3)) + rng.normal(0, noise_m, (count, 3))
 
 
-def crouching(places: np.ndarray) -> Standing:
+def crouching(places: np.ndarray) -> BodyEvidence:
     """A person with folded legs who says nothing of up but by the feet, three frames at each place on the floor."""
     places = np.repeat(places, 3, axis=0)
     joints = np.zeros((len(places), 24, 3)) + places[:, None]
@@ -177,7 +179,7 @@ def crouching(places: np.ndarray) -> Standing:
     x, y = np.meshgrid(np.linspace(-0.04, 0.04, 4), np.linspace(-0.05, 0.15, 8))
     sole = np.stack([x, y, np.zeros_like(x)], -1).reshape(-1, 3)
     soles = np.concatenate([sole, sole + np.array([0.2, 0, 0])])
-    return Standing(places[:, None] + soles, joints, np.ones(len(places), bool))
+    return BodyEvidence(places[:, None] + soles, joints, np.ones(len(places), bool))
 
 
 def find(cameras, points=None, people=()) -> Upright:
@@ -288,11 +290,11 @@ NOBODY = crouching(np.array([[0.0, 3, 0]]))
         (LINE, [], "camera"),
         (np.tile([[0.0, 3, 0]], (500, 1)), [], "camera"),
         (FLOOR[:5], [], "camera"),
-        (LINE, [Standing(NOBODY.soles_world, NOBODY.joints_world, NOBODY.present & False)], "camera"),
-        (LINE, [Standing(NOBODY.soles_world * np.nan, NOBODY.joints_world, NOBODY.present)], "camera"),
-        (LINE, [Standing(NOBODY.soles_world[:1], NOBODY.joints_world[:1], NOBODY.present[:1])], "feet"),
-        (LINE, [Standing(NOBODY.soles_world[:, :0], NOBODY.joints_world, NOBODY.present)], "feet"),
-        (LINE, [Standing(NOBODY.soles_world[:0], NOBODY.joints_world[:0], NOBODY.present[:0])], "camera"),
+        (LINE, [BodyEvidence(NOBODY.soles_world, NOBODY.joints_world, NOBODY.present & False)], "camera"),
+        (LINE, [BodyEvidence(NOBODY.soles_world * np.nan, NOBODY.joints_world, NOBODY.present)], "camera"),
+        (LINE, [BodyEvidence(NOBODY.soles_world[:1], NOBODY.joints_world[:1], NOBODY.present[:1])], "feet"),
+        (LINE, [BodyEvidence(NOBODY.soles_world[:, :0], NOBODY.joints_world, NOBODY.present)], "feet"),
+        (LINE, [BodyEvidence(NOBODY.soles_world[:0], NOBODY.joints_world[:0], NOBODY.present[:0])], "camera"),
     ],
 )  # fmt: skip
 def test_without_evidence_the_cameras_own_up_has_to_do(points, people, floor_from):

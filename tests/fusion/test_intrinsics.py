@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from unish.fusion.intrinsics import solve_lens
+from unish.fusion.intrinsics import solve_intrinsics
 from unish.fusion.windows import WindowPrediction, sample_uv
 
 UV = sample_uv(98, 168)
@@ -24,26 +24,26 @@ def made_pass(frames, focal, shift: float, relief_m: float, noise: float = 0.0, 
 
 def test_one_camera_has_one_focal_length_and_each_pass_its_shift():
     passes = [made_pass(range(20), [1.1] * 20, 0.4, 2.0), made_pass(range(12, 32), [1.1] * 20, -0.7, 2.0, seed=1)]
-    lens = solve_lens(passes, UV, 32, fit_shift=True)
-    assert lens.one and np.ptp(lens.focal) == 0
-    np.testing.assert_allclose(lens.focal, 1.1, rtol=1e-3)
-    np.testing.assert_allclose(lens.shift, [0.4, -0.7], atol=0.01)
+    intrinsics = solve_intrinsics(passes, UV, 32, fit_shift=True)
+    assert intrinsics.is_constant and np.ptp(intrinsics.focal) == 0
+    np.testing.assert_allclose(intrinsics.focal, 1.1, rtol=1e-3)
+    np.testing.assert_allclose(intrinsics.depth_shift, [0.4, -0.7], atol=0.01)
 
 
 def test_noise_of_single_frames_is_not_a_zoom():
     random = np.random.default_rng(3)
     trembling = 1.1 * np.exp(0.2 * random.standard_normal(40))
-    lens = solve_lens([made_pass(range(40), trembling, 0.0, 2.0)], UV, 40, fit_shift=False)
-    assert lens.one
-    np.testing.assert_allclose(lens.focal, 1.1, rtol=0.1)
+    intrinsics = solve_intrinsics([made_pass(range(40), trembling, 0.0, 2.0)], UV, 40, fit_shift=False)
+    assert intrinsics.is_constant
+    np.testing.assert_allclose(intrinsics.focal, 1.1, rtol=0.1)
 
 
 def test_a_zoom_is_followed():
     true = np.geomspace(0.8, 2.0, 60) * np.exp(0.02 * np.random.default_rng(0).standard_normal(60))
     passes = [made_pass(range(30), true[:30], 0.0, 2.0), made_pass(range(20, 60), true[20:], 0.0, 2.0, seed=1)]
-    lens = solve_lens(passes, UV, 60, fit_shift=False)
-    assert not lens.one
-    np.testing.assert_allclose(lens.focal, true, rtol=0.1)
+    intrinsics = solve_intrinsics(passes, UV, 60, fit_shift=False)
+    assert not intrinsics.is_constant
+    np.testing.assert_allclose(intrinsics.focal, true, rtol=0.1)
 
 
 def test_a_given_focal_length_is_kept_and_frees_the_shift():
@@ -51,17 +51,18 @@ def test_a_given_focal_length_is_kept_and_frees_the_shift():
     errors = []
     for seed in range(4):
         found = made_pass(range(10), [1.1] * 10, 0.5, 0.15, noise=0.005, seed=seed)
-        free, given = (solve_lens([found], UV, 10, fit_shift=True, given=focal) for focal in (None, 1.1))
-        assert (given.focal == 1.1).all() and given.one
-        errors.append([abs(lens.shift[0] - 0.5) for lens in (free, given)])
+        free, given = (solve_intrinsics([found], UV, 10, fit_shift=True, known_focal=focal) for focal in (None, 1.1))
+        assert (given.focal == 1.1).all() and given.is_constant
+        errors.append([abs(intrinsics.depth_shift[0] - 0.5) for intrinsics in (free, given)])
     without, told = np.mean(errors, axis=0)
     assert told < 0.02 and told < 0.3 * without
 
 
 def test_the_gain_of_a_network_is_multiplied_in():
     found = made_pass(range(10), [1.5] * 10, 0.0, 2.0)
-    np.testing.assert_allclose(solve_lens([found], UV, 10, fit_shift=False, gain=0.7).focal, 1.05, rtol=1e-3)
-    np.testing.assert_allclose(solve_lens([found], UV, 10, fit_shift=False, gain=0.7, given=1.2).focal, 1.2, rtol=1e-9)
+    for known_focal, expected in ((None, 1.05), (1.2, 1.2)):
+        solved = solve_intrinsics([found], UV, 10, fit_shift=False, focal_gain=0.7, known_focal=known_focal)
+        np.testing.assert_allclose(solved.focal, expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("confident", [0, 1])
@@ -69,5 +70,5 @@ def test_passes_that_say_nothing_are_survived(confident):
     found = made_pass(range(5), [1.1] * 5, 0.2, 2.0)
     silent = dataclasses.replace(found, confidence=0 * found.confidence)
     silent.confidence[0, :confident] = 1
-    lens = solve_lens([silent], UV, 5, fit_shift=True)
-    assert np.isfinite(lens.focal).all() and np.isfinite(lens.shift).all()
+    intrinsics = solve_intrinsics([silent], UV, 5, fit_shift=True)
+    assert np.isfinite(intrinsics.focal).all() and np.isfinite(intrinsics.depth_shift).all()

@@ -1,4 +1,4 @@
-"""Cutting a clip into windows, and how much each says of a frame."""
+"""Cutting a clip into windows, and their blend weights."""
 
 import itertools
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unish.errors import InputError
-from unish.fusion.windows import blend_shares, sample_pixels, sample_uv, split_frames
+from unish.fusion.windows import blend_weights, sample_pixels, sample_uv, split_frames
 
 
 @given(st.integers(1, 700), st.integers(4, 60), st.floats(0.05, 0.5))
@@ -27,16 +27,16 @@ def test_windows_cover_the_clip_and_overlap(count, size, share):
 def test_shares_add_up_and_change_evenly(count, size):
     windows = split_frames(count, size, size // 2)
     total = np.zeros(count)
-    for window, shares in zip(windows, blend_shares(windows), strict=True):
-        assert (shares > 0).all()
-        total[window.start : window.stop] += shares
-        assert np.abs(np.diff(shares)).max(initial=0) <= 0.5
+    for window, weights in zip(windows, blend_weights(windows), strict=True):
+        assert (weights > 0).all()
+        total[window.start : window.stop] += weights
+        assert np.abs(np.diff(weights)).max(initial=0) <= 0.5
     np.testing.assert_allclose(total, 1)
 
 
 def test_one_window_says_it_all():
-    (shares,) = blend_shares(split_frames(20, 30, 10))
-    np.testing.assert_array_equal(shares, np.ones(20))
+    (weights,) = blend_weights(split_frames(20, 30, 10))
+    np.testing.assert_array_equal(weights, np.ones(20))
 
 
 @pytest.mark.parametrize("overlap", [0, 16])

@@ -8,7 +8,7 @@ import torch
 from benchmarks.capacity import counted
 from benchmarks.counting import counted_bytes
 from unish.models.config import MINI, RELEASE
-from unish.pipeline.capacity import USABLE, frame_bytes, most_frames
+from unish.pipeline.capacity import USABLE_SHARE, frame_bytes, max_frames
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
@@ -38,7 +38,7 @@ def test_counting_follows_tensors_to_their_end():
 
 def test_more_memory_holds_more_frames_and_more_people_fewer():
     frame = frame_bytes(RELEASE.scene, 518, 294, 1)
-    assert most_frames(RELEASE.scene, 518, 294, 1, int(30.5 * frame / USABLE)) == 30
-    assert most_frames(RELEASE.scene, 518, 294, 1, 0) == 0
+    assert max_frames(RELEASE.scene, 518, 294, 1, int(30.5 * frame / USABLE_SHARE)) == 30
+    assert max_frames(RELEASE.scene, 518, 294, 1, 0) == 0
     assert frame_bytes(RELEASE.scene, 518, 294, 3) > frame > frame_bytes(RELEASE.scene, 518, 98, 1)
     assert frame_bytes(dataclasses.replace(RELEASE.scene, width=2048), 518, 294, 0) > frame

@@ -145,7 +145,7 @@ def test_heights_are_metres(height):
 
 
 def test_a_height_of_nobody_is_said(clip, body):
-    with pytest.raises(InputError, match=r"person 7.*1, 2"):
+    with pytest.raises(InputError, match=r"people 1, 2, got .*person 7"):
         reconstruct_with_boxes(clip, Oracle(clip), body, priors=ClipPriors(heights_m={7: 1.8}))
 
 

@@ -1,7 +1,5 @@
 """Windows joined into one world, with a network that knows the truth and tells it with faults, and with the mini."""
 
-import importlib
-
 import numpy as np
 import pytest
 
@@ -14,9 +12,10 @@ from train.synthetic.oracle import EXACT, Oracle, OracleFaults
 from unish.body import open_body
 from unish.errors import Interrupted
 from unish.evaluation import metrics
-from unish.pipeline.capacity import USABLE, frame_bytes
+from unish.fusion.windows import split_frames
+from unish.pipeline import reconstruction, run_windows
+from unish.pipeline.capacity import USABLE_SHARE, frame_bytes
 
-reconstruct_module = importlib.import_module("unish.pipeline.reconstruct")  # its name in the package is the function's
 CONFIG = JoiningConfig(frames=90, window=30)
 SEAMS = [range(29, 30), range(59, 60)]
 
@@ -52,10 +51,10 @@ def test_people_keep_one_shape_and_one_scale(found, clip):
     assert [person.id for person in found.people] == [1, 2]
 
 
-def test_a_scale_told_wrong_by_some_windows_is_outvoted(found):
-    votes = np.array([vote / window.metres_per_unit for window in found.windows for _, vote in window.votes])
-    assert votes.max() > 1.4, "this seed has a window that tells a wrong scale"
-    assert np.abs(np.median(votes) - 1) < 0.01
+def test_a_wrong_scale_of_some_windows_is_rejected(found):
+    scales = np.array([scale / window.metres_per_unit for window in found.windows for _, scale in window.votes])
+    assert scales.max() > 1.4, "this seed has a window with a wrong scale"
+    assert np.abs(np.median(scales) - 1) < 0.01
 
 
 def test_without_faults_joined_windows_are_one_pass(clip, body):
@@ -98,8 +97,8 @@ def test_a_clip_that_comes_back_closes_its_loop(body, monkeypatch):
 
     network = Oracle(clip, faults)
     closed = ate_and_gap(network)
-    assert len(network.units) > len(reconstruct_module.split_frames(180, 30, 10)), "bridges were run"
-    monkeypatch.setattr(reconstruct_module, "find_revisits", lambda *arguments, **options: ())
+    assert len(network.units) > len(split_frames(180, 30, 10)), "loop-closure passes were run"
+    monkeypatch.setattr(reconstruction, "find_revisits", lambda *arguments, **options: ())
     opened = ate_and_gap(Oracle(clip, faults))
     assert closed[0] < 0.6 * opened[0] and closed[1] < 0.5 * opened[1]
 
@@ -120,7 +119,7 @@ def test_somebody_who_comes_and_goes_is_one_person(body):
 
 def test_ctrl_c_leaves_the_finished_windows_usable(clip, body, tmp_path):
     def stop(share, message):
-        if "window 3" in message:
+        if "frames 41–70" in message:
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted) as caught:
@@ -166,16 +165,16 @@ def test_windows_are_as_long_as_the_free_memory_lets_them(clip, body, monkeypatc
     network = Oracle(clip, OracleFaults())
     height, width = clip.images.shape[1:3]
     frame = frame_bytes(network.config.scene, width, height, 2)
-    monkeypatch.setattr(reconstruct_module, "free_bytes", lambda device: int(share * 30.5 * frame / USABLE))
+    monkeypatch.setattr(run_windows, "free_bytes", lambda device: int(share * 30.5 * frame / USABLE_SHARE))
     result = reconstruct_with_boxes(clip, network, body)
     assert expected - 2 <= max(window.stop - window.start for window in result.windows) <= expected
-    told = f"does not hold 30 frames at once: windows of {expected} frames"
-    assert (expected < 30) == any(told in warning for warning in result.provenance.warnings)
+    expected_warning = f"does not hold 30 frames at once, so windows of {expected} frames"
+    assert (expected < 30) == any(expected_warning in warning for warning in result.provenance.warnings)
 
 
 def test_people_who_are_not_there_together_need_no_memory_together():
     present = np.zeros((3, 60), bool)
     present[0, :20] = present[1, 15:30] = present[2, 50:] = True
     tracks = tuple(make_track(60, absent=tuple(np.flatnonzero(~here)), person=n) for n, here in enumerate(present, 1))
-    assert reconstruct_module._most_at_once(tracks, (range(0, 30), range(30, 60))) == 2
-    assert reconstruct_module._most_at_once(tracks, (range(0, 60),)) == 3
+    assert run_windows._max_people(tracks, (range(0, 30), range(30, 60))) == 2
+    assert run_windows._max_people(tracks, (range(0, 60),)) == 3

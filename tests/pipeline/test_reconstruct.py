@@ -104,7 +104,7 @@ def test_one_frame_is_enough(body):
 
 
 def test_nobody_says_how_to_draw_a_box(truth, body):
-    with pytest.raises(InputError, match=r"x0,y0,x1,y1 .*--box"):
+    with pytest.raises(InputError, match=r"Draw a box around a person .*x0,y0,x1,y1"):
         reconstruct_tracked(make_clip(), (), OracleNetwork(truth, body), body, finder="oracle")
 
 

@@ -3,22 +3,28 @@
 import argparse
 from typing import Any
 
-LONGEST, ALL = "longest", "all"
+from unish.people import FINDERS
+from unish.pipeline.options import CROP_SOURCES, PRECISIONS, Options
+from unish.video import LONGEST_SHOT
+
+ALL = "all"
 _NAMES = {"start": "start_s", "end": "end_s"}
 
 
 def parse_shot(text: str) -> int | str:
     """A shot's number, or one of the words. Raises `argparse.ArgumentTypeError` for anything else."""
-    if text in (LONGEST, ALL):
+    if text in (LONGEST_SHOT, ALL):
         return text
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a shot's number from 1, {LONGEST} or {ALL}, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a shot's number from 1, {LONGEST_SHOT} or {ALL}, got {text}")
     return int(text)
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Describe how clips are to be read and reconstructed: what does not depend on the clip."""
-    parser.add_argument("--fps", type=float, default=6.0, help="frames sampled a second (default 6)")
+    parser.add_argument(
+        "--fps", type=float, default=Options.fps, help=f"frames sampled per second (default {Options.fps:g})"
+    )
     parser.add_argument(
         "--source-fps",
         type=float,
@@ -28,43 +34,56 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shot",
         type=parse_shot,
-        default=LONGEST,
+        default=Options.shot,
         metavar="N",
         help="part between cuts that is reconstructed: its number from 1, or longest (default); unish run takes all",
     )
     parser.add_argument("--start", type=float, metavar="S", help="start at this second of the clip")
     parser.add_argument("--end", type=float, metavar="S", help="end at this second of the clip")
-    parser.add_argument("--weights", default="auto", help="release, mini, auto, a folder or a Hub repository id")
-    parser.add_argument("--finder", choices=("auto", "mini", "sam2"), default="auto", help="who looks for people")
+    parser.add_argument(
+        "--weights", default=Options.weights, help="release, mini, auto, a folder or a Hub repository id"
+    )
+    parser.add_argument("--finder", choices=FINDERS, default=Options.finder, help="how people are detected")
     parser.add_argument("--people", type=int, metavar="N", help="how many people there are")
-    parser.add_argument("--focal", metavar="F", help="focal length: pixels of the clip, or 26mm as phones state it")
+    parser.add_argument("--focal", metavar="F", help="focal length: pixels of the video, or 26mm as phones state it")
     parser.add_argument("--static-camera", action="store_true", help="the camera does not move")
     parser.add_argument(
-        "--window", type=int, default=30, metavar="N", help="frames of one pass; longer clips are joined (default 30)"
+        "--window",
+        type=int,
+        default=Options.window,
+        metavar="N",
+        help=f"frames per forward pass; longer clips are cut into windows and aligned (default {Options.window})",
     )
     parser.add_argument("--body", help="open, or an SMPL-format file (default: an installed SMPL, else open)")
     parser.add_argument("--device", help="cpu, cuda, cuda:N, mps or xpu (default: the GPU where there is one)")
     parser.add_argument(
         "--precision",
-        choices=("float32", "bfloat16", "float16"),
+        choices=PRECISIONS,
         help="of the large part of the network (default: float32 on a CPU; on a GPU bfloat16 where it has that, else "
         "float16)",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=Options.seed)
     compare = parser.add_argument_group("to compare with the authors' inference (docs/fidelity.md)")
     compare.add_argument(
         "--crop-source",
-        choices=("original", "network"),
-        default="original",
-        help="crop people from the clip's frames, or from those at the network's size (default: original)",
+        choices=CROP_SOURCES,
+        default=Options.crop_source,
+        help=f"crop people from the clip's frames, or at the network's size (default: {Options.crop_source})",
     )
     compare.add_argument(
-        "--box-scale", type=float, default=1.0, metavar="X", help="side of a crop over that of the box (default 1)"
+        "--box-scale",
+        type=float,
+        default=Options.box_scale,
+        metavar="X",
+        help=f"side of a crop over that of the box (default {Options.box_scale:g})",
     )
     compare.add_argument(
-        "--confidence", type=float, default=0.1, metavar="C",
-        help="pixels above it count for the metric scale and the focal length (default 0.1)",
-    )  # fmt: skip
+        "--confidence",
+        type=float,
+        default=Options.confidence,
+        metavar="C",
+        help=f"pixels above it count for the metric scale and the focal length (default {Options.confidence:g})",
+    )
 
 
 def common_options_of(parsed: argparse.Namespace) -> dict[str, Any]:

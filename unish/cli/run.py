@@ -1,6 +1,7 @@
 """`unish run`: a clip becomes a folder with the result, its report and its viewer."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from unish.cli.parsing import parse_box, parse_heights
 from unish.cli.progress import progress_bar
 from unish.errors import InputError, Interrupted, UniSHError
 from unish.runs.result_folder import RESULT_PAGE, reserve_result, write_result
+from unish.utils.interrupts import Interrupts, deferred_interrupts
 from unish.utils.names import text_name
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 def add(commands) -> None:
     """Describe `unish run`."""
     run = commands.add_parser("run", help="reconstruct a clip", description="Reconstruct a clip in metres.")
-    run.add_argument("clip", type=Path, help="a video, a picture, or a folder of pictures")
+    run.add_argument("clip", type=Path, help="a video, an image, or a folder of images")
     run.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the result goes")
     run.add_argument("--overwrite", action="store_true", help="replace an existing result")
     run.add_argument(
@@ -30,7 +32,7 @@ def add(commands) -> None:
         metavar="X0,Y0,X1,Y1[@S]",
         help="a person in pixels of the first frame, or of the frame at second S; may be given several times",
     )
-    run.add_argument("--masks", type=Path, metavar="DIR", help="person masks: one picture a frame, value = person")
+    run.add_argument("--masks", type=Path, metavar="DIR", help="person masks: one image per frame, value = person")
     run.add_argument("--person", type=int, action="append", default=[], metavar="ID", help="keep only this person")
     run.add_argument(
         "--height",
@@ -44,13 +46,14 @@ def add(commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.shot == ALL:
-        return _run_every_shot(options)
-    with reserve_result(options.out, options.overwrite):
-        return _run_into(options.out, options)
+    with deferred_interrupts(signal.SIGINT, signal.SIGTERM) as interrupts:
+        if options.shot == ALL:
+            return _run_every_shot(options, interrupts)
+        with reserve_result(options.out, options.overwrite):
+            return _run_into(options.out, options, interrupts)
 
 
-def _run_every_shot(options: argparse.Namespace) -> int:
+def _run_every_shot(options: argparse.Namespace, interrupts: Interrupts) -> int:
     """A result for each part between cuts, in folders of --out. One that fails does not stop the others."""
     from unish.video.reader import read_clip
     from unish.video.shots import shots_of
@@ -59,23 +62,25 @@ def _run_every_shot(options: argparse.Namespace) -> int:
         raise InputError("--shot all detects the people of each shot; boxes, masks, ids and heights go with --shot N.")
     chosen = common_options_of(options)
     reading = {name: chosen[name] for name in ("fps", "source_fps", "start_s", "end_s")}
-    shots = shots_of(read_clip(options.clip, **reading))
+    with interrupts.raising():
+        shots = shots_of(read_clip(options.clip, **reading))
     code = 0
     for shot in shots:
         out, options.shot = options.out / f"shot_{shot.number}", shot.number
         print(f"Shot {shot.number} of {len(shots)}, from {shot.start_s:.1f} s to {shot.end_s:.1f} s")
         try:
             with reserve_result(out, options.overwrite):
-                code = max(code, _run_into(out, options))
+                code = max(code, _run_into(out, options, interrupts))
         except UniSHError as error:
             print(f"unish: shot {shot.number}: {error}", file=sys.stderr)
             code = max(code, 2)
-        if code == 130:
-            break
+        if interrupts.signal_number:
+            return interrupts.exit_code
     return code
 
 
-def _run_into(out: Path, options: argparse.Namespace) -> int:
+def _run_into(out: Path, options: argparse.Namespace, interrupts: Interrupts) -> int:
+    """Ctrl-C and SIGTERM keep the windows that are finished; before the first, nothing is written."""
     from unish.analysis.fit_report import fit_report
     from unish.pipeline import reconstruct
 
@@ -93,14 +98,19 @@ def _run_into(out: Path, options: argparse.Namespace) -> int:
             )
         except Interrupted as stop:
             scene, stopped = stop.partial, True
-        show(1.0, "Writing the result")
+        except KeyboardInterrupt:
+            print("unish: stopped; nothing was written.", file=sys.stderr)
+            return interrupts.exit_code
+        show(1.0, "Saving files")
         report = fit_report(scene)
         out = write_result(scene, report, out, text_name(options.clip), overwrite=options.overwrite)
+        stopped = stopped or bool(interrupts.signal_number)
         show(1.0, "Stopped" if stopped else "Done")
     _print_summary(scene, report, out)
     if stopped:
-        print(f"unish: stopped; {out} holds the first {len(scene)} frames.", file=sys.stderr)
-    return 130 if stopped else 0
+        print(f"unish: stopped; {out} holds {len(scene)} frames.", file=sys.stderr)
+        return interrupts.exit_code
+    return 0
 
 
 def _print_summary(scene: "Reconstruction", report: "FitReport", out: Path) -> None:
@@ -113,7 +123,7 @@ def _print_summary(scene: "Reconstruction", report: "FitReport", out: Path) -> N
     )
     for person in summary.people:
         print(
-            f"{person.name}: seen in {person.frames_seen} frames, {person.height_m:.2f} m tall as posed, "
+            f"{person.name}: visible in {person.frames_seen} frames, about {person.height_m:.2f} m tall in this pose, "
             f"moved {person.moved_m:.2f} m"
         )
     print(report.text())

@@ -12,7 +12,8 @@ from unish.errors import MissingAssetError
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.runner import Predictor
 from unish.people.detection import detect_people
-from unish.pipeline.reconstruct import SMALLEST_WINDOW, reconstruct_tracked
+from unish.pipeline import reconstruct_tracked
+from unish.pipeline.options import MIN_WINDOW_FRAMES
 from unish.runs.identity import Identity, as_identity, networks_identity, result_identity
 from unish.structures import Clip, PersonTrack, Reconstruction
 from unish.utils.disk_arrays import Stack
@@ -89,7 +90,7 @@ def reconstruct_sequence(
         tracks, detector = (_whole_image(clip),), "whole image"
         warning = f"No people were detected in {sequence.name}: its metric scale is a guess."
         clip = dataclasses.replace(clip, warnings=(*clip.warnings, warning))
-    window = benchmark.window or max(len(frames), SMALLEST_WINDOW)
+    window = benchmark.window or max(len(frames), MIN_WINDOW_FRAMES)
     return reconstruct_tracked(clip, tracks, model, body, finder=detector, **{"window": window, **options})
 
 

@@ -1,8 +1,8 @@
-"""Which way is up, and where the floor lies: gravity from what a clip shows, without any sensor.
+"""The gravity direction and the height of the floor, estimated from the clip alone, without any sensor.
 
-Every piece of evidence is a quadratic form: a symmetric 3×3 matrix H for which uᵀHu is how many standard deviations,
-squared, the direction u lies from what that evidence takes for up. Forms add up, the best direction is the eigenvector
-of the smallest eigenvalue of their sum, and what contradicts the rest counts less (Geman–McClure).
+Every piece of evidence is a quadratic form: a symmetric 3×3 matrix H for which uᵀHu is the squared distance, in
+standard deviations, of the direction u from the up direction of that evidence. Forms add up, the best direction is the
+eigenvector of the smallest eigenvalue of their sum, and outliers are weighted down (Geman–McClure).
 """
 
 from collections.abc import Sequence
@@ -16,32 +16,32 @@ from unish.errors import InputError
 from unish.geometry.metric import VALID_CONFIDENCE
 from unish.geometry.transforms import upright_rotation
 
-# How sure each evidence is: standard deviations, measured on synthetic clips with exact and with estimated geometry.
+# Standard deviation of each evidence, measured on synthetic clips with exact and with estimated geometry.
 ROLL_DEG = 4.0
-"""How far from level people hold the sides of a phone's picture."""
+"""Roll of a phone that somebody holds level."""
 PITCH_DEG = 20.0
 """How far up or down they point it."""
 BODY_DEG = 8.0
-"""How far a standing person's line from ankles to head leans."""
+"""Lean of a standing person's line from ankles to head."""
 FEET_DEG, FOOTPRINT_M = 3.0, 0.06
-"""How far footprints are off as a whole, and each of them up or down."""
+"""Error of the footprints' plane, and height error of each."""
 GROUND_DEG, GROUND_BEND = 1.0, 3.0
-"""How far a floor is off that is perfectly even, and how much more for each degree that its parts disagree by."""
-PATIENCE = 2.0
-"""How many standard deviations off an evidence is when it begins to let go."""
+"""Error of a perfectly even floor, and how much more for each degree that its parts disagree by."""
+OUTLIER_SIGMAS = 2.0
+"""Residual, in standard deviations, from which evidence is weighted down."""
 
 # What a floor is.
-LOWEST_M, HIGHEST_M = 0.3, 4.0
-"""How high above it a camera may be."""
+MIN_CAMERA_HEIGHT_M, MAX_CAMERA_HEIGHT_M = 0.3, 4.0
+"""Of a camera above it."""
 MAX_SLOPE_DEG = 50.0
 """Against the estimate so far, which may know little of the camera's pitch."""
 NEAR_FEET_M = 0.35
-"""Largest distance from the footprints, which leaves out most tables."""
-MAX_BELOW = 0.08
-"""Largest share of the surface below it, which leaves out tables where nobody stands."""
+"""Largest distance from the footprints, which rules out most tables."""
+MAX_SHARE_BELOW = 0.08
+"""Largest share of the surface below it, which rules out tables where nobody stands."""
 MIN_SUPPORT = 50
-SURE_DEG = 4.0
-"""A floor less sure than this leaves its height to the feet, when there are any."""
+MAX_FLOOR_SIGMA_DEG = 4.0
+"""A floor with a larger error leaves its height to the feet, when there are any."""
 CAMERA_HEIGHT_M = 1.6
 """The first camera's height above the floor when nothing shows the floor."""
 
@@ -50,8 +50,8 @@ ANKLES, TOES = [7, 8], [10, 11]
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What one person's body can say about up and the floor: posed, in metres, in the cameras' world."""
+class BodyEvidence:
+    """One posed body, as evidence of gravity and the floor: metres, in the cameras' world."""
 
     soles_world: Float[np.ndarray, "frames soles 3"]
     """Vertices that touch the floor when the person stands (`BodyModel.soles`). All vertices do as well; with none,
@@ -64,28 +64,28 @@ class Standing:
 
 @dataclass(frozen=True)
 class Upright:
-    """A world that stands upright, and how sure that is."""
+    """An upright world, and its uncertainty."""
 
     upright_from_world: Float[np.ndarray, "4 4"]
     """Rigid, metres: z up, the floor at z = 0, the first camera above the origin, looking along +y once made level."""
     up_world: Float[np.ndarray, "3"]
     """Unit vector away from the floor, in the given world."""
     tilt_sigma_deg: float
-    """Root mean square of the angle that `up_world` is off by, as far as the evidence can say."""
+    """Standard deviation of the direction of `up_world`, by the evidence."""
     floor_from: str
     """What the floor's height was taken from: "ground points", "feet", or "camera" when nothing shows the floor and it
     is put 1.6 m below the first camera."""
     evidence: tuple[str, ...]
-    """What the direction rests on: of "horizon", "bodies", "feet", "ground" those that were there and agree."""
+    """What the direction rests on: those of "horizon", "bodies", "feet" and "ground" that were available and agree."""
 
 
 def find_upright(
     world_from_camera: Float[np.ndarray, "frames 4 4"],
     points_world: Float[np.ndarray, "points 3"],
     confidence: Float[np.ndarray, "points"],
-    people: Sequence[Standing],
+    people: Sequence[BodyEvidence],
 ) -> Upright:
-    """The upright world of a clip, from its OpenCV cameras, a sample of its still points (nobody's) and its people.
+    """The upright world of a clip, from its OpenCV cameras, a sample of its static points (nobody's) and its people.
 
     Metres, in any one world. Points with a confidence of 0.1 or less, and what is not finite, do not count; without
     points and people it is the cameras' own up. Raises InputError when no camera is finite.
@@ -105,18 +105,18 @@ def find_upright(
     axes = (_body_axis(body, up) for body in bodies)
     forms["bodies"] = [_towards(axis, BODY_DEG) for axis in axes if axis is not None]
     up, _ = _combine(forms, up)
-    ground, prints, trust = None, np.zeros((0, 3)), {}
+    ground, footprints, trust = None, np.zeros((0, 3)), {}
     for _ in range(ROUNDS):
         before = up
-        prints = np.concatenate([np.zeros((0, 3)), *(_footprints(body, up) for body in bodies)])
-        ground = _find_ground(surface, centers, up, prints)
-        forms["feet"] = [_level(prints, up)] if len(prints) > 2 else []
+        footprints = np.concatenate([np.zeros((0, 3)), *(_footprints(body, up) for body in bodies)])
+        ground = _find_ground(surface, centers, up, footprints)
+        forms["feet"] = [_level(footprints, up)] if len(footprints) > 2 else []
         forms["ground"] = [_towards(ground.normal, ground.sigma_deg)] if ground else []
         up, trust = _combine(forms, up)
         if _length(up - before) < 1e-6:
             break
 
-    floor, floor_from = _floor_height(up, centers[0], ground, prints)
+    floor, floor_from = _floor_height(up, centers[0], ground, footprints)
     upright_from_world = np.eye(4)
     upright_from_world[:3, :3] = upright_rotation(up, cameras[0])
     upright_from_world[:3, 3] = -upright_from_world[:3, :3] @ centers[0]
@@ -126,14 +126,16 @@ def find_upright(
 
 
 def _combine(forms: dict[str, list[np.ndarray]], up: np.ndarray) -> tuple[np.ndarray, dict[str, list[float]]]:
-    """The direction (on the side of `up`) that the forms agree on, and how much each of them counted (0..1)."""
+    """The direction (on the side of `up`) that the forms agree on, and the weight of each of them (0..1)."""
     matrices = np.stack([form for group in forms.values() for form in group])
-    trust, found = np.ones(len(matrices)), up
+    trust, direction = np.ones(len(matrices)), up
     for _ in range(30):
-        found = np.linalg.eigh(np.einsum("k,kij->ij", trust, matrices))[1][:, 0]
-        trust = 1 / (1 + np.einsum("i,kij,j->k", found, matrices, found) / PATIENCE**2) ** 2
+        direction = np.linalg.eigh(np.einsum("k,kij->ij", trust, matrices))[1][:, 0]
+        trust = 1 / (1 + np.einsum("i,kij,j->k", direction, matrices, direction) / OUTLIER_SIGMAS**2) ** 2
     remaining = iter(trust.tolist())
-    return found if found @ up > 0 else -found, {name: [next(remaining) for _ in forms[name]] for name in forms}
+    return direction if direction @ up > 0 else -direction, {
+        name: [next(remaining) for _ in forms[name]] for name in forms
+    }
 
 
 def _sigma_deg(forms: dict[str, list[np.ndarray]], trust: dict[str, list[float]]) -> float:
@@ -147,8 +149,8 @@ def _towards(direction: np.ndarray, sigma_deg: float) -> np.ndarray:
 
 
 def _level(footprints: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """Footprints lie at one height: the lines along which they spread are level, those along which they do not say
-    nothing."""
+    """Footprints lie at one height: the lines along which they spread are level; lines without spread give no
+    evidence."""
     height = footprints @ up
     weights = 1 / (1 + ((height - np.median(height)) / NEAR_FEET_M) ** 2) ** 2
     _, variance, axes = _principal(footprints, weights)
@@ -164,17 +166,17 @@ def _principal(points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.
     return center, np.maximum(variance, 0), axes
 
 
-def _finite(person: Standing) -> Standing:
+def _finite(person: BodyEvidence) -> BodyEvidence:
     joints = np.asarray(person.joints_world, np.float64)
     soles = np.asarray(person.soles_world, np.float64) if person.soles_world.shape[1] else joints[:, TOES]
     finite = np.isfinite(soles).all((1, 2)) & np.isfinite(joints).all((1, 2))
-    return Standing(soles, joints, np.asarray(person.present, bool) & finite)
+    return BodyEvidence(soles, joints, np.asarray(person.present, bool) & finite)
 
 
-def _body_axis(person: Standing, up: np.ndarray) -> np.ndarray | None:
+def _body_axis(person: BodyEvidence, up: np.ndarray) -> np.ndarray | None:
     """Unit vector from the ankles to the head: the geometric median of the frames in which the person stands.
 
-    Standing: a leg is straight, the trunk goes on where the legs end, and the whole is far from lying.
+    BodyEvidence: a leg is straight, the trunk goes on where the legs end, and the whole is far from lying.
     """
     joints = person.joints_world[person.present]
     hips, knees, ankles = joints[:, [1, 2]], joints[:, [4, 5]], joints[:, ANKLES]
@@ -191,8 +193,8 @@ def _body_axis(person: Standing, up: np.ndarray) -> np.ndarray | None:
     return _unit(median)
 
 
-def _footprints(person: Standing, up: np.ndarray) -> np.ndarray:
-    """(footprints, 3): where a foot rests, at most one point a foot and frame.
+def _footprints(person: BodyEvidence, up: np.ndarray) -> np.ndarray:
+    """(footprints, 3): where a foot rests, at most one point per foot and frame.
 
     A foot rests when its lowest part hardly moves to or from the frame beside, and it is not the raised one.
     """
@@ -222,7 +224,7 @@ class _Surface:
     points: np.ndarray
     normals: np.ndarray
     tolerance_m: np.ndarray
-    """How far a point may be off: depth is the less sure the farther."""
+    """How far a point may be off: the error of depth grows with it."""
 
 
 def _surface(points: np.ndarray, centers: np.ndarray) -> _Surface:
@@ -246,7 +248,7 @@ class _Ground:
     sigma_deg: float
 
 
-def _find_ground(surface: _Surface, centers: np.ndarray, up: np.ndarray, prints: np.ndarray) -> _Ground | None:
+def _find_ground(surface: _Surface, centers: np.ndarray, up: np.ndarray, footprints: np.ndarray) -> _Ground | None:
     """The plane that most level surface agrees with, and that has next to no surface below it (RANSAC, refined)."""
     level = np.abs(surface.normals @ up) > np.cos(np.radians(MAX_SLOPE_DEG))
     points, tolerance = surface.points[level], surface.tolerance_m[level]
@@ -256,19 +258,19 @@ def _find_ground(surface: _Surface, centers: np.ndarray, up: np.ndarray, prints:
     normals = _unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
     normals = normals * np.sign(normals @ up)[:, None]
     offsets = (normals * corners[:, 0]).sum(-1)
-    possible = _possible(normals, offsets, centers, up, prints)
-    normals, offsets = normals[possible], offsets[possible]
+    plausible = _plausible(normals, offsets, centers, up, footprints)
+    normals, offsets = normals[plausible], offsets[plausible]
     off = (surface.points @ normals.T - offsets) / surface.tolerance_m[:, None]
     below = (off < -3).mean(0)
     score = (np.abs(off[level]) < 1).sum(0) / len(off) - 4 * below
-    score = np.where(below < MAX_BELOW, score, -np.inf)
+    score = np.where(below < MAX_SHARE_BELOW, score, -np.inf)
     if not np.isfinite(score).any():
         return None
     best = score.argmax()
     center, axes, weights = _refined(points, tolerance, normals[best], offsets[best])
     normal = axes[:, 0] * np.sign(axes[:, 0] @ up)
     supported = np.count_nonzero(weights * tolerance**2 > 0.25) > max(MIN_SUPPORT, 0.02 * len(surface.points))
-    if not supported or not _possible(normal[None], np.array([normal @ center]), centers, up, prints)[0]:
+    if not supported or not _plausible(normal[None], np.array([normal @ center]), centers, up, footprints)[0]:
         return None
     # A floor whose quarters lean this way and that is bent as a whole, too.
     quarter = ((points - center) @ axes[:, 1:] > 0) @ [1, 2]
@@ -289,15 +291,19 @@ def _refined(
     return center, axes, weights
 
 
-def _possible(
-    normals: np.ndarray, offsets: np.ndarray, centers: np.ndarray, up: np.ndarray, prints: np.ndarray
+def _plausible(
+    normals: np.ndarray, offsets: np.ndarray, centers: np.ndarray, up: np.ndarray, footprints: np.ndarray
 ) -> np.ndarray:
     """Which planes n·x = offset are about level, below the cameras, and where people stand."""
     height = np.median(centers @ normals.T - offsets, axis=0)
-    possible = (normals @ up > np.cos(np.radians(MAX_SLOPE_DEG))) & (height > LOWEST_M) & (height < HIGHEST_M)
-    if len(prints):
-        possible &= np.abs(np.median(prints @ normals.T - offsets, axis=0)) < NEAR_FEET_M
-    return possible
+    plausible = (
+        (normals @ up > np.cos(np.radians(MAX_SLOPE_DEG)))
+        & (height > MIN_CAMERA_HEIGHT_M)
+        & (height < MAX_CAMERA_HEIGHT_M)
+    )
+    if len(footprints):
+        plausible &= np.abs(np.median(footprints @ normals.T - offsets, axis=0)) < NEAR_FEET_M
+    return plausible
 
 
 def _angle_deg(points: np.ndarray, weights: np.ndarray, normal: np.ndarray) -> float:
@@ -307,14 +313,16 @@ def _angle_deg(points: np.ndarray, weights: np.ndarray, normal: np.ndarray) -> f
     return float(np.degrees(np.arccos(min(1.0, abs(_principal(points, weights)[2][:, 0] @ normal)))))
 
 
-def _floor_height(up: np.ndarray, camera: np.ndarray, ground: _Ground | None, prints: np.ndarray) -> tuple[float, str]:
+def _floor_height(
+    up: np.ndarray, camera: np.ndarray, ground: _Ground | None, footprints: np.ndarray
+) -> tuple[float, str]:
     """Height of the floor relative to the camera, where people stand if anywhere, and what says so."""
-    if ground is not None and (ground.sigma_deg < SURE_DEG or not len(prints)):
-        place = np.median(prints, axis=0) if len(prints) else ground.center
+    if ground is not None and (ground.sigma_deg < MAX_FLOOR_SIGMA_DEG or not len(footprints)):
+        place = np.median(footprints, axis=0) if len(footprints) else ground.center
         above = (place - ground.center) @ ground.normal / (up @ ground.normal)
         return float((place - camera) @ up - above), "ground points"
-    if len(prints):
-        return float(np.quantile((prints - camera) @ up, 0.3)), "feet"
+    if len(footprints):
+        return float(np.quantile((footprints - camera) @ up, 0.3)), "feet"
     return -CAMERA_HEIGHT_M, "camera"
 
 

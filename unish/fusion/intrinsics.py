@@ -1,4 +1,4 @@
-"""The clip's lens: one focal length and one depth shift a window where the evidence says one camera, else a zoom."""
+"""Intrinsics of a clip: one focal length, or one per frame where it zooms, and one depth shift per window."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +14,20 @@ from unish.geometry.camera import fit_pinhole
 from unish.geometry.metric import VALID_CONFIDENCE
 from unish.utils.device import float64_device
 
-ZOOM = 0.12
+ZOOM_SPREAD = 0.12
 """Focal lengths of the windows that spread more than this (log, robust) and more than within them are a zoom."""
-SMOOTH_FRAMES = 9
+SMOOTHED_FRAMES = 9
 
 
 @dataclass(frozen=True)
-class Lens:
-    """Focal length of every frame, relative to half the diagonal, and the depth shift of every pass, in its units."""
+class ClipIntrinsics:
+    """Focal length of every frame and depth shift of every forward pass."""
 
     focal: Float[np.ndarray, "frames"]
-    shift: tuple[float, ...]
-    one: bool
+    """In half diagonals of the frame."""
+    depth_shift: tuple[float, ...]
+    """In units of each pass."""
+    is_constant: bool
     """One focal length for the whole clip."""
 
 
@@ -34,83 +36,86 @@ def frame_focals(
     confidence: Float[Tensor, "frames samples"],
     uv: Float[np.ndarray, "samples 2"],
     fit_shift: bool,
-    threshold: float = VALID_CONFIDENCE,
+    min_confidence: float = VALID_CONFIDENCE,
 ) -> Float[np.ndarray, "frames"]:
-    """The focal length that each frame of a pass asks for, given the one shift of the pass; NaN where it says none.
+    """The focal length that fits each frame of a pass, given the one depth shift of the pass; NaN without valid points.
 
-    Points count where the confidence is above `threshold`. Computed where the points are, if float64 is.
+    Points are valid where their confidence is above `min_confidence`. Computed where the points are, if
+    float64 is.
     """
     points_camera, confidence = (part.to(float64_device(part.device)) for part in (points_camera, confidence))
-    seen_at, valid = torch.from_numpy(uv).to(points_camera.device), confidence > threshold
-    whole = (points_camera.flatten(0, 1), seen_at.repeat(len(points_camera), 1), valid.flatten())
-    _, shift = fit_pinhole(*whole, fit_shift=fit_shift)
+    sample_uv, valid = torch.from_numpy(uv).to(points_camera.device), confidence > min_confidence
+    all_frames = (points_camera.flatten(0, 1), sample_uv.repeat(len(points_camera), 1), valid.flatten())
+    _, shift = fit_pinhole(*all_frames, fit_shift=fit_shift)
     shifted = torch.cat([points_camera[..., :2], points_camera[..., 2:] + shift], dim=-1)
-    focals, _ = fit_pinhole(shifted, seen_at, valid, fit_shift=False)
+    focals, _ = fit_pinhole(shifted, sample_uv, valid, fit_shift=False)
     return torch.where(valid.sum(-1) >= 2, focals, torch.nan).cpu().numpy()
 
 
-def solve_lens(
-    passes: Sequence[WindowPrediction],
+def solve_intrinsics(
+    predictions: Sequence[WindowPrediction],
     uv: Float[np.ndarray, "samples 2"],
     frames: int,
     fit_shift: bool,
-    gain: float = 1.0,
-    given: float | None = None,
-    threshold: float = VALID_CONFIDENCE,
-) -> Lens:
-    """The lens of a clip of so many frames from its passes; a `given` focal length (half diagonals) is kept.
+    focal_gain: float = 1.0,
+    known_focal: float | None = None,
+    min_confidence: float = VALID_CONFIDENCE,
+) -> ClipIntrinsics:
+    """Intrinsics of a clip of so many frames from its forward passes; a `known_focal` (half diagonals) is kept.
 
-    `gain` is what the network's focal lengths have to be multiplied by. `fit_shift`: the network's depth is known up to
-    a shift; the focal length that a pass asks for is then uncertain along with it, so the shift is fitted again for the
-    clip's one. Points count where the confidence is above `threshold`.
+    `focal_gain` is what the network's focal lengths have to be multiplied by. `fit_shift`: the network's depth is known
+    up to a shift; the focal length that fits a pass is then uncertain along with it, so the shift is fitted again for
+    the clip's one. Points are valid where their confidence is above `min_confidence`.
     """
-    if given is not None:
-        focal, one = np.full(frames, given / gain), True
+    if known_focal is not None:
+        focal, is_constant = np.full(frames, known_focal / focal_gain), True
     else:
-        focal, one = _clip_focal(
-            [frame_focals(*_seen(found), uv, fit_shift, threshold) for found in passes], passes, frames
-        )
-    shifts = [_shift(found, uv, focal[found.frames], threshold) if fit_shift else 0.0 for found in passes]
-    return Lens(focal * gain, tuple(shifts), one)
+        focals = [frame_focals(*_tensors(prediction), uv, fit_shift, min_confidence) for prediction in predictions]
+        focal, is_constant = _clip_focal(focals, predictions, frames)
+    shifts = [_depth_shift(p, uv, focal[p.frames], min_confidence) if fit_shift else 0.0 for p in predictions]
+    return ClipIntrinsics(focal * focal_gain, tuple(shifts), is_constant)
 
 
-def _clip_focal(focals: list[np.ndarray], passes: Sequence[WindowPrediction], frames: int) -> tuple[np.ndarray, bool]:
+def _clip_focal(
+    focals: list[np.ndarray], predictions: Sequence[WindowPrediction], frames: int
+) -> tuple[np.ndarray, bool]:
     """The focal length of every frame, and whether it is the same for all."""
-    every = np.concatenate(focals)
-    if np.isnan(every).all():
+    all_focals = np.concatenate(focals)
+    if np.isnan(all_focals).all():
         return np.ones(frames), True
-    log = np.log(np.maximum(every, 1e-3))
-    whole = float(np.nanmedian(log))
-    if _spread(log) <= ZOOM or len(every) < 2 * SMOOTH_FRAMES:
-        return np.full(frames, np.exp(whole)), True
+    log_focals = np.log(np.maximum(all_focals, 1e-3))
+    median = float(np.nanmedian(log_focals))
+    if _spread(log_focals) <= ZOOM_SPREAD or len(all_focals) < 2 * SMOOTHED_FRAMES:
+        return np.full(frames, np.exp(median)), True
     sums, counts = np.zeros(frames), np.zeros(frames)
-    known = ~np.isnan(every)
-    indices = np.concatenate([found.frames for found in passes])[known]
-    np.add.at(sums, indices, log[known])
+    finite = ~np.isnan(all_focals)
+    indices = np.concatenate([prediction.frames for prediction in predictions])[finite]
+    np.add.at(sums, indices, log_focals[finite])
     np.add.at(counts, indices, 1)
     seen = np.flatnonzero(counts)
     mean = np.interp(np.arange(frames), seen, sums[seen] / counts[seen])
-    smooth = median_filter(mean, SMOOTH_FRAMES, mode="nearest")
+    smooth = median_filter(mean, SMOOTHED_FRAMES, mode="nearest")
     # What is left after smoothing is noise; a zoom is more than that.
-    if _spread(smooth) <= max(ZOOM, 2 * _spread(mean - smooth)):
-        return np.full(frames, np.exp(whole)), True
+    if _spread(smooth) <= max(ZOOM_SPREAD, 2 * _spread(mean - smooth)):
+        return np.full(frames, np.exp(median)), True
     return np.exp(smooth), False
 
 
 def _spread(values: np.ndarray) -> float:
+    """Standard deviation by the median absolute deviation."""
     values = values[np.isfinite(values)]
     return float(1.4826 * np.median(np.abs(values - np.median(values)))) if len(values) else 0.0
 
 
-def _shift(found: WindowPrediction, uv: np.ndarray, focal: np.ndarray, threshold: float) -> float:
-    points, confidence = _seen(found)
+def _depth_shift(prediction: WindowPrediction, uv: np.ndarray, focal: np.ndarray, min_confidence: float) -> float:
+    points, confidence = _tensors(prediction)
     # At focal length 1, uv over the frame's own focal length.
-    seen_at = torch.from_numpy(uv / focal[:, None, None]).flatten(0, 1)
-    valid = (confidence > threshold).flatten()
-    one = torch.ones((), dtype=torch.float64)
-    return float(fit_pinhole(points.flatten(0, 1), seen_at, valid, focal=one)[1])
+    sample_uv = torch.from_numpy(uv / focal[:, None, None]).flatten(0, 1)
+    valid = (confidence > min_confidence).flatten()
+    unit = torch.ones((), dtype=torch.float64)
+    return float(fit_pinhole(points.flatten(0, 1), sample_uv, valid, focal=unit)[1])
 
 
-def _seen(found: WindowPrediction) -> tuple[Tensor, Tensor]:
-    """A pass's points and how sure the network is of them."""
-    return torch.from_numpy(found.points_camera), torch.from_numpy(found.confidence)
+def _tensors(prediction: WindowPrediction) -> tuple[Tensor, Tensor]:
+    """Points of a pass and their confidence."""
+    return torch.from_numpy(prediction.points_camera), torch.from_numpy(prediction.confidence)

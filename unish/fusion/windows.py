@@ -1,4 +1,4 @@
-"""Overlapping windows of frames, what is kept of the pass over each, and how much each says of a frame."""
+"""Overlapping windows of frames, what is kept of the forward pass over each, and their blend weights."""
 
 from dataclasses import dataclass
 
@@ -9,25 +9,25 @@ from unish.errors import InputError
 from unish.geometry.camera import half_diagonal_grid
 
 GRID = 24
-"""A pass keeps GRID × GRID of each frame's points: for joining, for the lens and for the ground."""
+"""GRID × GRID of each frame's points are kept: for alignment, intrinsics and the ground."""
 
 
 @dataclass(frozen=True)
 class WindowPrediction:
-    """What is kept of one forward pass for joining it to others. Network units; its world is its first camera.
+    """What is kept of one forward pass to align it with others. Network units; its world is its first camera.
 
-    A window's frames are consecutive; a bridge's come from two visits to one place.
+    A window's frames are consecutive; those of a loop-closure pass come from two visits to one place.
     """
 
     frames: Int[np.ndarray, "frames"]
-    """Which frames of the clip it saw, in order."""
+    """Their numbers in the clip, in order."""
     world_from_camera: Float[np.ndarray, "frames 4 4"]
     points_camera: Float32[np.ndarray, "frames samples 3"]
     confidence: Float32[np.ndarray, "frames samples"]
-    still: Bool[np.ndarray, "frames samples"]
-    """Samples that show no person."""
-    votes: tuple[tuple[int, float, float], ...] = ()
-    """(person id, metres per unit as this person says it, how much that counts)."""
+    static_mask: Bool[np.ndarray, "frames samples"]
+    """Samples of the static scene: those that show no person."""
+    scale_estimates: tuple[tuple[int, float, float], ...] = ()
+    """(person id, metres per unit by this person, weight)."""
 
 
 def split_frames(count: int, size: int, overlap: int) -> tuple[range, ...]:
@@ -38,7 +38,7 @@ def split_frames(count: int, size: int, overlap: int) -> tuple[range, ...]:
     if not 0 < 2 * overlap <= size:
         raise InputError(
             f"Windows of {size} frames cannot share {overlap} frames with their neighbours; "
-            "take windows at least twice as long as what they share."
+            "take windows at least twice as long as their overlap."
         )
     if count <= size:
         return (range(count),)
@@ -48,8 +48,8 @@ def split_frames(count: int, size: int, overlap: int) -> tuple[range, ...]:
     return tuple(range(start, start + length) for start in starts)
 
 
-def blend_shares(windows: tuple[range, ...]) -> tuple[Float[np.ndarray, "_"], ...]:
-    """How much each window says of each of its frames: shares of a frame add up to 1 and change evenly in overlaps."""
+def blend_weights(windows: tuple[range, ...]) -> tuple[Float[np.ndarray, "_"], ...]:
+    """Weight of each window in each of its frames: the weights of a frame add up to 1 and are linear in overlaps."""
     tents = [np.minimum(np.arange(len(w)) + 1.0, np.arange(len(w), 0, -1.0)) for w in windows]
     total = np.zeros(max(w.stop for w in windows))
     for window, tent in zip(windows, tents, strict=True):
@@ -58,12 +58,12 @@ def blend_shares(windows: tuple[range, ...]) -> tuple[Float[np.ndarray, "_"], ..
 
 
 def sample_pixels(height: int, width: int) -> tuple[Int[np.ndarray, "samples"], Int[np.ndarray, "samples"]]:
-    """(rows, columns) of the pixels that a pass keeps, evenly over the frame."""
+    """(rows, columns) of the pixels that are kept, evenly over the frame."""
     rows, columns = ((np.arange(GRID) + 0.5) * side / GRID for side in (height, width))
     grid = np.meshgrid(rows.astype(int), columns.astype(int), indexing="ij")
     return grid[0].ravel(), grid[1].ravel()
 
 
 def sample_uv(height: int, width: int) -> Float[np.ndarray, "samples 2"]:
-    """Where those pixels lie, in half diagonals from the middle of the frame."""
+    """Image coordinates of those pixels, in half diagonals from the centre of the frame."""
     return half_diagonal_grid(height, width)[sample_pixels(height, width)]

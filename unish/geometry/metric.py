@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-VALID_CONFIDENCE = 0.1
+from unish.geometry import VALID_CONFIDENCE
 
 
 def clip_norm(

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unish.errors import InputError, MissingAssetError, MissingDependencyError
+from unish.people import FINDERS
 from unish.people.detect_and_segment import DetectAndSegment, PromptConfig
 from unish.people.prompts import Box, BoxPrompts, MaskPrompts
 from unish.people.tracking import FrameDetector, TrackingConfig, prominence, track_people
@@ -31,7 +32,6 @@ __all__ = [
     "sam2_detector",
 ]
 
-FINDERS = ("auto", "mini", "sam2")
 SAM2_CPU_FRAMES = 60
 """Longest clip for which "auto" takes SAM 2 without a fast GPU: ten seconds at 6 frames per second."""
 
@@ -194,7 +194,7 @@ def _sam2_obstacle(frames: int, device: str | None) -> str:
     if frames > SAM2_CPU_FRAMES:
         return f"it is slow without a CUDA or XPU device, and the clip has over {SAM2_CPU_FRAMES} frames"
     if any(cached_folder(repository) is None for repository in (DETECTOR_REPOSITORY, SEGMENTER_REPOSITORY)):
-        return "without a CUDA or XPU device it is used only once its weights are cached (--finder sam2 fetches them)"
+        return "without a CUDA or XPU device it is used only once its weights are cached; choosing sam2 fetches them"
     return ""
 
 

@@ -1,9 +1,21 @@
-"""A clip becomes a Reconstruction: find people, one forward pass a window, one world in metres, posed bodies in it."""
+"""A clip becomes a Reconstruction: detect people, one forward pass per window, one world in metres, posed bodies in it.
 
-from unish.pipeline.options import ClipPriors, Options
-from unish.pipeline.reconstruct import load_chosen, reconstruct, reconstruct_clip, reconstruct_tracked, require_people
-from unish.utils.progress import Progress
+Names are imported when they are asked for: `Options` alone needs no torch.
+"""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "ClipPriors": "unish.pipeline.options",
+    "Options": "unish.pipeline.options",
+    "Progress": "unish.utils.progress",
+    "load_chosen": "unish.pipeline.reconstruction",
+    "reconstruct": "unish.pipeline.reconstruction",
+    "reconstruct_clip": "unish.pipeline.reconstruction",
+    "reconstruct_tracked": "unish.pipeline.reconstruction",
+    "require_people": "unish.pipeline.reconstruction",
+}
 __all__ = [
     "ClipPriors",
     "Options",
@@ -14,3 +26,20 @@ __all__ = [
     "reconstruct_tracked",
     "require_people",
 ]
+
+if TYPE_CHECKING:
+    from unish.pipeline.options import ClipPriors, Options
+    from unish.pipeline.reconstruction import (
+        load_chosen,
+        reconstruct,
+        reconstruct_clip,
+        reconstruct_tracked,
+        require_people,
+    )
+    from unish.utils.progress import Progress
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unish.pipeline' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

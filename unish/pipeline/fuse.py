@@ -1,4 +1,4 @@
-"""From the passes of a clip and where they lie to one Reconstruction, in metres, upright."""
+"""From the predictions of a clip and their alignment to one Reconstruction, in metres, upright."""
 
 import logging
 from collections.abc import Sequence
@@ -11,25 +11,25 @@ from torch import Tensor
 
 import unish
 from unish.body import BodyModel
-from unish.fusion.gravity import Standing, find_upright
-from unish.fusion.intrinsics import Lens
+from unish.fusion.gravity import BodyEvidence, find_upright
+from unish.fusion.intrinsics import ClipIntrinsics
 from unish.fusion.motion import (
-    Motion,
+    BodyMotion,
     blended_motion,
     clip_shape,
-    moved_motion,
     posed_person,
     posed_vertices,
     shape_of_height,
     stature_m,
+    transformed_motion,
 )
-from unish.fusion.window_alignment import NEAREST_M, Joined, still_points
-from unish.fusion.windows import blend_shares
+from unish.fusion.window_alignment import NEAREST_M, WindowAlignment, static_points
+from unish.fusion.windows import blend_weights
 from unish.geometry.camera import focal_px_from_half_diagonal, intrinsics_from_focal
 from unish.geometry.rotations import nearest_rotation, slerp
-from unish.pipeline.inference import Forward
-from unish.pipeline.options import ClipPriors
-from unish.structures import Cameras, PersonTrack, Provenance, Reconstruction, Window
+from unish.pipeline.clip_predictions import ClipPredictions
+from unish.pipeline.options import TRAINED_FPS, ClipPriors
+from unish.structures import Cameras, Provenance, Reconstruction, Window
 from unish.utils.disk_arrays import new_array, release_pages
 
 log = logging.getLogger("unish")
@@ -47,66 +47,76 @@ class _Scales:
     betas: dict[int, Tensor]
 
 
-def assemble(
-    work: Forward, lens: Lens, joined: Joined, body: BodyModel, priors: ClipPriors, finder: str, seed: int
+def fuse(
+    predictions: ClipPredictions,
+    intrinsics: ClipIntrinsics,
+    alignment: WindowAlignment,
+    body: BodyModel,
+    priors: ClipPriors,
+    finder: str,
+    seed: int,
 ) -> Reconstruction:
-    """The result of the finished windows; frames that none of them covers must have been cut off before."""
-    frames, frame = len(work.clip.frames), work.frame
-    shares = blend_shares(work.windows)
-    grown, shapes = _shapes(work, body, priors)
-    joined = joined.grown(grown)
-    scales = _Scales(joined.metres_per_unit, joined.metres_per_unit * np.array(lens.shift), shapes)
-    cameras = _blended_cameras(list(zip(work.windows, shares, joined.world_from_camera, strict=True)), frames)
-    motions = _motions(work, scales, shares, cameras, body)
-    points, confidence = still_points(work.passes, lens, joined, work.uv, GROUND_POINTS)
-    upright = find_upright(cameras.numpy(), points, confidence, _standing(work, motions, body))
+    """The result of a clip's windows, in one upright world."""
+    inputs = predictions.inputs
+    clip, transform, tracks = inputs.clip, inputs.transform, inputs.tracks
+    weights = blend_weights(inputs.windows)
+    growth, shapes = _shapes(predictions, body, priors)
+    alignment = alignment.scaled(growth)
+    scales = _Scales(alignment.metres_per_unit, alignment.metres_per_unit * np.array(intrinsics.depth_shift), shapes)
+    parts = list(zip(inputs.windows, weights, alignment.world_from_camera, strict=True))
+    cameras = _blended_cameras(parts, len(clip.frames))
+    motions = _motions(predictions, scales, weights, cameras, body)
+    points, confidence = static_points(predictions.windows, intrinsics, alignment, inputs.uv, GROUND_POINTS)
+    upright = find_upright(cameras.numpy(), points, confidence, _body_evidence(predictions, motions, body))
     turn = torch.from_numpy(upright.upright_from_world)[None]
     cameras = turn @ cameras
-    boxes = [frame.map_boxes(torch.from_numpy(track.boxes_px).float()).numpy() for track in work.tracks]
+    boxes = [transform.map_boxes(torch.from_numpy(track.boxes_px).float()).numpy() for track in tracks]
     people = tuple(
-        posed_person(track, boxes[index], moved_motion(motions[index], turn, body), cameras, body)
-        for index, track in enumerate(work.tracks)
+        posed_person(track, boxes[index], transformed_motion(motions[index], turn, body), cameras, body)
+        for index, track in enumerate(tracks)
     )
-    depth_m, sure = _blended_maps(work, scales, shares)
-    focal_px = focal_px_from_half_diagonal(torch.from_numpy(lens.focal), frame.width_px, frame.height_px)
+    depth_m, depth_confidence = _blended_maps(predictions, scales, weights)
+    width, height = transform.width_px, transform.height_px
+    focal_px = focal_px_from_half_diagonal(torch.from_numpy(intrinsics.focal), width, height)
     return Reconstruction(
-        images=work.images,
+        images=predictions.images,
         depth_m=depth_m,
-        confidence=sure,
-        person_mask=work.person_mask,
+        confidence=depth_confidence,
+        person_mask=predictions.person_mask,
         cameras=Cameras(
             world_from_camera=cameras.float().numpy(),
-            intrinsics=intrinsics_from_focal(focal_px, frame.width_px, frame.height_px).float().numpy(),
-            width_px=frame.width_px,
-            height_px=frame.height_px,
+            intrinsics=intrinsics_from_focal(focal_px, width, height).float().numpy(),
+            width_px=width,
+            height_px=height,
         ),
         people=people,
         faces=body.faces.cpu().numpy().astype(np.int32),
-        times_s=work.clip.times_s,
-        fps=work.clip.fps,
+        times_s=clip.times_s,
+        fps=clip.fps,
         world_up=np.array([0, 0, 1], np.float32),
-        provenance=_provenance(work, lens, body, finder, seed, float(np.median(scales.metres_per_unit))),
+        provenance=_provenance(predictions, intrinsics, body, finder, seed, float(np.median(scales.metres_per_unit))),
         windows=tuple(
             Window(
                 start=window.start,
                 stop=window.stop,
                 metres_per_unit=float(scales.metres_per_unit[k]),
-                votes=tuple((person, vote * grown) for person, vote, _ in work.passes[k].votes),
-                join_error=float(joined.error[k]),
+                votes=tuple((person, scale * growth) for person, scale, _ in predictions.windows[k].scale_estimates),
+                join_error=float(alignment.error[k]),
             )
-            for k, window in enumerate(work.windows)
+            for k, window in enumerate(inputs.windows)
         ),
     )
 
 
-def _shapes(work: Forward, body: BodyModel, priors: ClipPriors) -> tuple[float, dict[int, Tensor]]:
-    """By how much a known height makes everything larger, and the shape of each person (by index)."""
+def _shapes(predictions: ClipPredictions, body: BodyModel, priors: ClipPriors) -> tuple[float, dict[int, Tensor]]:
+    """By how much a known height scales everything up, and the shape of each person (by index)."""
+    tracks = predictions.inputs.tracks
     shapes = {
-        index: clip_shape([found[index] for found in work.bodies if index in found])
-        for index in range(len(work.tracks))
+        index: clip_shape([bodies[index] for bodies in predictions.bodies if index in bodies])
+        for index in range(len(tracks))
     }
     ratios = []
-    for index, track in enumerate(work.tracks):
+    for index, track in enumerate(tracks):
         if track.id in priors.heights_m:
             ratios.append(priors.heights_m[track.id] / stature_m(body, shapes[index]))
             shapes[index] = shape_of_height(body, shapes[index], priors.heights_m[track.id])
@@ -117,101 +127,120 @@ def _shapes(work: Forward, body: BodyModel, priors: ClipPriors) -> tuple[float, 
 
 
 def _blended_cameras(parts: Sequence[tuple[range, np.ndarray, np.ndarray]], frames: int) -> Float[Tensor, "frames 4 4"]:
-    """Cameras of all frames from windows given as (frames, shares, world_from_camera)."""
+    """Cameras of all frames from windows given as (frames, blend weights, world_from_camera)."""
     cameras, total = torch.eye(4, dtype=torch.float64).repeat(frames, 1, 1), torch.zeros(frames, dtype=torch.float64)
-    for window, shares, found in parts:
-        here = slice(window.start, window.stop)
-        share, new = torch.from_numpy(shares), torch.from_numpy(found)
-        total[here] += share
-        part = share / total[here]
-        cameras[here, :3, :3] = slerp(cameras[here, :3, :3], nearest_rotation(new[:, :3, :3]), part)
-        cameras[here, :3, 3] = torch.lerp(cameras[here, :3, 3], new[:, :3, 3], part[:, None])
+    for window, weights, world_from_camera in parts:
+        rows = slice(window.start, window.stop)
+        weight, new = torch.from_numpy(weights), torch.from_numpy(world_from_camera)
+        total[rows] += weight
+        share = weight / total[rows]
+        cameras[rows, :3, :3] = slerp(cameras[rows, :3, :3], nearest_rotation(new[:, :3, :3]), share)
+        cameras[rows, :3, 3] = torch.lerp(cameras[rows, :3, 3], new[:, :3, 3], share[:, None])
     return cameras
 
 
 def _motions(
-    work: Forward, scales: _Scales, shares: Sequence[np.ndarray], cameras: Tensor, body: BodyModel
-) -> list[Motion]:
-    """Every person in the world, frames in which they are not seen still unfilled."""
-    motions = []
-    for index in range(len(work.tracks)):
-        windows = [k for k, found in enumerate(work.bodies) if index in found]
-        parts = [(work.windows[k], shares[k], work.bodies[k][index]) for k in windows]
-        units, shifts = scales.metres_per_unit[windows], scales.shift_m[windows]
+    predictions: ClipPredictions, scales: _Scales, weights: Sequence[np.ndarray], cameras: Tensor, body: BodyModel
+) -> list[BodyMotion]:
+    """Every person in the world, absences not filled yet."""
+    windows, bodies, motions = predictions.inputs.windows, predictions.bodies, []
+    for index in range(len(predictions.inputs.tracks)):
+        chosen = [k for k, people in enumerate(bodies) if index in people]
+        parts = [(windows[k], weights[k], bodies[k][index]) for k in chosen]
+        units, shifts = scales.metres_per_unit[chosen], scales.shift_m[chosen]
         motion = blended_motion(parts, units, shifts, body, scales.betas[index], len(cameras))
-        motions.append(moved_motion(motion, cameras, body))
+        motions.append(transformed_motion(motion, cameras, body))
     return motions
 
 
-def _standing(work: Forward, motions: list[Motion], body: BodyModel) -> list[Standing]:
-    """What the bodies say of where up is, from some of the frames in which they are seen."""
-    standing = []
-    for track, motion in zip(work.tracks, motions, strict=True):
+def _body_evidence(predictions: ClipPredictions, motions: list[BodyMotion], body: BodyModel) -> list[BodyEvidence]:
+    """The bodies as evidence of gravity, in some of the frames in which they are seen."""
+    evidence = []
+    for track, motion in zip(predictions.inputs.tracks, motions, strict=True):
         seen = np.flatnonzero(track.present)
         seen = seen[np.linspace(0, len(seen) - 1, min(len(seen), STANDING_FRAMES)).round().astype(int)]
         vertices, joints = posed_vertices(motion, body, seen)
-        standing.append(Standing(vertices[:, body.soles], joints, np.ones(len(seen), bool)))
-    return standing
+        evidence.append(BodyEvidence(vertices[:, body.soles], joints, np.ones(len(seen), bool)))
+    return evidence
 
 
 # --- maps ----------------------------------------------------------------------------------------------------------
 
 
 def _blended_maps(
-    work: Forward, scales: _Scales, shares: Sequence[np.ndarray]
+    predictions: ClipPredictions, scales: _Scales, weights: Sequence[np.ndarray]
 ) -> tuple[Float32[np.ndarray, "frames height width"], Float32[np.ndarray, "frames height width"]]:
     """Metric depth and confidence of every frame; where windows overlap, each pixel is their mean by confidence."""
-    shape = (len(work.clip.frames), *work.depth.shape[1:])
-    depth_m, confidence = new_array(shape, np.float32), new_array(shape, np.float32)
-    said: list[list[tuple[int, int, float]]] = [[] for _ in range(shape[0])]
-    for k, window in enumerate(work.windows):
-        for row, frame in enumerate(window, start=work.rows(k).start):
-            said[frame].append((k, row, float(shares[k][row - work.rows(k).start])))
-    for frame, parts in enumerate(said):
-        depths = np.stack([work.depth[row] * np.float32(scales.metres_per_unit[k]) + np.float32(scales.shift_m[k])
+    depth, confidence = predictions.depth, predictions.confidence
+    shape = (len(predictions.inputs.clip.frames), *depth.shape[1:])
+    blended_m, blended_confidence = new_array(shape, np.float32), new_array(shape, np.float32)
+    sources: list[list[tuple[int, int, float]]] = [[] for _ in range(shape[0])]
+    for k, window in enumerate(predictions.inputs.windows):
+        first_row = predictions.rows(k).start
+        for row, frame in enumerate(window, start=first_row):
+            sources[frame].append((k, row, float(weights[k][row - first_row])))
+    for frame, parts in enumerate(sources):
+        depths = np.stack([depth[row] * np.float32(scales.metres_per_unit[k]) + np.float32(scales.shift_m[k])
                            for k, row, _ in parts])  # fmt: skip
         # What the shift moves behind the camera is not to be trusted.
-        sure = np.stack([work.confidence[row] for _, row, _ in parts]) * (depths > NEAREST_M)
+        trusted = np.stack([confidence[row] for _, row, _ in parts]) * (depths > NEAREST_M)
         weight = np.array([share for *_, share in parts], np.float32)[:, None, None]
-        counts = weight * np.maximum(sure, 1e-6)
-        depth_m[frame] = ((counts * depths).sum(0) / counts.sum(0)).clip(min=NEAREST_M)
-        confidence[frame] = (weight * sure).sum(0)
+        counts = weight * np.maximum(trusted, 1e-6)
+        blended_m[frame] = ((counts * depths).sum(0) / counts.sum(0)).clip(min=NEAREST_M)
+        blended_confidence[frame] = (weight * trusted).sum(0)
         if frame % 64 == 63:
-            release_pages(work.depth, work.confidence, depth_m, confidence)
-    return depth_m, confidence
+            release_pages(depth, confidence, blended_m, blended_confidence)
+    return blended_m, blended_confidence
 
 
 # --- provenance ----------------------------------------------------------------------------------------------------
 
 
-def _provenance(work: Forward, lens: Lens, body: BodyModel, finder: str, seed: int, factor: float) -> Provenance:
-    model, doubts = work.model, list(work.clip.warnings)
-    if model.weights_name == "mini":
-        doubts.append(
-            "Made with the mini weights, which have seen synthetic scenes only: expect a rough result on real footage. "
-            f"{model.weights_note or 'The release weights are the better ones.'}"
-        )
-    if body.name == "open":
-        doubts.append("Bodies are the open body, which is close to SMPL but not SMPL.")
-    if not lens.one:
-        doubts.append("The lens seems to zoom, so every frame has a focal length of its own; --focal says otherwise.")
-    for doubt in doubts:
-        log.warning(doubt)
+def _provenance(
+    predictions: ClipPredictions,
+    intrinsics: ClipIntrinsics,
+    body: BodyModel,
+    finder: str,
+    seed: int,
+    metres_per_unit: float,
+) -> Provenance:
+    inputs = predictions.inputs
+    model, clip = inputs.model, inputs.clip
+    warnings = [*clip.warnings, *_weaker_paths(predictions, intrinsics, body)]
+    for warning in warnings:
+        log.warning(warning)
     return Provenance(
-        source_name=work.clip.source_name,
+        source_name=clip.source_name,
         weights=model.weights_name,
         finder=finder,
         body=body.name,
-        device=str(work.device),
+        device=str(inputs.device),
         seed=seed,
         unish_version=unish.__version__,
-        metres_per_unit=factor,
-        source_fps=work.clip.source_fps,
-        content_box=work.clip.content_box or (),
-        warnings=tuple(doubts),
+        metres_per_unit=metres_per_unit,
+        source_fps=clip.source_fps,
+        content_box=clip.content_box or (),
+        warnings=tuple(warnings),
     )
 
 
-def seen_tracks(tracks: Sequence[PersonTrack]) -> tuple[PersonTrack, ...]:
-    """The people who are seen at all."""
-    return tuple(track for track in tracks if track.present.any())
+def _weaker_paths(predictions: ClipPredictions, intrinsics: ClipIntrinsics, body: BodyModel) -> list[str]:
+    """What the user should know about the quality of the result."""
+    model, fps, warnings = predictions.inputs.model, predictions.inputs.clip.fps, []
+    if model.weights_name == "mini":
+        warnings.append(
+            "Made with the small bundled model, trained on synthetic scenes only. Expect rough results on real video. "
+            f"{model.weights_note or 'The full model is better; it needs a GPU.'}"
+        )
+    if body.name == "open":
+        warnings.append("Bodies use the open body model (CC0), which is similar to SMPL but not identical.")
+    if not intrinsics.is_constant:
+        warnings.append(
+            "The lens seems to zoom, so each frame has its own focal length. Set the focal length to override."
+        )
+    if len(predictions.inputs.clip.frames) > 1 and round(fps, 1) < TRAINED_FPS:
+        warnings.append(
+            f"The video was sampled at {fps:.2g} frames per second; the network was trained on {TRAINED_FPS:g}. "
+            "Scale and positions are less accurate."
+        )
+    return warnings

@@ -1,26 +1,33 @@
-"""What the user chooses and knows: the same names in Python, on the command line and in the app."""
+"""What the user chooses and knows: the same names and defaults in Python, on the command line and in the app."""
 
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from unish.errors import InputError
-from unish.geometry.metric import VALID_CONFIDENCE
-from unish.people.detection import Box
+from unish.geometry import VALID_CONFIDENCE
+from unish.video import LONGEST_SHOT
+
+if TYPE_CHECKING:
+    from unish.people.prompts import Box
 
 FILM_DIAGONAL_MM = math.hypot(36, 24)
-HEIGHTS_M = (0.4, 2.6)
+HEIGHT_RANGE_M = (0.4, 2.6)
 CROP_SOURCES = ("original", "network")
 PRECISIONS = ("float32", "bfloat16", "float16")
+TRAINED_FPS = 6.0
+"""Frame rate of the clips that the network was trained on."""
+MIN_WINDOW_FRAMES = 4
 
 
 @dataclass(frozen=True)
 class ClipPriors:
-    """What the user knows of a clip and the network need not guess."""
+    """What the user knows about a clip, so that it need not be estimated."""
 
     focal: float | None = None
-    """Focal length over half the picture's diagonal."""
+    """Focal length over half the frame's diagonal."""
     static_camera: bool = False
     """The camera stands on a tripod."""
     heights_m: Mapping[int, float] = field(default_factory=dict)
@@ -29,7 +36,7 @@ class ClipPriors:
 
 @dataclass(frozen=True)
 class NetworkChoices:
-    """What the network is shown of people, and which of its points count; docs/fidelity.md has the authors' choices.
+    """What the network sees of people, and which of its points are valid; docs/fidelity.md has the authors' choices.
 
     Raises `InputError` for values out of range.
     """
@@ -56,33 +63,33 @@ class NetworkChoices:
 class Options:
     """What the user chose."""
 
-    fps: float | int = 6.0
-    """Frames sampled a second; the network was trained on 6."""
+    fps: float | int = TRAINED_FPS
+    """Frames sampled per second."""
     weights: str = "auto"
-    boxes: tuple[Box, ...] = ()
-    """People drawn by the user; empty: people are found."""
+    boxes: "tuple[Box, ...]" = ()
+    """People drawn by the user; empty: people are detected."""
     masks: str | None = None
-    """Folder of person masks, one picture a sampled frame."""
+    """Folder of person masks, one image per sampled frame."""
     finder: str = "auto"
-    """Who looks for people: "auto", "mini" or "sam2"."""
+    """Person detection: "auto", "mini" or "sam2"."""
     people: int | None = None
     """How many people there are; None: not known."""
     person: tuple[int, ...] = ()
     """Ids of the people to keep; empty: all."""
     source_fps: float | int | None = None
     """Rate at which the frames of the source were taken; None: as the source says."""
-    shot: int | str = "longest"
+    shot: int | str = LONGEST_SHOT
     """Which part without a cut is reconstructed: the longest, or one by its number from 1."""
     start_s: float | int | None = None
     end_s: float | int | None = None
     focal: float | int | str | None = None
-    """The lens: pixels of the source, or "26mm" as phones state it (35 mm film); None: read from the clip."""
+    """Focal length: pixels of the source, or "26mm" as phones state it (35 mm film); None: estimated."""
     static_camera: bool = False
     """The camera does not move."""
     height: float | int | Mapping[int, float | int] | None = None
     """How tall a person is, metres: of person 1, or by id. Fixes the scale."""
     window: int = 30
-    """Frames of one forward pass; longer clips are cut into windows that overlap and are joined."""
+    """Frames per forward pass; longer clips are cut into overlapping windows that are aligned."""
     device: str | None = None
     """"cpu", "cuda", "mps", "xpu"; None: the GPU where there is one."""
     precision: str | None = None
@@ -91,33 +98,36 @@ class Options:
     body: str | None = None
     """"open", an installed or a given SMPL-format file; None: an installed SMPL, else the open body."""
     seed: int = 0
-    crop_source: str = "original"
-    box_scale: float | int = 1.0
-    confidence: float | int = VALID_CONFIDENCE
+    crop_source: str = NetworkChoices.crop_source
+    box_scale: float | int = NetworkChoices.box_scale
+    confidence: float | int = NetworkChoices.confidence
 
     def __post_init__(self) -> None:
         _ = self.network_choices  # refuses what is out of range
         if self.precision not in (None, *PRECISIONS):
             raise InputError(f"Expected {' or '.join(PRECISIONS)} as the precision, got {self.precision!r}.")
-        if self.window < 4:
-            raise InputError(f"A window needs 4 frames or more, got {self.window}; 30 is what the network expects.")
+        if self.window < MIN_WINDOW_FRAMES:
+            raise InputError(
+                f"Expected a window of {MIN_WINDOW_FRAMES} frames or more, got {self.window}; "
+                f"{Options.window} is what the network was trained on."
+            )
 
     @property
     def network_choices(self) -> NetworkChoices:
-        """Of these options, those that say what the network is shown and which of its points count."""
+        """Of these options, those that say what the network is shown and which of its points are valid."""
         return NetworkChoices(self.crop_source, self.box_scale, self.confidence)
 
     def priors(self, source_size: tuple[int, int]) -> ClipPriors:
         """What is known of a clip whose source has this (width, height) in pixels.
 
-        Raises `InputError` for a focal length or height that cannot be.
+        Raises `InputError` for an impossible focal length or height.
         """
         heights = self.height if isinstance(self.height, Mapping) else {} if self.height is None else {1: self.height}
         for person, height_m in heights.items():
-            if not HEIGHTS_M[0] <= height_m <= HEIGHTS_M[1]:
+            if not HEIGHT_RANGE_M[0] <= height_m <= HEIGHT_RANGE_M[1]:
                 raise InputError(
-                    f"The height of person {person} must be in metres, from {HEIGHTS_M[0]} to {HEIGHTS_M[1]}, got "
-                    f"{height_m:g}; 1.75 is somebody of 175 cm."
+                    f"Expected the height of person {person} in metres, from {HEIGHT_RANGE_M[0]} to "
+                    f"{HEIGHT_RANGE_M[1]}, got {height_m:g}; 1.75 is somebody of 175 cm."
                 )
         focal = None if self.focal is None else parse_focal(self.focal, source_size)
         return ClipPriors(focal, self.static_camera, {int(k): float(v) for k, v in heights.items()})
@@ -128,20 +138,21 @@ def parse_focal(focal: float | int | str, source_size: tuple[int, int]) -> float
 
     Raises `InputError` for anything else, and for lenses that no phone has (fields of view under 3° or over 170°).
     """
-    found = re.fullmatch(r"\s*([0-9.]+)\s*(mm|px)?\s*", str(focal))
+    match = re.fullmatch(r"\s*([0-9.]+)\s*(mm|px)?\s*", str(focal))
     try:
-        value, unit = float(found[1]), found[2] if found else None  # type: ignore[index]
+        value, unit = float(match[1]), match[2] if match else None  # type: ignore[index]
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"A focal length is a number of pixels of the clip, or of millimetres as phones state it, got {focal!r}. "
+            f"Expected a focal length in pixels of the video, or in millimetres as phones state it, got {focal!r}. "
             "Examples: 1450, 26mm."
         ) from error
     half_diagonal = FILM_DIAGONAL_MM / 2 if unit == "mm" else math.hypot(*source_size) / 2
     relative = value / half_diagonal
     if not 1 / math.tan(math.radians(85)) < relative < 1 / math.tan(math.radians(1.5)):
-        angle = f"{2 * math.degrees(math.atan(1 / relative)):.0f}°" if relative > 0 else "no field of view"
+        too, angle = ("short" if relative < 1 else "long"), 2 * math.degrees(math.atan2(1, relative))
+        advice = f"Did you mean {value:g}mm?" if unit is None and 8 <= value <= 300 else "Examples: 1450, 26mm."
         raise InputError(
-            f"A focal length of {focal} would mean {angle} across the {source_size[0]}×{source_size[1]} picture's "
-            "diagonal; give pixels of the source, or millimetres as in 26mm."
+            f"A focal length of {value:g} {'mm' if unit == 'mm' else 'pixels'} is too {too} for this "
+            f"{source_size[0]}×{source_size[1]} video ({angle:.0f}° across its diagonal). {advice}"
         )
     return relative

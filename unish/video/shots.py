@@ -15,8 +15,8 @@ from jaxtyping import Float, UInt8
 
 from unish.errors import InputError
 from unish.structures import Clip
+from unish.video import LONGEST_SHOT
 
-LONGEST = "longest"
 _THUMBNAIL_SIDE_PX = 64
 _BINS = 8
 _SHIFT_SHARE = 0.2
@@ -74,7 +74,7 @@ def one_shot(clip: Clip, which: int | str, config: ShotConfig = ShotConfig()) ->
     Raises `InputError` for a number that no shot has.
     """
     shots = shots_of(clip, config)
-    if which == LONGEST:
+    if which == LONGEST_SHOT:
         shot = max(shots, key=lambda shot: shot.stop - shot.start)
         if len(shots) == 1:
             return clip
@@ -84,7 +84,7 @@ def one_shot(clip: Clip, which: int | str, config: ShotConfig = ShotConfig()) ->
         )
         return dataclasses.replace(clip.part(shot.start, shot.stop), warnings=(*clip.warnings, doubt))
     if not isinstance(which, int) or not 1 <= which <= len(shots):
-        raise InputError(f"Expected a shot from 1 to {len(shots)}, or {LONGEST}, got {which}.")
+        raise InputError(f"Expected a shot from 1 to {len(shots)}, or {LONGEST_SHOT}, got {which}.")
     shot = shots[which - 1]
     return clip.part(shot.start, shot.stop)
 
