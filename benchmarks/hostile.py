@@ -192,7 +192,7 @@ def body_case(rng: random.Random, folder: Path, bases: Path) -> None:
     for _ in range(rng.choice((0, 1, 1, 2))):
         name = rng.choice(list(arrays))
         array = arrays.pop(name)
-        if isinstance(array, np.ndarray) and rng.random() < 0.8:
+        if isinstance(array, np.ndarray) and array.dtype.kind in "fiu" and rng.random() < 0.8:
             arrays[name] = mutated_array(array, rng)
     path = folder / rng.choice(("SMPL_NEUTRAL.pkl", "smpl.npz"))
     if path.suffix == ".pkl":
