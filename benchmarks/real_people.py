@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tyro
+from scipy.optimize import linear_sum_assignment
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -76,6 +77,8 @@ class Score:
     """Different people, as far as the truth can be followed."""
     ids: int = 0
     """Track ids that these were given; one for each is the aim."""
+    shared: int = 0
+    """How often an id was given to one more person: a jump."""
 
     def __add__(self, other: "Score") -> "Score":
         return Score(**{key: value + getattr(other, key) for key, value in asdict(self).items()})
@@ -100,7 +103,8 @@ def score_clip(
         wanted, others = truth.boxes_px[asked], truth.boxes_px[~asked]
         pairs, left = match_boxes(boxes, wanted)
         doubts = {left[k] for k, _ in match_boxes(boxes[left], others, min_iou=0.3)[0]}
-        identity.see(frame, wanted, {column: present[row].id for row, column in pairs})
+        everybody, _ = match_boxes(boxes, truth.boxes_px)
+        identity.see(truth.boxes_px, {column: present[row].id for row, column in everybody})
         verdicts[frame] = ["doubt" if k in doubts else "false" if k in left else "found" for k in range(len(present))]
         total += Score(
             frames=1,
@@ -113,28 +117,39 @@ def score_clip(
 
 
 class _Identities:
-    """Who of the truth is who: boxes that overlap from one judged frame to the next are one person."""
+    """Who of the truth is who over the judged frames, and the track ids that each was given."""
 
     def __init__(self) -> None:
-        self.boxes, self.persons, self.ids = np.zeros((0, 4)), [], []
-        self.last_frame = -1
+        self.boxes: list[np.ndarray] = []
+        """Where each person was last."""
+        self.ids: list[set[int]] = []
 
-    def see(self, frame: int, boxes: np.ndarray, track_ids: dict[int, int]) -> None:
-        """Boxes of the next judged frame, and the track id of those that were found."""
-        pairs, left = match_boxes(boxes, self.boxes, min_iou=0.2)
-        now: list[int] = [-1] * len(boxes)
-        for row, column in pairs:
-            now[row] = self.persons[column]
-        for row in left:
-            now[row] = len(self.ids)
-            self.ids.append(set())
-        for row, person in enumerate(now):
+    def see(self, boxes: np.ndarray, track_ids: dict[int, int]) -> None:
+        """Boxes of the next judged frame, and the track id of those that were found.
+
+        A person is whoever stood nearest, at most a body height away and of about the same size.
+        """
+        heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1)
+        last = np.array(self.boxes).reshape(-1, 4)
+        ratio = heights[:, None] / np.maximum(last[:, 3] - last[:, 1], 1)
+        centers = [(values[:, :2] + values[:, 2:]) / 2 for values in (boxes, last)]
+        distance = np.linalg.norm(centers[0][:, None] - centers[1][None], axis=2) / heights[:, None]
+        distance = np.where((distance < 1) & (np.abs(np.log(ratio)) < 0.7), distance, 1e3)
+        rows, columns = linear_sum_assignment(distance)
+        person_of = {int(r): int(c) for r, c in zip(rows, columns, strict=True) if distance[r, c] < 1}
+        for row, box in enumerate(boxes):
+            person = person_of.get(row, len(self.ids))
+            if person == len(self.ids):
+                self.boxes.append(box)
+                self.ids.append(set())
+            self.boxes[person] = box
             if row in track_ids:
                 self.ids[person].add(track_ids[row])
-        self.boxes, self.persons, self.last_frame = boxes, now, frame
 
     def score(self) -> Score:
-        return Score(persons=sum(bool(ids) for ids in self.ids), ids=sum(len(ids) for ids in self.ids))
+        """Of the people who were found at all."""
+        given = [number for ids in self.ids for number in ids]
+        return Score(persons=sum(bool(ids) for ids in self.ids), ids=len(given), shared=len(given) - len(set(given)))
 
 
 # ---------------------------------------------------------------- truth
@@ -232,9 +247,10 @@ def drawn(
 
 def table(scores: dict[str, Score]) -> str:
     """The scores as a Markdown table."""
-    lines = ["| clip | frames | people | found | missed | false | persons | ids |", "|---" * 8 + "|"]
+    lines = ["| clip | frames | people | found | missed | false | persons | ids | shared |", "|---" * 9 + "|"]
     for name, score in scores.items():
         values = (score.frames, score.people, score.found, score.missed, score.false, score.persons, score.ids)
+        values += (score.shared,)
         lines.append("| " + " | ".join([name, *map(str, values)]) + " |")
     return "\n".join(lines)
 

@@ -31,7 +31,7 @@ def test_found_missed_false_and_doubts():
     nowhere = [200.0, 10, 230, 90]
     tracks = (_track(1, [FIRST, FIRST]), _track(2, [None, SECOND]), _track(3, [nowhere, None]))
     score, verdicts = score_clip(truths, tracks, height=100)
-    assert score == Score(frames=2, people=3, found=2, missed=1, false=1, persons=1, ids=1)
+    assert score == Score(frames=2, people=3, found=2, missed=1, false=1, persons=2, ids=2)
     assert verdicts == {0: ["found", "false"], 1: ["found", "doubt"]}
 
 
@@ -44,7 +44,20 @@ def test_a_person_whose_id_changes_has_two():
     truths = {frame: _truth((FIRST, True), (SECOND, True)) for frame in range(4)}
     tracks = (_track(1, [FIRST, FIRST, None, None]), _track(2, [None, None, FIRST, FIRST]), _track(3, [SECOND] * 4))
     score, _ = score_clip(truths, tracks, height=100)
-    assert (score.persons, score.ids) == (2, 3)
+    assert (score.persons, score.ids, score.shared) == (2, 3, 0)
+
+
+def test_an_id_that_jumps_to_somebody_else_is_shared():
+    truths = {frame: _truth((FIRST, True), (SECOND, True)) for frame in range(4)}
+    score, _ = score_clip(truths, (_track(1, [FIRST, FIRST, SECOND, SECOND]),), height=100)
+    assert (score.persons, score.ids, score.shared) == (2, 2, 1)
+
+
+def test_a_person_who_walks_on_unseen_for_a_while_stays_one():
+    walk = [[10.0 + 25 * t, 10, 40 + 25 * t, 90] for t in range(4)]
+    truths = {0: _truth((walk[0], True)), 1: _truth((walk[1], False)), 2: _truth(), 3: _truth((walk[3], True))}
+    score, _ = score_clip(truths, (_track(7, walk),), height=100)
+    assert (score.persons, score.ids) == (1, 1)
 
 
 def test_hand_drawn_boxes_score_the_sample_clip(tmp_path):

@@ -3,7 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unish.people.tracking import Detections, box_iou, color_histogram, interpolated_boxes, track_people
+from unish.people.tracking import (
+    Detections,
+    TrackingConfig,
+    box_iou,
+    color_histogram,
+    evidence,
+    interpolated_boxes,
+    track_people,
+)
 
 A, B = np.eye(2)
 
@@ -145,3 +153,54 @@ def test_color_histograms_tell_people_apart():
         color_histogram(frame, np.array(b, float)) for b in ([2, 2, 20, 38], [10, 5, 28, 30], [32, 2, 50, 38])
     )
     assert red @ same == pytest.approx(1.0, abs=1e-3) and red @ blue < 0.05
+
+
+def _with_second_box(detections, frames, shift, score=0.5):
+    """The same person found a second time in these frames, `shift` pixels beside the first box."""
+    for frame in frames:
+        single = detections[frame]
+        boxes = np.concatenate([single.boxes_px, single.boxes_px[:1] + shift])
+        detections[frame] = Detections(boxes, np.append(single.scores, score))
+    return detections
+
+
+def test_two_tracks_on_one_body_are_one_person():
+    detections = _scripted([{"a": (50.0 + 6 * t, 100)} for t in range(16)])
+    assert len(track_people(_with_second_box(list(detections), range(4, 16), [9, 0, 9, 0]))) == 1
+    # Half a body apart is somebody else.
+    assert len(track_people(_with_second_box(list(detections), range(4, 16), [24, 0, 24, 0]))) == 2
+
+
+def test_a_duplicate_goes_on_where_the_first_track_ends():
+    """The body's box changes its size at once, from standing to crouching: one id all the same."""
+    detections = _scripted([{"a": (100.0, 100)} for _ in range(10)])
+    detections += _scripted([{"a": (100.0, 112)} for _ in range(10)], size=(40.0, 76.0))
+    (track,) = track_people(_with_second_box(detections, range(7, 10), [0, 24, 0, 0]))
+    assert track.present.all()
+
+
+def test_what_is_seen_now_and_then_or_jumps_is_nobody():
+    frames, box = np.arange(12), np.array([100.0, 50, 140, 150])
+    walking = box + 5.0 * frames[:, None] * [1, 0, 1, 0]
+    jumping = box + 40.0 * (frames[:, None] % 2) * [1, 0, 1, 0]
+    scores = np.full(12, 0.4)
+    assert evidence(walking, frames, scores) == pytest.approx(0.4)
+    assert evidence(walking, 3 * frames, scores) < 0.25
+    assert evidence(jumping, frames, scores) < 0.15
+    detections = [Detections(b[None], np.array([0.5 if k == 4 else 0.36])) for k, b in enumerate(walking)]
+    assert len(track_people(detections)) == 1
+    detections = [Detections(b[None], d.scores) for b, d in zip(jumping, detections, strict=True)]
+    assert track_people(detections, TrackingConfig()) == ()
+
+
+@pytest.mark.parametrize("hidden", [2, 4, 6])
+@pytest.mark.parametrize("colored", [True, False])
+def test_a_person_hidden_while_crossing_comes_back_as_the_same(hidden, colored):
+    """b walks behind a, who walks the other way, and is unseen for some frames in the middle."""
+    middle = range(10 - hidden // 2, 10 - hidden // 2 + hidden)
+    frames = [{"a": (60.0 + 14 * t, 100)} | ({} if t in middle else {"b": (340.0 - 14 * t, 104)}) for t in range(20)]
+    tracks = track_people(_scripted(frames, colors={"a": A, "b": B} if colored else None))
+    assert len(tracks) == 2
+    for track in tracks:
+        steps = np.diff(_centers(track)[track.present, 0])
+        assert (steps > 0).all() or (steps < 0).all()

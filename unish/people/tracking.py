@@ -22,6 +22,10 @@ RELAXED = 0.6
 """A second, less strict pass asks for this share of every score."""
 
 
+_MOTION_DECAY = 0.85
+"""What is left of a person's velocity from one frame unseen to the next."""
+
+
 @dataclass(frozen=True)
 class Detections:
     """The people detected in one frame."""
@@ -58,8 +62,8 @@ class TrackingConfig:
     """A track needs at least one detection of this score."""
     low_score: float = 0.2
     """In other frames detections count down to this score."""
-    min_mean_score: float = 0.3
-    """Tracks with a lower score on average are dropped."""
+    min_evidence: float = 0.3
+    """Tracks with less `evidence` of a person are dropped."""
     max_distance: float = 1.0
     """Farthest a person moves between two frames beyond the prediction, in mean box sides."""
     max_size_ratio: float = 2.0
@@ -69,6 +73,8 @@ class TrackingConfig:
     """Frames after which an unmatched track ends; the same person would come back as somebody new."""
     min_detections: int = 3
     """Tracks with fewer detections are dropped (half the clip's frames where that is less)."""
+    duplicate_iou: float = 0.5
+    """Two tracks whose boxes overlap by more, on average over the frames that they share, are of one body."""
 
     def relaxed(self) -> "TrackingConfig":
         """For a second pass, after those who were missed."""
@@ -76,7 +82,7 @@ class TrackingConfig:
             self,
             high_score=RELAXED * self.high_score,
             low_score=RELAXED * self.low_score,
-            min_mean_score=RELAXED * self.min_mean_score,
+            min_evidence=RELAXED * self.min_evidence,
             min_detections=1,
         )
 
@@ -93,8 +99,8 @@ class _Track:
     last_frame: int = -1
 
     def predicted_box(self, frame: int) -> np.ndarray:
-        # Motion fades out: after a long absence the last place is the better guess.
-        steps = min(frame - self.last_frame, 2)
+        # Motion fades out: after a long absence the person has not gone on for all of it.
+        steps = (1 - _MOTION_DECAY ** (frame - self.last_frame)) / (1 - _MOTION_DECAY)
         return self.box_px + self.velocity_px * steps
 
     def update(self, frame: int, index: int, detections: Detections) -> None:
@@ -108,6 +114,10 @@ class _Track:
             self.color = color if self.color is None else 0.8 * self.color + 0.2 * color
         self.detections[frame] = (index, float(detections.scores[index]))
         self.box_px, self.last_frame = box, frame
+
+    def boxes_px(self, detections: Sequence[Detections]) -> Float[np.ndarray, "detections 4"]:
+        """The boxes of this person's detections, in the order of frames."""
+        return np.stack([detections[frame].boxes_px[self.detections[frame][0]] for frame in sorted(self.detections)])
 
 
 def box_iou(boxes: Float[np.ndarray, "n 4"], others: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:
@@ -140,8 +150,9 @@ def track_people(
             for index in sorted(set(candidates.tolist()) - matched):
                 tracks.append(_Track())
                 tracks[-1].update(frame, index, detected)
+    tracks = _without_duplicates(tracks, detections, config)
     needed = min(config.min_detections, max(1, len(detections) // 2))
-    kept = [track for track in tracks if len(track.detections) >= needed and _is_person(track, config)]
+    kept = [track for track in tracks if len(track.detections) >= needed and _is_person(track, detections, config)]
     people = [_person_track(track, detections, config) for track in kept]
     order = sorted(range(len(people)), key=lambda i: -prominence(people[i]))
     return tuple(
@@ -190,14 +201,55 @@ def _costs(
     return np.where((distance <= config.max_distance) & (ratio <= config.max_size_ratio), cost, np.inf)
 
 
-def _is_person(track: _Track, config: TrackingConfig) -> bool:
-    scores = [score for _, score in track.detections.values()]
-    return max(scores) >= config.high_score and sum(scores) / len(scores) >= config.min_mean_score
+def _is_person(track: _Track, detections: Sequence[Detections], config: TrackingConfig) -> bool:
+    frames = np.array(sorted(track.detections))
+    scores = np.array([track.detections[frame][1] for frame in frames])
+    enough = evidence(track.boxes_px(detections), frames, scores) >= config.min_evidence
+    return bool(enough and scores.max() >= config.high_score)
+
+
+def evidence(
+    boxes_px: Float[np.ndarray, "detections 4"], frames: np.ndarray, scores: Float[np.ndarray, "detections"]
+) -> float:
+    """How much speaks for a person, at most the mean score: less for one who is seen now and then, or who jumps.
+
+    Bodies move smoothly and stay in view; what a detector takes for one here and there does not.
+    """
+    seen = len(frames) / (frames[-1] - frames[0] + 1)
+    centers = (boxes_px[:, :2] + boxes_px[:, 2:]) / 2
+    sides = np.sqrt(np.maximum((boxes_px[:, 2:] - boxes_px[:, :2]).prod(-1), 1.0))
+    together = (frames[2:] - frames[:-2]) == 2
+    jumps = np.linalg.norm(centers[2:] - 2 * centers[1:-1] + centers[:-2], axis=1)[together] / sides[1:-1][together]
+    return float(scores.mean() * np.sqrt(seen) * np.exp(-np.median(jumps) if len(jumps) else 0.0))
+
+
+def _without_duplicates(tracks: list[_Track], detections: Sequence[Detections], config: TrackingConfig) -> list[_Track]:
+    """Tracks of one body made one: those that overlap wherever both are seen, for some frames or half of a life.
+
+    The longer track keeps its detections and takes the other's where it has none. People who cross are seen apart too.
+    """
+    merged: list[_Track] = []
+    for track in sorted(tracks, key=lambda track: -len(track.detections)):
+        for longer in merged:
+            shared = sorted(track.detections.keys() & longer.detections.keys())
+            enough = len(shared) >= min(config.min_detections, (len(track.detections) + 1) // 2)
+            if enough and _overlap(track, longer, shared, detections) > config.duplicate_iou:
+                longer.detections = track.detections | longer.detections
+                break
+        else:
+            merged.append(track)
+    return merged
+
+
+def _overlap(track: _Track, other: _Track, frames: list[int], detections: Sequence[Detections]) -> float:
+    """Mean IoU of two tracks' boxes over these frames."""
+    pairs = [[detections[frame].boxes_px[t.detections[frame][0]] for t in (track, other)] for frame in frames]
+    return float(np.mean([box_iou(a[None], b[None])[0, 0] for a, b in pairs]))
 
 
 def _person_track(track: _Track, detections: Sequence[Detections], config: TrackingConfig) -> PersonTrack:
     frames = np.array(sorted(track.detections))
-    boxes = np.stack([detections[frame].boxes_px[track.detections[frame][0]] for frame in frames])
+    boxes = track.boxes_px(detections)
     scores = np.array([track.detections[frame][1] for frame in frames])
     masks = None
     if all(detected.masks is not None for detected in detections):
