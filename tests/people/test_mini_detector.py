@@ -62,6 +62,14 @@ def test_of_two_middles_of_one_person_the_surest_is_kept():
     assert len(decode(output, (96, 64), MiniDetectorConfig()).scores) == 1
 
 
+def test_a_middle_without_a_shape_counts_less():
+    """Two people are equally sure by their middles; one has a mask that fills a tenth of the box."""
+    boxes = [(8, 4, 40, 60), (56, 4, 88, 60)]
+    found = decode(_speaking_of(boxes, [boxes[0], (68, 26, 76, 44)]), (96, 64), MiniDetectorConfig(least_score=0.1))
+    assert found.boxes_px[0, 0] == 8 and found.scores[0] > 0.95
+    assert found.scores[1] < 0.6
+
+
 def test_nobody_gives_nothing():
     found = decode(_speaking_of([], []), (96, 64), MiniDetectorConfig())
     assert found.boxes_px.shape == (0, 4) and found.masks.shape == (0, 64, 96)

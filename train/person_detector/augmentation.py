@@ -24,9 +24,13 @@ class ImageSources:
         rendered: Sequence[StoredImage],
         clips: Sequence[Sequence[RealImage]] = (),
         real_share: float = 0.6,
+        degraded_share: float = 1.0,
     ) -> None:
-        """`clips` are real images, those of one clip together; `real_share` of the training images are real."""
-        self.rendered, self.clips, self.real_share = rendered, clips, real_share
+        """`clips` are real images, those of one clip together.
+
+        `real_share` of the training images are real, `degraded_share` have their colours and sharpness changed.
+        """
+        self.rendered, self.clips, self.real_share, self.degraded_share = rendered, clips, real_share, degraded_share
         weights = np.sqrt([float(len(clip)) for clip in clips])
         self._clip_weights = weights / max(float(weights.sum()), 1.0)
         self._empty = [image for clip in clips for image in clip if image.empty]
@@ -61,7 +65,8 @@ def sample_image(sources: ImageSources, size: Size, random: np.random.Generator)
             image = _with_pasted(image, sources.synthetic(random), random)
     if random.random() < 0.2:
         image = _erased(image, random)
-    return PersonImage(_degraded(image.rgb, random), image.people, image.boxes_px, image.certain)
+    rgb = _degraded(image.rgb, random) if random.random() < sources.degraded_share else image.rgb
+    return PersonImage(rgb, image.people, image.boxes_px, image.certain)
 
 
 def _single(sources: ImageSources, size: Size, random: np.random.Generator) -> PersonImage:

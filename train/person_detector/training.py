@@ -38,6 +38,8 @@ class TrainConfig:
     """Folder with train/*.parquet of labelled images (python -m train.data.prepare.label_images)."""
     real_share: float = 0.6
     """Share of training images that are real."""
+    degraded_share: float = 1.0
+    """Share of training images whose colours and sharpness are changed; less towards the end of a training."""
     every: int = 2
     """Of each synthetic clip, every so many frames are used."""
     batch: int = 8
@@ -79,7 +81,8 @@ def image_sources(config: TrainConfig) -> ImageSources:
     clips: dict[tuple[str, str], list[LabelledImage]] = {}
     for image in labelled_images(config.real, "train") if config.real else ():
         clips.setdefault((image.source, image.clip), []).append(image)
-    return ImageSources(rendered, [[RealImage(image) for image in clip] for clip in clips.values()], config.real_share)
+    real = [[RealImage(image) for image in clip] for clip in clips.values()]
+    return ImageSources(rendered, real, config.real_share, config.degraded_share)
 
 
 def train(config: TrainConfig) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The mini person finder: a small convolutional network trained on synthetic scenes, used when nothing better is there.
+"""The mini person detector: a small convolutional network in the repository, used when nothing better is there.
 
 At a quarter of its input's resolution it says for every cell how likely it shows a person, how likely it is the middle
 of one (CenterNet), and where the edges of that person's box are (FCOS); cells are then gathered around the middles, so
@@ -32,6 +32,8 @@ from unish.utils.progress import Progress, no_progress
 STRIDE = 4
 _MULTIPLE_PX = 32
 _BATCH = 8
+_BODY_SHARE = 0.35
+"""Least share of its box that a body usually fills."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,17 @@ def decode(output: MiniDetectorOutput, size: tuple[int, int], config: MiniDetect
     person = torch.sigmoid(logits).numpy()[:height, :width] >= config.mask_threshold
     owner = _owners(cell_boxes, boxes).repeat(STRIDE, 0).repeat(STRIDE, 1)[:height, :width]
     masks = np.stack([person & (owner == index) for index in range(len(boxes))]) if len(boxes) else person[None][:0]
-    return Decoded(boxes, scores, masks)
+    scores = scores * _mask_support(boxes, masks)
+    order = np.argsort(-scores, kind="stable")
+    return Decoded(boxes[order], scores[order], masks[order])
+
+
+def _mask_support(
+    boxes: Float[np.ndarray, "people 4"], masks: Bool[np.ndarray, "people height width"]
+) -> Float[np.ndarray, "people"]:
+    """Below 1 where the mask fills less of a box than a body does: a middle without a shape is hardly a person."""
+    areas = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1.0)
+    return np.sqrt(np.minimum(masks.sum((1, 2)) / (_BODY_SHARE * areas), 1.0))
 
 
 def boxes_of_cells(edges_px: Float[Tensor, "batch 4 h w"]) -> Float[Tensor, "batch 4 h w"]:
