@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import cv2
@@ -96,6 +97,16 @@ def test_a_body_is_where_its_limbs_are_and_unknown_around_them():
     assert set(np.unique(doubt)) == {0, UNKNOWN}
     nothing_known = people_from_keypoints((100, 120), box, np.zeros((1, 17, 3), np.float32), np.ones(1, bool))
     assert nothing_known[50, 50] == 1 and nothing_known[12, 31] == UNKNOWN
+
+
+def test_a_doubt_that_stands_may_count_as_a_person():
+    boxes = [[10, 10, 40, 85], [50, 40, 90, 70]]
+    labelled = _real(boxes, [False, False])
+    labelled = dataclasses.replace(labelled, keypoints=np.zeros((2, 17, 3), np.float32))
+    assert RealImage(labelled).certain.tolist() == [False, False]
+    assert RealImage(labelled, certain_score=0.3).certain.tolist() == [True, False]
+    image = RealImage(labelled, certain_score=0.3).open()
+    assert image.people[50, 25] == 1 and image.people[55, 70] == UNKNOWN and not RealImage(labelled).empty
 
 
 def test_doubts_cost_nothing():

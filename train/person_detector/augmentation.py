@@ -14,6 +14,21 @@ from train.person_detector.images import SMALLEST_PERSON_PX, UNKNOWN, PersonImag
 
 Size = tuple[int, int]
 """(width, height)"""
+_PEOPLED_SHARE = 0.65
+"""Share of real images that show somebody for certain; the others show what may be taken for people."""
+
+
+class _Pool:
+    """Images of clips; long clips count more, but less than their length."""
+
+    def __init__(self, clips: Sequence[Sequence[RealImage]]) -> None:
+        self.clips = [clip for clip in clips if clip]
+        lengths = np.sqrt([float(len(clip)) for clip in self.clips])
+        self._shares = lengths / max(float(lengths.sum()), 1.0)
+
+    def draw(self, random: np.random.Generator) -> RealImage:
+        clip = self.clips[int(random.choice(len(self.clips), p=self._shares))]
+        return clip[int(random.integers(len(clip)))]
 
 
 class ImageSources:
@@ -31,14 +46,14 @@ class ImageSources:
         `real_share` of the training images are real, `degraded_share` have their colours and sharpness changed.
         """
         self.rendered, self.clips, self.real_share, self.degraded_share = rendered, clips, real_share, degraded_share
-        weights = np.sqrt([float(len(clip)) for clip in clips])
-        self._clip_weights = weights / max(float(weights.sum()), 1.0)
+        peopled = [[image for image in clip if image.certain.any()] for clip in clips]
+        others = [[image for image in clip if not image.certain.any()] for clip in clips]
+        self._pools = [pool for pool in (_Pool(peopled), _Pool(others)) if pool.clips]
         self._empty = [image for clip in clips for image in clip if image.empty]
 
     def real(self, random: np.random.Generator) -> PersonImage:
-        """Some real image: long clips count more, but less than their length."""
-        clip = self.clips[int(random.choice(len(self.clips), p=self._clip_weights))]
-        return clip[int(random.integers(len(clip)))].open()
+        """Some real image, mostly one with people."""
+        return self._pools[0 if random.random() < _PEOPLED_SHARE else -1].draw(random).open()
 
     def synthetic(self, random: np.random.Generator) -> PersonImage:
         """Some rendered image."""
@@ -135,7 +150,7 @@ def _zoomed(image: PersonImage, size: Size, random: np.random.Generator) -> Pers
         image = _mirrored(image)
     height, width = image.people.shape
     whole = min(size[0] / width, size[1] / height)
-    scale = whole * float(np.exp(random.uniform(np.log(0.7), np.log(2.0))))
+    scale = whole * float(np.exp(random.uniform(np.log(0.7), np.log(2.4))))
     room = np.array(size) - scale * np.array([width, height])
     shift = random.uniform(np.minimum(room, 0), np.maximum(room, 0) + 1e-6)
     return _moved(image, size, scale, (float(shift[0]), float(shift[1])))

@@ -15,6 +15,8 @@ UNKNOWN = 255
 SMALLEST_PERSON_PX = 40
 """People with fewer visible pixels than this are neither asked for nor punished."""
 _LEAST_KEYPOINT_SCORE = 0.2
+_STANDING_ASPECT = 1.8
+"""Height over width of the box of somebody who stands, at least."""
 _LIMBS = ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16), (5, 6), (11, 12))
 """Pairs of COCO keypoints that a limb, the shoulders or the hips join."""
 _FACE, _TORSO = slice(0, 5), (5, 6, 12, 11)
@@ -61,6 +63,17 @@ class RealImage:
     """A real image that teachers have labelled with boxes and keypoints."""
 
     labelled: LabelledImage
+    certain_score: float = 1.0
+    """A doubt of this mean score is taken for a person all the same (0.3: one of two teachers is very sure), where it
+    has keypoints or stands: a hand is nobody."""
+
+    @property
+    def certain(self) -> Bool[np.ndarray, "people"]:
+        """Who counts as a person."""
+        labelled = self.labelled
+        width, height = (labelled.boxes_px[:, 2:] - labelled.boxes_px[:, :2]).T
+        bodies = labelled.keypoints[..., 2].any(1) | (height >= _STANDING_ASPECT * width)
+        return labelled.agreed | (bodies & (labelled.scores >= self.certain_score))
 
     @property
     def empty(self) -> bool:
@@ -69,13 +82,9 @@ class RealImage:
 
     def open(self) -> PersonImage:
         """The decoded image. Where a limb lies somebody is, outside all boxes nobody is; the rest is unknown."""
-        rgb = self.labelled.rgb()
-        return PersonImage(
-            rgb,
-            people_from_keypoints(rgb.shape[:2], self.labelled.boxes_px, self.labelled.keypoints, self.labelled.agreed),
-            self.labelled.boxes_px,
-            self.labelled.agreed,
-        )
+        rgb, labelled = self.labelled.rgb(), self.labelled
+        people = people_from_keypoints(rgb.shape[:2], labelled.boxes_px, labelled.keypoints, self.certain)
+        return PersonImage(rgb, people, labelled.boxes_px, self.certain)
 
 
 def rendered_images(rows: Iterable[dict[str, Any]], every: int = 1) -> list[RenderedImage]:

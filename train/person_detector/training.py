@@ -24,6 +24,8 @@ from unish.people.mini_detector import MiniDetectorConfig, MiniDetectorNet, load
 
 SHAPES = ((256, 160), (256, 160), (288, 160), (160, 256), (192, 192), (224, 160))
 """(width, height) of training images, one a batch."""
+CERTAIN_SCORE = 0.3
+"""Training believes one of two teachers who is very sure: MoveNet sees six people at most, and few close-ups."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def image_sources(config: TrainConfig) -> ImageSources:
     clips: dict[tuple[str, str], list[LabelledImage]] = {}
     for image in labelled_images(config.real, "train") if config.real else ():
         clips.setdefault((image.source, image.clip), []).append(image)
-    real = [[RealImage(image) for image in clip] for clip in clips.values()]
+    real = [[RealImage(image, CERTAIN_SCORE) for image in clip] for clip in clips.values()]
     return ImageSources(rendered, real, config.real_share, config.degraded_share)
 
 
