@@ -27,8 +27,8 @@ from train.cli import command_line_errors
 from train.data.prepare.teachers import Consensus, TeacherPeople, consensus, open_teacher
 from train.person_detector.evaluate import match_boxes
 from unish.errors import InputError
+from unish.people.detection import DetectAndTrack
 from unish.people.mini_detector import load_mini_detector
-from unish.people.tracking import track_people
 from unish.structures import PersonTrack
 from unish.utils.assets import MINI_DETECTOR
 from unish.utils.atomic_write import atomic_path
@@ -216,7 +216,7 @@ def run(config: BenchmarkConfig) -> dict[str, Score]:
             truths = teachers_truth(path, {k: frames[k] for k in judged}, config)
         else:
             truths = {frame: truth for frame, truth in drawn_truth(path, config).items() if frame < len(frames)}
-        tracks = track_people(detector.detect(frames))
+        tracks = DetectAndTrack(detector).track(frames)
         scores[path.stem], verdicts = score_clip(truths, tracks, frames.shape[1])
         if config.images is not None:
             for frame, verdict in verdicts.items():

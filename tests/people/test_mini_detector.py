@@ -62,6 +62,14 @@ def test_of_two_middles_of_one_person_the_surest_is_kept():
     assert len(decode(output, (96, 64), MiniDetectorConfig()).scores) == 1
 
 
+def test_cells_near_an_edge_say_how_far_out_it_is():
+    """Most cells think that the arm ends at the hip; the cells of the arm know better."""
+    output = _speaking_of([(16, 4, 48, 60)], [(16, 4, 48, 60)])
+    output.edges_px[0, 2, :, 8:] += 16  # 4 of 8 columns see 16 pixels farther to the right
+    (box,) = decode(output, (96, 64), MiniDetectorConfig()).boxes_px
+    np.testing.assert_allclose(box, [16, 4, 64, 60])
+
+
 def test_a_middle_without_a_shape_counts_less():
     """Two people are equally sure by their middles; one has a mask that fills a tenth of the box."""
     boxes = [(8, 4, 40, 60), (56, 4, 88, 60)]

@@ -201,13 +201,17 @@ def _sam2_obstacle(frames: int, device: str | None) -> str:
 # ---------------------------------------------------------------- the network in the repository
 
 
+MINI_TRACKING = TrackingConfig(high_score=0.3, low_score=0.12, min_evidence=0.2)
+"""Fits the scores of the bundled detector, chosen on clips that it was trained on."""
+
+
 @dataclass(frozen=True)
 class DetectAndTrack:
     """People detected in every frame and linked through the clip: tracking by detection."""
 
     detector: FrameDetector | None = None
     """Default: the bundled mini detector."""
-    config: TrackingConfig = dataclasses.field(default_factory=TrackingConfig)
+    config: TrackingConfig = MINI_TRACKING
     name: str = "mini"
 
     def track(

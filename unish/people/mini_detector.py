@@ -32,6 +32,7 @@ from unish.utils.progress import Progress, no_progress
 STRIDE = 4
 _MULTIPLE_PX = 32
 _BATCH = 8
+_SAME_BOX_IOU = 0.5
 _BODY_SHARE = 0.35
 """Least share of its box that a body usually fills."""
 
@@ -46,7 +47,7 @@ class MiniDetectorConfig:
     """At 1/2, 1/4, 1/8, 1/16 and 1/32 of the input."""
     depths: tuple[int, ...] = (0, 1, 3, 5, 4)
     decoder_channels: int = 48
-    least_score: float = 0.2
+    least_score: float = 0.12
     """Middles below this are not reported."""
     mask_threshold: float = 0.5
     merge_iou: float = 0.55
@@ -196,6 +197,7 @@ def decode(output: MiniDetectorOutput, size: tuple[int, int], config: MiniDetect
     boxes, scores = _boxes_around(cell_boxes, shown, rows[order], columns[order]), scores[order]
     kept = _without_doubles(boxes, config.merge_iou)
     boxes, scores = boxes[kept].astype(np.float64), scores[kept].astype(np.float64)
+    boxes = _voted_boxes(boxes, cell_boxes, shown)
 
     logits = functional.interpolate(output.mask_logits[None], scale_factor=float(STRIDE), mode="bilinear")[0, 0]
     person = torch.sigmoid(logits).numpy()[:height, :width] >= config.mask_threshold
@@ -211,7 +213,7 @@ def _mask_support(
 ) -> Float[np.ndarray, "people"]:
     """Below 1 where the mask fills less of a box than a body does: a middle without a shape is hardly a person."""
     areas = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1.0)
-    return np.sqrt(np.minimum(masks.sum((1, 2)) / (_BODY_SHARE * areas), 1.0))
+    return 0.5 + 0.5 * np.minimum(masks.sum((1, 2)) / (_BODY_SHARE * areas), 1.0)
 
 
 def boxes_of_cells(edges_px: Float[Tensor, "batch 4 h w"]) -> Float[Tensor, "batch 4 h w"]:
@@ -234,6 +236,20 @@ def _boxes_around(
         around = cell_boxes[(slice(None), *near)][:, shown[near]]
         boxes[index] = np.median(around, axis=1) if around.size else cell_boxes[:, row, column]
     return boxes
+
+
+def _voted_boxes(
+    boxes: Float[np.ndarray, "people 4"], cell_boxes: Float32[np.ndarray, "4 h w"], shown: np.ndarray
+) -> Float[np.ndarray, "people 4"]:
+    """What the cells of each person say together. Only cells near a hand or foot know how far out it is, so each edge
+    is the outer quartile of those that speak of about the same box."""
+    cells = cell_boxes[:, shown].T.astype(np.float64)
+    voted = boxes.copy()
+    for index, alike in enumerate(box_iou(boxes, cells) > _SAME_BOX_IOU):
+        if alike.sum() > 2:
+            low, high = np.quantile(cells[alike], [0.25, 0.75], axis=0)
+            voted[index] = np.concatenate([low[:2], high[2:]])
+    return voted
 
 
 def _without_doubles(boxes: Float32[np.ndarray, "people 4"], merge_iou: float) -> list[int]:
