@@ -248,7 +248,7 @@ def test_the_mini_looks_again_less_strictly(moving_square):
 
     class Doubtful(_Scripted):
         def detect(self, frames: np.ndarray, progress=no_progress) -> tuple[Detections, ...]:
-            return tuple(Detections(box[None], np.array([0.3])) for box in self.boxes)
+            return tuple(Detections(box[None], np.array([0.22])) for box in self.boxes)
 
     finder = DetectAndTrack(Doubtful(boxes))
     assert detect_people(_clip(frames), finder=finder).tracks == ()

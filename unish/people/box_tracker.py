@@ -47,7 +47,7 @@ class BoxTrackerConfig:
     """How fast the appearance adapts."""
     min_color_similarity: float = 0.6
     """How well the colours of a detection must match somebody who was lost (Bhattacharyya coefficient)."""
-    detection_iou: float = 0.5
+    detection_iou: float = 0.7
     """A detection that overlaps the tracked box this much replaces it."""
 
 
