@@ -11,7 +11,8 @@ from unish.body import open_body
 from unish.errors import InputError
 from unish.geometry.camera import intrinsics_from_focal, unproject_depth
 from unish.geometry.transforms import transform_points
-from unish.pipeline import reconstruct, reconstruct_tracked
+from unish.people.detection import DetectedPeople
+from unish.pipeline import reconstruct, reconstruct_clip, reconstruct_tracked
 from unish.pipeline.options import NetworkChoices
 
 
@@ -171,6 +172,34 @@ def test_only_points_above_the_confidence_count_and_wide_boxes_are_told(truth, b
     assert trusting.provenance.metres_per_unit < 2.3
     assert (np.abs(trusting.cameras.intrinsics[:, 0, 0] - truth.focal_px) > 10).all()
     assert torch.equal(wide[..., :2], boxes[..., :2]) and torch.allclose(wide[..., 2], 1.5 * boxes[..., 2])
+
+
+@pytest.mark.parametrize(
+    ("widened", "enlarged", "problem"), [(1e4, 1, "focal length of"), (1, 1e20, "median depth of")]
+)
+def test_points_that_make_no_sense_are_refused(truth, body, monkeypatch, widened, enlarged, problem):
+    class Absurd(OracleNetwork):
+        def scene(self, images):
+            features = super().scene(images)
+            points = features.points_camera * torch.tensor([widened, widened, 1.0])
+            return dataclasses.replace(features, points_camera=points)
+
+        def people(self, features, crops, bbox_info, fps):
+            people = super().people(features, crops, bbox_info, fps)
+            return dataclasses.replace(people, scale=enlarged * people.scale)
+
+    people = DetectedPeople((make_track(),), "oracle")
+    monkeypatch.setattr("unish.pipeline.reconstruction.detect_people", lambda clip, **options: people)
+    assert np.isfinite(reconstruct_clip(make_clip(), OracleNetwork(truth, body), body).depth_m).all()
+    with pytest.raises(InputError, match=f"{problem} .*cannot make sense of this clip"):
+        reconstruct_clip(make_clip(), Absurd(truth, body), body)
+
+
+@pytest.mark.parametrize(("fps", "warned"), [(6.0, False), (5.994, False), (1.0, True)])
+def test_a_frame_rate_below_that_of_training_is_warned_of(truth, body, fps, warned):
+    clip = dataclasses.replace(make_clip(), fps=fps)
+    scene = reconstruct_tracked(clip, (make_track(),), OracleNetwork(truth, body), body, finder="oracle")
+    assert warned == any("sampled at 1 fps" in warning for warning in scene.provenance.warnings)
 
 
 def test_half_precision_moves_results_by_millimetres(repository):

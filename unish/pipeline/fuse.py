@@ -240,7 +240,7 @@ def _weaker_paths(predictions: ClipPredictions, intrinsics: ClipIntrinsics, body
         )
     if len(predictions.inputs.clip.frames) > 1 and round(fps, 1) < TRAINED_FPS:
         warnings.append(
-            f"The video was sampled at {fps:.2g} frames per second; the network was trained on {TRAINED_FPS:g}. "
+            f"The video was sampled at {fps:.2g} fps, and the network was trained on {TRAINED_FPS:g} fps. "
             "Scale and positions are less accurate."
         )
     return warnings

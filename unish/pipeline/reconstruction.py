@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from unish.body import BodyModel, load_body
@@ -29,6 +30,11 @@ from unish.video.reader import read_clip
 
 if TYPE_CHECKING:
     from unish.models.unish import UniSH
+
+FOCAL_RANGE = (0.01, 100.0)
+"""In half diagonals; real lenses lie far inside."""
+DEPTH_RANGE_M = (1e-3, 1e5)
+PLAUSIBILITY_FRAMES = 16
 
 
 def reconstruct(
@@ -100,7 +106,7 @@ def reconstruct_clip(
             progress=part_of(progress, 0.15, 0.3),
         )
     clip = dataclasses.replace(clip, warnings=clip.warnings + people.warnings)
-    return reconstruct_tracked(
+    scene = reconstruct_tracked(
         clip,
         people.tracks,
         model,
@@ -112,6 +118,24 @@ def reconstruct_clip(
         choices=options.network_choices,
         progress=progress,
     )
+    require_plausible(scene)
+    return scene
+
+
+def require_plausible(scene: Reconstruction) -> None:
+    """Raises `InputError` when focal lengths or depths are far from those of any camera and any place."""
+    focal = scene.cameras.intrinsics[:, 0, 0] / (0.5 * np.hypot(scene.cameras.width_px, scene.cameras.height_px))
+    depth_m = float(np.median(scene.depth_m[:: max(1, len(scene) // PLAUSIBILITY_FRAMES)]))
+    problem = ""
+    if not (FOCAL_RANGE[0] < focal.min() and focal.max() < FOCAL_RANGE[1]):
+        problem = f"a focal length of {focal.min():.2g} half diagonals"
+    elif not DEPTH_RANGE_M[0] < depth_m < DEPTH_RANGE_M[1]:
+        problem = f"a median depth of {depth_m:.2g} m"
+    if problem:
+        raise InputError(
+            f"Expected a scene that a camera can see, got {problem}: the network cannot make sense of this clip. Try "
+            "another part of it, other weights, or set the focal length."
+        )
 
 
 def reconstruct_tracked(
