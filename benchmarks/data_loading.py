@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.forward import hardware
 from benchmarks.stage_step import made_up_clip
+from train.data.batches import StageBatch
 from train.data.clip_loader import ClipBatches, DataConfig, default_threads
-from train.data.pretrain_batches import Batch
 from train.data.schema import ClipSample, decode_sample, load_clips, write_shards
 from train.data.stage_batches import ViewConfig, stage_batch
 from unish.models.config import RELEASE
@@ -65,7 +65,7 @@ def filmed(width: int, height: int, seed: int) -> ClipSample:
     )
 
 
-def made(sample: ClipSample, rng: np.random.Generator) -> Batch | None:
+def made(sample: ClipSample, rng: np.random.Generator) -> StageBatch | None:
     """A batch as a stage makes it."""
     return stage_batch(sample, ViewConfig(), RELEASE.scene.image_long_side_px, RELEASE.scene.patch_size, rng)
 

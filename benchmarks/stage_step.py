@@ -29,11 +29,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.counting import counted_bytes
 from benchmarks.forward import hardware
-from train.data.pretrain_batches import to_device
 from train.data.schema import ClipSample
 from train.data.stage_batches import ViewConfig, stage_batch
-from train.engine.ema import AveragedWeights
-from train.engine.loop import only_trained
+from train.engine.ema import ExponentialMovingAverage
+from train.engine.loop import freeze_untrained
 from train.objectives.stages import Stage, Stage1, Stage1Weights, Stage2, Stage2Weights, Stage3, Stage3Weights
 from unish.body import BodyModel, open_body
 from unish.models.config import CROP_SIZE_PX, MINI, RELEASE
@@ -117,12 +116,12 @@ def _steps(number: int, checkpointing: bool, config: StepConfig) -> float:
     device, (network, frames, (width, height)) = torch.device(config.device), SIZES[config.size]
     with device:
         stage = new_stage(number, config.size, checkpointing, open_body().to(device))
-    trained = only_trained(stage)
-    optimizer, average = torch.optim.AdamW(trained.values(), lr=1e-5), AveragedWeights(trained, 0.998)
+    trained = freeze_untrained(stage)
+    optimizer, ema = torch.optim.AdamW(trained.values(), lr=1e-5), ExponentialMovingAverage(trained, 0.998)
     clip, rng = made_up_clip(frames, width, height), np.random.default_rng(0)
     batch = stage_batch(clip, ViewConfig(), network.scene.image_long_side_px, network.scene.patch_size, rng)
     assert batch is not None
-    batch = to_device(batch, device)
+    batch = batch.to(device)
     seconds = []
     for step in range(config.steps + 1):
         began = time.perf_counter()
@@ -130,7 +129,7 @@ def _steps(number: int, checkpointing: bool, config: StepConfig) -> float:
         nn.utils.clip_grad_norm_(trained.values(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        average.update(step)
+        ema.update(step)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - began)
@@ -154,7 +153,7 @@ def counted(number: int, checkpointing: bool, size: str) -> Count:
         stage = new_stage(number, size, checkpointing, nn.Identity())
     with counted_bytes() as live:
         stage.to_empty(device="cpu")
-        trained = sum(parameter.nbytes for parameter in only_trained(stage).values())
+        trained = sum(parameter.nbytes for parameter in freeze_untrained(stage).values())
         weights, live.most = live.now, live.now
         images = torch.zeros(1, frames, 3, height // patch * patch, width // patch * patch)
         _sum_of_outputs(stage, images, torch.zeros(1, 1, frames, 3, CROP_SIZE_PX, CROP_SIZE_PX)).backward()

@@ -1,4 +1,4 @@
-"""Shared fixtures, and shape checking: every jaxtyping annotation of unish is enforced while the tests run."""
+"""Shared fixtures, and shape checking: jaxtyping annotations of unish and train are enforced while the tests run."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(["unish"], "beartype.beartype")
+REPOSITORY = Path(__file__).resolve().parents[1]
+NUMBA_KERNELS = ("train.synthetic.raster", "train.synthetic.shading")
+"""Compiled functions, which numba cannot cache when they are wrapped."""
+
+
+def _modules_of_train() -> list[str]:
+    paths = sorted((REPOSITORY / "train").rglob("*.py"))
+    names = (".".join(path.relative_to(REPOSITORY).with_suffix("").parts) for path in paths)
+    return [name for name in names if not name.endswith("__init__") and name not in NUMBA_KERNELS]
+
+
+install_import_hook(["unish", *_modules_of_train()], "tests.helpers.type_checker.check")
 
 # No GPU, no sandbox (which wants a user of its own), nothing fetched.
 CHROMIUM_FLAGS = [
@@ -20,7 +31,6 @@ CHROMIUM_FLAGS = [
     "--disable-quic",
     "--no-first-run",
 ]
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")

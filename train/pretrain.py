@@ -30,15 +30,16 @@ from safetensors.torch import load_file
 from train.cli import command_line_errors
 from train.data.clip_cache import ClipPool
 from train.data.pretrain_batches import LARGE_VIEWS, CropSettings, ViewSettings
-from train.engine.loop import LoopConfig, accelerator_for, fit
-from train.engine.run_logger import Report
+from train.engine.loop import accelerator_for, fit
+from train.engine.run_logger import ValidationReport
+from train.engine.schedule import LoopConfig
 from train.objectives.pretrain_objectives import (
     AlignSettings,
     HumanWeights,
-    PoolBatches,
+    PretrainBatches,
     SceneWeights,
     held_out_terms,
-    make_part,
+    make_objective,
 )
 from unish.body import open_body
 from unish.errors import CheckpointError, InputError
@@ -115,7 +116,7 @@ def pretrain(config: PretrainConfig) -> UniSH:
     held_out.refresh()
     body = open_body()
     for name in names:
-        part = make_part(
+        objective = make_objective(
             name,
             model,
             body,
@@ -134,11 +135,13 @@ def pretrain(config: PretrainConfig) -> UniSH:
         accelerator = accelerator_for(loop, folder)
         fit(
             accelerator,
-            part,
-            PoolBatches(part, clips, config.seed, accelerator.process_index, accelerator.num_processes),
+            objective,
+            PretrainBatches(objective, clips, config.seed, accelerator.process_index, accelerator.num_processes),
             folder,
             loop,
-            validate=lambda part=part: Report(held_out_terms(part, held_out, config.validation_batches)),
+            validate=lambda objective=objective: ValidationReport(
+                held_out_terms(objective, held_out, config.validation_batches)
+            ),
             publish=lambda _: save(model, config.out),
             resume=config.resume,
             settings=config,

@@ -13,7 +13,7 @@ from pathlib import Path
 if not __package__:  # started as a script: the repository's root is not on the path yet
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from train.engine.loop import LoopConfig
+from train.engine.schedule import LoopConfig
 from train.objectives.stages import Stage1, Stage1Weights
 from train.stage_run import STAGE_LOOP, StageConfig, main, run_stage
 from unish.models.unish import UniSH

@@ -9,23 +9,23 @@ import torch
 
 from train.data.augment import (
     SMPL_MIRROR,
-    centred_look,
+    centred_view,
     fit_inside,
-    look,
     mirror,
     mirror_view,
-    random_look,
+    random_view,
+    sample_view,
     shrink,
     take_frames,
 )
 from train.data.pretrain_batches import (
     CropSettings,
     ViewSettings,
+    batch_of_views,
     box_info,
     human_batch,
     scene_batch,
     square_crop,
-    view_tensors,
 )
 from unish.body import open_body
 from unish.geometry.camera import project
@@ -74,11 +74,11 @@ def test_a_mirrored_clip_sees_the_mirrored_world(clips):
 def test_a_turned_and_zoomed_camera_sees_the_same_world(clips):
     clip = take_frames(clips[1], np.array([4, 0, 2]))
     turns = np.stack([cv2.Rodrigues(np.array(v))[0] for v in ([0.03, 0.02, 0.05], [0.0, -0.04, 0.0], [0.0, 0.0, 0.0])])
-    view = look(clip, turns.astype(np.float32), 150.0, 98, 70)
-    batch = view_tensors([view], ViewSettings())
+    view = sample_view(clip, turns.astype(np.float32), 150.0, 98, 70)
+    batch = batch_of_views([view], ViewSettings())
     # Points of the new view, carried to the world and back into the stored frame, meet the stored depth.
     for frame in range(3):
-        points = batch["points_camera"][0, frame].reshape(-1, 3).numpy()
+        points = batch.points_camera[0, frame].reshape(-1, 3).numpy()
         points = points[points[:, 2] > 0]
         world = points @ view.world_from_camera[frame, :3, :3].T + view.world_from_camera[frame, :3, 3]
         stored_from_world = np.linalg.inv(clip.world_from_camera[frame])
@@ -97,15 +97,15 @@ def test_a_turned_and_zoomed_camera_sees_the_same_world(clips):
 def test_views_keep_sizes_and_never_leave_the_picture(clips):
     rng = np.random.default_rng(0)
     for width, height in ((98, 56), (56, 98), (70, 70)):
-        view = centred_look(clips[0], width, height)
+        view = centred_view(clips[0], width, height)
         assert view.images.shape == (6, height, width, 3)
         assert view.focal_px == pytest.approx(fit_inside(clips[0], width, height))
-        outside = (random_look(clips[0], width, height, rng).depth_m[:, height // 4 :] == 0).mean()
+        outside = (random_view(clips[0], width, height, rng).depth_m[:, height // 4 :] == 0).mean()
         assert outside < 0.05
-    batch = view_tensors([mirror_view(centred_look(clips[0], 98, 56))], ViewSettings())
-    assert batch["points_camera"][..., 0].mean().item() == pytest.approx(
-        -view_tensors([centred_look(clips[0], 98, 56)], ViewSettings())["points_camera"][..., 0].mean().item(), abs=1e-3
-    )
+    batch = batch_of_views([mirror_view(centred_view(clips[0], 98, 56))], ViewSettings())
+    plain = batch_of_views([centred_view(clips[0], 98, 56)], ViewSettings())
+    mean_x, plain_mean_x = (item.points_camera[..., 0].mean().item() for item in (batch, plain))
+    assert mean_x == pytest.approx(-plain_mean_x, abs=1e-3)
 
 
 def test_a_shrunk_clip_sees_the_same_world(clips):
@@ -133,6 +133,7 @@ def test_batches_are_functions_of_clips_and_generator(clips):
         lambda rng: human_batch(clips, CropSettings(crops_per_batch=4), rng),
     ):
         first, second, other = (draw(np.random.default_rng(seed)) for seed in (5, 5, 6))
-        assert all(torch.equal(first[name], second[name]) for name in first)
-        assert any(not torch.equal(first[name], other[name]) for name in first)
-        assert all(torch.isfinite(value).all() for value in first.values())
+        names = [field.name for field in dataclasses.fields(first)]
+        assert all(torch.equal(getattr(first, name), getattr(second, name)) for name in names)
+        assert any(not torch.equal(getattr(first, name), getattr(other, name)) for name in names)
+        assert all(torch.isfinite(getattr(first, name)).all() for name in names)

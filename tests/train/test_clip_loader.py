@@ -6,12 +6,14 @@ import os
 import threading
 import time
 from collections import Counter
+from dataclasses import dataclass
 
 import datasets
 import numpy as np
 import pytest
 from conftest import fake_clip
 
+from train.data.batches import Batch
 from train.data.clip_loader import ClipBatches, DataConfig, default_threads
 from train.data.schema import encode_sample, features, write_shards
 from unish.errors import InputError
@@ -30,8 +32,16 @@ def folder(tmp_path_factory):
     return str(path)
 
 
+@dataclass(frozen=True)
+class NamedBatch(Batch):
+    """Which clip a batch was made of, and a random number drawn for it."""
+
+    clip_id: str
+    draw: float
+
+
 def named(clip, rng):
-    return {"id": clip.clip_id, "draw": rng.random()}
+    return NamedBatch(clip.clip_id, rng.random())
 
 
 @pytest.fixture
@@ -50,7 +60,7 @@ def open_batches():
 
 
 def take(batches, count):
-    return [batch["id"] for batch in itertools.islice(batches, count)]
+    return [batch.clip_id for batch in itertools.islice(batches, count)]
 
 
 def write_rows(path, rows):
@@ -85,7 +95,7 @@ def test_the_state_goes_on_with_the_rest(folder, open_batches, streaming):
         second.load_state_dict(first.state_dict())
         assert take(second, 9) == whole[count : count + 9], count
         second.close()
-        assert next(first)["id"] == whole[count]
+        assert next(first).clip_id == whole[count]
 
 
 @both
@@ -143,7 +153,7 @@ def until_it_stops(batches):
     seen = []
     with pytest.raises(InputError) as error:
         for batch in itertools.islice(batches, 99):
-            seen.append(batch["id"])
+            seen.append(batch.clip_id)
     assert seen
     with pytest.raises(InputError):  # asked again, it says so again
         next(batches)
@@ -238,7 +248,7 @@ def test_too_many_bad_clips_stop(tmp_path, open_batches, streaming):
 def test_another_schema_is_one_sentence(tmp_path, open_batches, streaming):
     (tmp_path / "train").mkdir()
     datasets.Dataset.from_list([{"a": 1}]).to_parquet(tmp_path / "train/0.parquet")
-    with pytest.raises(InputError, match=r"columns of train\.data\.features\(\)"):
+    with pytest.raises(InputError, match=r"columns of train\.data\.schema\.features\(\)"):
         next(open_batches(str(tmp_path), streaming=streaming))
 
 
@@ -266,4 +276,4 @@ def test_the_numbers_of_a_batch_do_not_depend_on_where_it_was_resumed(folder, op
     take(first, 3)
     second = open_batches(folder)
     second.load_state_dict(first.state_dict())
-    assert np.isclose(next(first)["draw"], next(second)["draw"], rtol=0)
+    assert np.isclose(next(first).draw, next(second).draw, rtol=0)

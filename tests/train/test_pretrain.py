@@ -11,15 +11,16 @@ from safetensors.torch import load_file
 from train.data.clip_cache import ClipPool
 from train.data.pretrain_batches import CropSettings, ViewSettings
 from train.data.schema import write_shards
-from train.engine.loop import LoopConfig, Progress, accelerator_for, fit, learning_rate
-from train.engine.run_logger import Report
+from train.engine.loop import accelerator_for, fit
+from train.engine.run_logger import ValidationReport
+from train.engine.schedule import LoopConfig, RunProgress, learning_rate
 from train.objectives.pretrain_objectives import (
     AlignSettings,
     HumanWeights,
-    PoolBatches,
+    PretrainBatches,
     SceneWeights,
     held_out_terms,
-    make_part,
+    make_objective,
 )
 from train.pretrain import PARTS, PretrainConfig, load_part, pretrain
 from unish.body import open_body
@@ -32,18 +33,18 @@ ALIGN = AlignSettings(windows=4, windows_per_batch=2, spans=((2, 1), (2, 2), (9,
 LOOP = LoopConfig(steps=3, warmup_steps=2, log_every=1)
 
 
-def part_of(name: str, model: UniSH):
-    return make_part(
+def objective_of(name: str, model: UniSH):
+    return make_objective(
         name, model, open_body(), scene=SceneWeights(), views=VIEWS, human=HumanWeights(), crops=CROPS, align=ALIGN,
         seed=0,
     )  # fmt: skip
 
 
-def run_part(part, clips, held_out, folder, loop, resume=False):
-    batches = PoolBatches(part, clips, loop.seed)
+def train_objective(objective, clips, held_out, folder, loop, resume=False):
+    batches = PretrainBatches(objective, clips, loop.seed)
     batches.REFRESH_EVERY = 1
-    validate = lambda: Report(held_out_terms(part, held_out, 1))  # noqa: E731
-    return fit(accelerator_for(loop, folder), part, batches, folder, loop, validate=validate, resume=resume)
+    validate = lambda: ValidationReport(held_out_terms(objective, held_out, 1))  # noqa: E731
+    return fit(accelerator_for(loop, folder), objective, batches, folder, loop, validate=validate, resume=resume)
 
 
 @pytest.mark.parametrize("name", ["scene", "human", "align"])
@@ -51,7 +52,7 @@ def test_a_part_learns_only_itself(name, tiny, clips, tmp_path):
     torch.manual_seed(0)
     model = UniSH(tiny)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    terms = run_part(part_of(name, model), clips, clips[:1], tmp_path, LOOP)
+    terms = train_objective(objective_of(name, model), clips, clips[:1], tmp_path, LOOP)
     after = model.state_dict()
     changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
     parameters = {key for key, _ in model.named_parameters() if key.startswith(PARTS[name])}
@@ -72,7 +73,7 @@ def test_a_resumed_run_ends_like_an_unbroken_one(name, tiny, clips, tmp_path):
             loop = dataclasses.replace(LOOP, steps=4)
             clips_here = clips if count == 4 else StopAfter(clips, count)
             try:
-                run_part(part_of(name, model), clips_here, [], tmp_path / folder, loop, resume=True)
+                train_objective(objective_of(name, model), clips_here, [], tmp_path / folder, loop, resume=True)
             except InterruptedError:
                 continue
         return model.state_dict()
@@ -130,7 +131,7 @@ def test_the_pool_takes_up_new_shards(clips, tmp_path):
 
 def test_learning_rate_warms_up_and_follows_the_budget():
     config = LoopConfig(minutes=10, learning_rate=1.0, warmup_steps=10, final_rate=0.01)
-    progress = Progress()
+    progress = RunProgress()
     assert learning_rate(config, progress) == pytest.approx(0.1)
     progress.step, progress.seconds = 500, 300.0
     assert learning_rate(config, progress) == pytest.approx(0.505)

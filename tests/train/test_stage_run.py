@@ -15,7 +15,7 @@ from train import stage1, stage2, stage3
 from train.data.clip_loader import ClipBatches
 from train.data.schema import load_clips
 from train.data.stage_batches import ViewConfig
-from train.engine.loop import LoopConfig
+from train.engine.schedule import LoopConfig
 from train.objectives.losses import PatchSettings
 from train.objectives.stages import Stage1Weights
 from train.stage_run import main
@@ -149,7 +149,7 @@ def test_ten_steps_from_the_command_line(name, shards, start, repository, tmp_pa
     rows = rows_of(tmp_path)
     assert [row["step"] for row in rows] == [5, 10, 10]
     assert len([key for key in rows[-1] if key.startswith("held_out.")]) > 5
-    assert len(list((tmp_path / "pictures").glob("*.png"))) == 2
+    assert len(list((tmp_path / "images").glob("*.png"))) == 2
     assert list(tmp_path.rglob("events.out.tfevents.*"))
     assert (tmp_path / "config.json").is_file()
     before, after = load(start, "cpu"), load(tmp_path, "cpu")

@@ -1,15 +1,18 @@
 """The three stages as functions of a batch: what learns, which way the terms pull, and what does not count."""
 
 import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.train.conftest import fake_clip
+from train.data.batches import Batch
 from train.data.stage_batches import ViewConfig, stage_batch
-from train.engine.loop import MOST_BAD_STEPS, LoopConfig, accelerator_for, fit, only_trained
+from train.engine.loop import MAX_BAD_STEPS, accelerator_for, fit, freeze_untrained
+from train.engine.schedule import LoopConfig
 from train.objectives.losses import PatchSettings
 from train.objectives.stages import Stage1, Stage1Weights, Stage2, Stage2Weights, Stage3, Stage3Weights
 from unish.body import open_body
@@ -51,16 +54,15 @@ def body():
 def batch():
     """A clip whose person is a bumpy surface 2 m away."""
     batch = batch_of(fake_clip(0))
-    bumps = 0.1 * torch.rand(batch["depth_m"].shape, generator=torch.Generator().manual_seed(0))
-    batch["depth_m"] += torch.where(batch["person_mask"] > 0, bumps, 0.0)
-    return batch
+    bumps = 0.1 * torch.rand(batch.depth_m.shape, generator=torch.Generator().manual_seed(0))
+    return dataclasses.replace(batch, depth_m=batch.depth_m + torch.where(batch.person_mask > 0, bumps, 0.0))
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_exactly_the_named_parts_learn(name, tiny, body):
     model = tiny_model(tiny)
     make, weights = STAGES[name]
-    found = set(only_trained(make(model, body, weights())))
+    found = set(freeze_untrained(make(model, body, weights())))
     expected = {f"model.{key}" for key, _ in model.named_parameters() if key.startswith(TRAINED[name])}
     assert found == expected and expected
 
@@ -69,7 +71,7 @@ def test_exactly_the_named_parts_learn(name, tiny, body):
 def test_every_term_is_finite_and_reaches_only_what_learns(name, tiny, body, batch):
     make, weights = STAGES[name]
     stage = make(tiny_model(tiny), body, weights())
-    trained = only_trained(stage)
+    trained = freeze_untrained(stage)
     terms = stage(batch)
     assert all(value.ndim == 0 and value.dtype == torch.float32 and value.isfinite() for value in terms.values())
     sum(terms.values()).backward()
@@ -80,12 +82,12 @@ def test_every_term_is_finite_and_reaches_only_what_learns(name, tiny, body, bat
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_clip_where_nothing_is_known_gives_finite_gradients(name, tiny, body, batch):
-    batch["depth_m"].zero_()
-    batch["person_mask"].zero_()
-    batch["joints_px"].fill_(torch.nan)
+    batch.depth_m.zero_()
+    batch.person_mask.zero_()
+    batch.joints_px.fill_(torch.nan)
     make, weights = STAGES[name]
     stage = make(tiny_model(tiny), body, weights())
-    trained = only_trained(stage)
+    trained = freeze_untrained(stage)
     sum(stage(batch).values()).backward()
     # Each parameter takes part in the graph of every batch: processes that train together wait for all of them.
     assert all(value.grad is not None and value.grad.isfinite().all() for value in trained.values())
@@ -98,7 +100,7 @@ def test_stage_1_starts_without_regularisation_and_keeps_the_original_head(tiny,
     model = tiny_model(tiny)
     stage = Stage1(model, body, PATCHES)
     original = {key: value.clone() for key, value in model.scene_branch.point_head.state_dict().items()}
-    optimizer = torch.optim.SGD(only_trained(stage).values(), lr=0.1)
+    optimizer = torch.optim.SGD(freeze_untrained(stage).values(), lr=0.1)
     terms = stage(batch)
     assert terms["regularisation"].item() == 0.0 and terms["patches"].item() > 0
     sum(terms.values()).backward()
@@ -115,7 +117,7 @@ def test_stage_1_starts_without_regularisation_and_keeps_the_original_head(tiny,
 def test_stage_2_reaches_the_scene_branch_only_when_told_to(train_scene, tiny, body, batch):
     model = tiny_model(tiny)
     stage = Stage2(model, body, Stage2Weights(train_scene=train_scene))
-    only_trained(stage)
+    freeze_untrained(stage)
     terms = stage(batch)
     assert ("points" in terms) == train_scene
     sum(terms.values()).backward()
@@ -124,15 +126,15 @@ def test_stage_2_reaches_the_scene_branch_only_when_told_to(train_scene, tiny, b
 
 
 def test_stage_2_gives_align_net_its_own_rate(tiny, body):
-    assert Stage2(tiny_model(tiny), body, Stage2Weights(align_rate=7.0)).RATES == {"model.align_net.": 7.0}
+    assert Stage2(tiny_model(tiny), body, Stage2Weights(align_rate=7.0)).rate_factors == {"model.align_net.": 7.0}
 
 
 def test_stage_2_ignores_the_labels_of_frames_in_which_nobody_is_seen(tiny, body, batch):
     stage = Stage2(tiny_model(tiny), body, Stage2Weights())
-    batch["seen"][..., 1] = 0
+    batch.seen[..., 1] = 0
     before = stage(batch)
     for name in ("body_rotations", "translation_camera", "joints_px"):
-        batch[name][:, :, 1] = torch.nan
+        getattr(batch, name)[:, :, 1] = torch.nan
     after = stage(batch)
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, msg=name)
@@ -145,9 +147,9 @@ def stage_3_at(depth_m: float, tiny, body, batch, monkeypatch):
     """Stage 3 with the true points for a scene and a body that AlignNet puts `depth_m` away; the translation."""
     model = tiny_model(tiny)
     with torch.no_grad():
-        scene = model.scene(batch["images"])
-    points = unproject_depth(batch["depth_m"], batch["intrinsics"])
-    sure = (batch["depth_m"] > 0).float()
+        scene = model.scene(batch.images)
+    points = unproject_depth(batch.depth_m, batch.intrinsics)
+    sure = (batch.depth_m > 0).float()
     scene = dataclasses.replace(scene, points_camera=points, confidence=sure)
     assert isinstance(scene, SceneFeatures)
     translation = torch.tensor([0.0, 0.0, depth_m]).repeat(1, 1, points.shape[1], 1).requires_grad_()
@@ -180,10 +182,10 @@ def test_stage_3_pushes_by_depth_order_only_where_the_points_lie_behind(tiny, bo
 
 def test_stage_3_leaves_out_joints_that_are_not_known(tiny, body, batch, monkeypatch):
     def joints(first: float, rest: float) -> tuple[float, torch.Tensor]:
-        changed = batch["joints_px"].clone()
+        changed = batch.joints_px.clone()
         changed[..., :12, :], changed[..., 12:, :] = first, rest
         stage, translation = stage_3_at(2.5, tiny, body, batch, monkeypatch)
-        term = stage(batch | {"joints_px": changed})["joints_2d"]
+        term = stage(dataclasses.replace(batch, joints_px=changed))["joints_2d"]
         term.backward()
         return term.item(), translation.grad
 
@@ -204,9 +206,9 @@ def test_stage_3_works_for_two_people_and_one_who_is_in_no_frame(tiny, body):
         for name in ("body_rotations", "translation_camera", "betas", "boxes_px", "visibility", "joints_px")
     }
     batch = batch_of(dataclasses.replace(one, **doubled))  # the second person has no pixel of the mask
-    assert batch["crops"].shape[1] == 2
+    assert batch.crops.shape[1] == 2
     stage = Stage3(tiny_model(tiny), body, Stage3Weights())
-    only_trained(stage)
+    freeze_untrained(stage)
     terms = stage(batch)
     sum(terms.values()).backward()
     assert all(value.isfinite() for value in terms.values())
@@ -215,17 +217,22 @@ def test_stage_3_works_for_two_people_and_one_who_is_in_no_frame(tiny, body):
 # --- gradients that are not finite -----------------------------------------------------------------------------------
 
 
-class OneNumber(nn.Module):
-    """A part with one weight whose gradient is the batch's number."""
+@dataclass(frozen=True)
+class NumberBatch(Batch):
+    x: Tensor
 
-    name, TRAINED = "number", ("weight",)
+
+class OneNumber(nn.Module):
+    """An objective with one weight whose gradient is the batch's number."""
+
+    name, trainable = "number", ("weight",)
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
 
     def forward(self, batch):
-        return {"loss": (self.weight * batch["x"]).sum()}
+        return {"loss": (self.weight * batch.x).sum()}
 
 
 class Numbers:
@@ -236,7 +243,7 @@ class Numbers:
 
     def __next__(self):
         self.given += 1
-        return {"x": torch.tensor([float("nan") if self.given in self.bad else 1.0])}
+        return NumberBatch(torch.tensor([float("nan") if self.given in self.bad else 1.0]))
 
     def state_dict(self):
         return {"given": self.given}
@@ -246,17 +253,17 @@ class Numbers:
 
 
 def fit_numbers(bad, folder, steps: int) -> float:
-    part, loop = OneNumber(), LoopConfig(steps=steps, learning_rate=1e-2, warmup_steps=1)
-    fit(accelerator_for(loop, folder), part, Numbers(bad), folder, loop)
-    return part.weight.item()
+    objective, loop = OneNumber(), LoopConfig(steps=steps, learning_rate=1e-2, warmup_steps=1)
+    fit(accelerator_for(loop, folder), objective, Numbers(bad), folder, loop)
+    return objective.weight.item()
 
 
 def test_a_run_ends_when_no_gradient_is_finite_for_long(tmp_path):
     with pytest.raises(InputError, match="finite gradients"):
-        fit_numbers(range(5, 5 + MOST_BAD_STEPS), tmp_path, 40)
+        fit_numbers(range(5, 5 + MAX_BAD_STEPS), tmp_path, 40)
 
 
 def test_a_run_outlives_single_steps_without_a_finite_gradient(tmp_path):
     assert 0 < fit_numbers([3], tmp_path / "one", 6) < 1
-    pauses = [*range(1, MOST_BAD_STEPS), *range(MOST_BAD_STEPS + 1, 2 * MOST_BAD_STEPS)]
-    assert 0 < fit_numbers(pauses, tmp_path / "pauses", 2 * MOST_BAD_STEPS) < 1  # never 20 in a row
+    pauses = [*range(1, MAX_BAD_STEPS), *range(MAX_BAD_STEPS + 1, 2 * MAX_BAD_STEPS)]
+    assert 0 < fit_numbers(pauses, tmp_path / "pauses", 2 * MAX_BAD_STEPS) < 1  # never 20 in a row

@@ -1,6 +1,6 @@
-"""Other views of the same clip: mirrored, resampled in time, seen by a turned and zoomed camera, in other light.
+"""Augmentation of clips: mirroring, resampling in time, a rotated and zoomed camera, colour, image quality.
 
-All are pure functions; geometry stays consistent with the pictures, so one clip serves many times.
+All are pure functions, and labels stay consistent with the images.
 """
 
 import dataclasses
@@ -11,19 +11,19 @@ import numpy as np
 from train.data.schema import ClipSample
 
 SMPL_MIRROR = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22)
-"""For each SMPL joint, the one on the other side of the body."""
+"""For each SMPL joint, its counterpart on the other side of the body."""
 
 _FLIP = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
 _FLIP4 = np.diag([-1.0, 1.0, 1.0, 1.0]).astype(np.float32)
 
 
 _NOISE = np.random.default_rng(0).normal(0, 32, (512, 640, 3)).astype(np.float32)
-"""Drawn once: noise for every picture would take longer than everything else."""
+"""Drawn once: fresh noise for each image would take longer than all other augmentation."""
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What the scene branch learns from: frames of one clip as one (virtual) camera sees them."""
+    """Frames of one clip as one virtual camera sees them: what the scene branch learns from."""
 
     images: np.ndarray
     """(frames, height, width, 3) uint8"""
@@ -32,16 +32,16 @@ class View:
     person_mask: np.ndarray
     """(frames, height, width) uint8, 0 for nobody"""
     focal_px: float
-    """Square pixels, principal point in the middle."""
+    """Of a camera with square pixels and a centred principal point"""
     world_from_camera: np.ndarray
     """(frames, 4, 4), metres"""
 
 
 def mirror(sample: ClipSample, pelvis_offset: np.ndarray) -> ClipSample:
-    """The clip as in a mirror: left is right in pictures, world, cameras and bodies.
+    """The mirrored clip: left and right change places in images, world, cameras and bodies.
 
-    `pelvis_offset` (people, 3) is the body model's J0(β): bodies turn about it. The shape is kept, since bodies
-    are (nearly) symmetric.
+    `pelvis_offset` (people, 3) is the body model's J0(β), about which the root rotates, metres. The shape is kept,
+    since bodies are nearly symmetric.
     """
     width = sample.images.shape[2]
     intrinsics = sample.intrinsics.copy()
@@ -71,7 +71,7 @@ def mirror_pose(rotations: np.ndarray) -> np.ndarray:
 
 
 def mirror_view(view: View) -> View:
-    """The view as in a mirror; its world is mirrored with it."""
+    """The mirrored view; its world is mirrored with it."""
     return View(
         np.ascontiguousarray(view.images[:, :, ::-1]),
         np.ascontiguousarray(view.depth_m[:, :, ::-1]),
@@ -82,7 +82,7 @@ def mirror_view(view: View) -> View:
 
 
 def take_frames(sample: ClipSample, frames: np.ndarray, fps: float | None = None) -> ClipSample:
-    """The given frames, in the given order; `fps` is their new rate where the order is one in time."""
+    """The clip with these frames in this order; `fps` is their new rate where they are still in temporal order."""
     per_frame = ("images", "depth_m", "person_mask", "intrinsics", "world_from_camera")
     per_person = ("body_rotations", "translation_camera", "boxes_px", "visibility", "joints_px")
     changes = {name: getattr(sample, name)[frames] for name in per_frame}
@@ -91,7 +91,7 @@ def take_frames(sample: ClipSample, frames: np.ndarray, fps: float | None = None
 
 
 def shrink(sample: ClipSample, long_side_px: int) -> ClipSample:
-    """The clip with its longer side reduced to `long_side_px`, unless it is that small already."""
+    """The clip scaled down to a longer side of `long_side_px`, unless it is that small already."""
     height, width = sample.images.shape[1:3]
     ratio = long_side_px / max(height, width)
     if ratio >= 1:
@@ -114,59 +114,59 @@ def shrink(sample: ClipSample, long_side_px: int) -> ClipSample:
 
 
 def fit_inside(sample: ClipSample, width: int, height: int, margin: float = 1.0) -> float:
-    """The smallest focal length (pixels of a width × height picture) that sees nothing outside of the clip's frames."""
+    """The smallest focal length, in pixels of a width × height image, whose view lies inside the clip's frames."""
     source_height, source_width = sample.images.shape[1:3]
     focal = float(sample.intrinsics[:, 0, 0].max())
     return margin * focal * max(width / source_width, height / source_height)
 
 
-def look(sample: ClipSample, turns: np.ndarray, focal_px: float, width: int, height: int) -> View:
-    """The clip through a camera at the same place, turned and with another focal length.
+def sample_view(sample: ClipSample, rotations: np.ndarray, focal_px: float, width: int, height: int) -> View:
+    """The clip seen by a camera at the same place, but rotated and with another focal length.
 
-    `turns` (frames, 3, 3) are turned_from_camera. Exact, since a turn about the camera's centre shows nothing new:
-    pictures are resampled bilinearly, depth and masks by the nearest pixel. What lies outside has depth 0.
+    `rotations` (frames, 3, 3) are rotated_from_camera. Exact, since a rotation about the camera's centre reveals
+    nothing new: images are resampled bilinearly, depth and masks by the nearest pixel. Depth is 0 outside the frame.
     """
     j, i = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     rays = np.stack([(j - width / 2) / focal_px, (i - height / 2) / focal_px, np.ones_like(j)], -1)
     frames = [
-        _look_frame(image, depth, mask, intrinsics, rays @ turn, focal_px)
-        for image, depth, mask, intrinsics, turn in zip(
-            sample.images, sample.depth_m, sample.person_mask, sample.intrinsics, turns, strict=True
+        _sample_frame(image, depth, mask, intrinsics, rays @ rotation, focal_px)
+        for image, depth, mask, intrinsics, rotation in zip(
+            sample.images, sample.depth_m, sample.person_mask, sample.intrinsics, rotations, strict=True
         )
     ]
     images, depth_m, person_mask = (np.stack(part) for part in zip(*frames, strict=True))
     world_from_camera = sample.world_from_camera.copy()
-    world_from_camera[:, :3, :3] = world_from_camera[:, :3, :3] @ turns.swapaxes(-1, -2)
+    world_from_camera[:, :3, :3] = world_from_camera[:, :3, :3] @ rotations.swapaxes(-1, -2)
     return View(images, depth_m, person_mask, focal_px, world_from_camera)
 
 
-def random_look(sample: ClipSample, width: int, height: int, rng: np.random.Generator, most_zoom: float = 1.5) -> View:
-    """`look` with a random zoom, and random turns of the clip and of every frame in the room that the zoom leaves;
-    every other time the frames as they are, which is what inference sees."""
+def random_view(sample: ClipSample, width: int, height: int, rng: np.random.Generator, max_zoom: float = 1.5) -> View:
+    """A view with random zoom and random rotations, per clip and per frame, as far as the zoom leaves room for them;
+    every second view is the centred one, which is what inference sees."""
     if rng.random() < 0.5:
-        return centred_look(sample, width, height)
+        return centred_view(sample, width, height)
     widest = fit_inside(sample, width, height)
-    focal = widest * float(np.exp(rng.uniform(0.0, np.log(most_zoom)))) if rng.random() < 0.75 else widest
+    focal = widest * float(np.exp(rng.uniform(0.0, np.log(max_zoom)))) if rng.random() < 0.75 else widest
     source_height, source_width = sample.images.shape[1:3]
     source_focal = float(sample.intrinsics[:, 0, 0].max())
     room_x = np.arctan(source_width / 2 / source_focal) - np.arctan(width / 2 / focal)
     room_y = np.arctan(source_height / 2 / source_focal) - np.arctan(height / 2 / focal)
     room = 0.85 * np.maximum([room_y, room_x, 0.5 * min(room_x, room_y)], 0.0)
-    share = rng.choice([0.0, 0.3, 0.8])  # of the room, kept for a shaking hand
+    shake_share = rng.choice([0.0, 0.3, 0.8])  # of the room, for rotations that differ between frames
     frames = len(sample.images)
-    angles = (1 - share) * rng.uniform(-room, room) + share * rng.uniform(-room, room, size=(frames, 3))
-    turns = np.stack([cv2.Rodrigues(angle)[0] for angle in angles]).astype(np.float32)
-    return look(sample, turns, focal, width, height)
+    angles = (1 - shake_share) * rng.uniform(-room, room) + shake_share * rng.uniform(-room, room, size=(frames, 3))
+    rotations = np.stack([cv2.Rodrigues(angle)[0] for angle in angles]).astype(np.float32)
+    return sample_view(sample, rotations, focal, width, height)
 
 
-def centred_look(sample: ClipSample, width: int, height: int) -> View:
-    """The middle of the frames, as large as fits: what inference does."""
-    turns = np.tile(np.eye(3, dtype=np.float32), (len(sample.images), 1, 1))
-    return look(sample, turns, fit_inside(sample, width, height), width, height)
+def centred_view(sample: ClipSample, width: int, height: int) -> View:
+    """The middle of the frames, as large as fits: what inference sees."""
+    rotations = np.tile(np.eye(3, dtype=np.float32), (len(sample.images), 1, 1))
+    return sample_view(sample, rotations, fit_inside(sample, width, height), width, height)
 
 
 def color_jitter(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """uint8 pictures (…, height, width, 3) in another light: gain a channel, gamma, contrast, saturation."""
+    """uint8 images (…, height, width, 3) with random channel gains, gamma, contrast and saturation."""
     gain = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.04, size=3))
     gamma, contrast = np.exp(rng.normal(0, [0.12, 0.1]))
     saturation = np.exp(rng.normal(0, 0.25)) * (rng.random() > 0.04)
@@ -178,7 +178,7 @@ def color_jitter(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One uint8 picture (height, width, 3) as a cheap camera gives it: now and then blurred, coarse or noisy."""
+    """One uint8 image (height, width, 3) as from a cheap camera: at times blurred, low-resolution or noisy."""
     height, width = image.shape[:2]
     kind = rng.random()
     if kind < 0.1:
@@ -195,7 +195,7 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return image
 
 
-def _look_frame(
+def _sample_frame(
     image: np.ndarray,
     depth: np.ndarray,
     mask: np.ndarray,

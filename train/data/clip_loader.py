@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from datasets import Dataset, IterableDataset
 from datasets import logging as datasets_logging
 from datasets.distributed import split_dataset_by_node
 
-from train.data.pretrain_batches import Batch
+from train.data.batches import Batch
 from train.data.schema import ClipSample, decode_sample, load_clips
 from unish.errors import InputError
 
@@ -59,6 +59,7 @@ class DataConfig:
             )
 
 
+@runtime_checkable
 class RowStream(Protocol):
     """Rows without end, whose place can be saved and found again."""
 

@@ -1,6 +1,6 @@
-"""The parts of a network that train alone: what each one is shown and what it is told.
+"""Pretraining of the network's parts, one objective each: scene branch, human branch, AlignNet.
 
-A part is a module whose `forward(batch)` gives its weighted loss terms; `batch(clips, rng)` draws what it is shown.
+An objective is a module: `draw_batch(clips, rng)` draws its input, `forward(batch)` gives its weighted loss terms.
 """
 
 from dataclasses import dataclass, field
@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from train.data.batches import AlignBatch, HumanBatch, PretrainBatch, SceneBatch
 from train.data.pretrain_batches import (
-    Batch,
     Clips,
     CropSettings,
     ViewSettings,
     align_window,
+    batch_of_views,
     human_batch,
     scene_batch,
-    to_device,
-    view_tensors,
 )
 from train.objectives import pretrain_losses as losses
 from unish.body import BodyModel
@@ -27,6 +26,7 @@ from unish.geometry.camera import focal_px_from_half_diagonal, project, solve_fo
 from unish.geometry.metric import VALID_CONFIDENCE, clip_norm
 from unish.geometry.rotations import matrix_to_rotation_6d
 from unish.models.config import CROP_MARGIN_PX, NUM_JOINTS
+from unish.models.scene import SceneFeatures
 from unish.models.unish import UniSH
 from unish.video.preprocess import bbox_info
 
@@ -87,29 +87,29 @@ class AlignSettings:
     sizes: tuple[tuple[int, int], ...] = ((168, 126), (168, 126), (168, 98), (126, 168), (98, 168), (140, 140))
 
 
-class ScenePart(nn.Module):
+class SceneObjective(nn.Module):
     """Scene branch: points, normals, cameras and confidence of a few frames in any order (π³)."""
 
     name = "scene"
-    TRAINED = ("branch.", "matcher.")
+    trainable = ("branch.", "matcher.")
 
     def __init__(self, model: UniSH, weights: SceneWeights, views: ViewSettings) -> None:
         super().__init__()
         self.branch, self.weights, self.views = model.scene_branch, weights, views
         self.matcher = nn.Linear(2 * model.config.scene.width, 2 * MATCHING_WIDTH)
 
-    def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
+    def draw_batch(self, clips: Clips, rng: np.random.Generator) -> SceneBatch:
         return scene_batch(clips, self.views, rng)
 
-    def forward(self, batch: Batch) -> Terms:
-        features, w = self.branch(batch["images"]), self.weights
-        points, true, weight = features.points_camera, batch["points_camera"], batch["weight"]
-        # Fitted with the point loss's own weights: then no gradient is left along the clip's free scale, which would
-        # otherwise drift away step by step.
+    def forward(self, batch: SceneBatch) -> Terms:
+        features, w = self.branch(batch.images), self.weights
+        points, true, weight = features.points_camera, batch.points_camera, batch.weight
+        # Fitted with the point loss's own weights, so that no gradient is left along the clip's free scale; it would
+        # drift away step by step otherwise.
         scale = losses.clip_scale(points, true, weight / true[..., 2].clamp(min=0.1))
         unit_m = (true.norm(dim=-1) * (weight > 0)).sum((1, 2, 3)) / (weight > 0).sum((1, 2, 3)).clamp(min=1)
         rotation, translation = losses.camera_losses(
-            features.world_from_camera, batch["world_from_camera"], scale, unit_m.clamp(min=0.1)
+            features.world_from_camera, batch.world_from_camera, scale, unit_m.clamp(min=0.1)
         )
         return {
             "points": w.points * losses.point_loss(points, true, weight, scale),
@@ -123,27 +123,23 @@ class ScenePart(nn.Module):
             * losses.confidence_loss(features.confidence_logits, points, true, weight, scale, w.trusted_error),
         }
 
-    def _matching(self, hidden: Tensor, batch: Batch) -> Tensor:
-        height, width = batch["images"].shape[-2:]
+    def _matching(self, hidden: Tensor, batch: SceneBatch) -> Tensor:
+        height, width = batch.images.shape[-2:]
         config = self.branch.config
         grid = (height // config.patch_size, width // config.patch_size)
         pixels = losses.next_frame_pixels(
-            batch["points_camera"],
-            batch["weight"],
-            batch["world_from_camera"],
-            batch["intrinsics"],
-            config.patch_size,
+            batch.points_camera, batch.weight, batch.world_from_camera, batch.intrinsics, config.patch_size
         )
         query, key = self.matcher(hidden[:, :, config.decoder_registers :].float()).chunk(2, dim=-1)
         logits = key.roll(-1, dims=1) @ query.mT / MATCHING_WIDTH**0.5
         return losses.token_loss(logits.flatten(0, 1), pixels.flatten(0, 1), grid, float(config.patch_size))
 
 
-class HumanPart(nn.Module):
+class HumanObjective(nn.Module):
     """Human branch: pose and shape of single crops (CameraHMR)."""
 
     name = "human"
-    TRAINED = ("branch.", "locator.", "reader.", "placer.")
+    trainable = ("branch.", "locator.", "reader.", "placer.")
 
     def __init__(self, model: UniSH, body: BodyModel, weights: HumanWeights, crops: CropSettings) -> None:
         super().__init__()
@@ -155,70 +151,70 @@ class HumanPart(nn.Module):
         self.placer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3))
         self._tree = tuple(int(parent) for parent in body.parents)
 
-    def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
+    def draw_batch(self, clips: Clips, rng: np.random.Generator) -> HumanBatch:
         return human_batch(clips, self.crops, rng)
 
-    def forward(self, batch: Batch) -> Terms:
-        w, tokens = self.weights, self.branch.features(batch["crops"])
-        features = self.branch.head(tokens, batch["bbox_info"], self.branch)
+    def forward(self, batch: HumanBatch) -> Terms:
+        w, tokens = self.weights, self.branch.features(batch.crops)
+        features = self.branch.head(tokens, batch.bbox_info, self.branch)
         joints = self._joints(features.betas.float(), features.body_rotations.float())
-        true_joints = self._joints(batch["betas"], batch["body_rotations"])
+        true_joints = self._joints(batch.betas, batch.body_rotations)
         grid, patch_px = self.branch.config.grid, self.branch.config.patch_size
-        pixels = self._projected(true_joints, batch)
-        read, true_pose = self.reader(tokens.float()), matrix_to_rotation_6d(batch["body_rotations"]).flatten(1)
+        pixels = self._backbone_pixels(true_joints, batch)
+        token_poses, true_pose = self.reader(tokens.float()), matrix_to_rotation_6d(batch.body_rotations).flatten(1)
         return {
-            "rotations": w.rotations * losses.rotation_loss(features.body_rotations, batch["body_rotations"], w.root),
+            "rotations": w.rotations * losses.rotation_loss(features.body_rotations, batch.body_rotations, w.root),
             "joints": w.joints * losses.joint_loss(joints, true_joints),
-            "betas": w.betas * losses.shape_loss(features.betas, batch["betas"]),
+            "betas": w.betas * losses.shape_loss(features.betas, batch.betas),
             "picture": w.picture * losses.token_loss(self.locator(tokens.float()), pixels, grid, patch_px),
-            "dense": w.dense * losses.dense_pose_loss(read, true_pose, w.root),
-            "place": w.place * losses.place_loss(self.placer(features.tokens), self._place(batch)),
+            "dense": w.dense * losses.dense_pose_loss(token_poses, true_pose, w.root),
+            "place": w.place * losses.place_loss(self.placer(features.tokens), _place_target(batch)),
         }
 
     def _joints(self, betas: Tensor, rotations: Tensor) -> Tensor:
         return joint_transforms(rotations, self.body.rest_joints(betas), self._tree)[1]
 
-    def _place(self, batch: Batch) -> Tensor:
-        """(crops, 3): x/z, y/z and log z of the body for a camera with the focal length that the branch was told."""
-        x, y, z = batch["translation"].unbind(-1)
-        return torch.stack([batch["side"] * x / z / batch["focal_told"], y / z / batch["focal_told"], z.log()], dim=-1)
-
-    def _projected(self, joints: Tensor, batch: Batch) -> Tensor:
-        """(crops, joints, 2): true joints in the middle of the crop, which is what the backbone sees."""
-        pelvis = (self.body.pelvis_offset(batch["betas"]) + batch["translation"])[:, None].clone()
-        pelvis[..., 0] *= batch["side"][:, None]
+    def _backbone_pixels(self, joints: Tensor, batch: HumanBatch) -> Tensor:
+        """(crops, joints, 2): true joints in pixels of the crop's middle, which is what the backbone sees."""
+        pelvis = (self.body.pelvis_offset(batch.betas) + batch.translation_camera)[:, None].clone()
+        pelvis[..., 0] *= batch.side[:, None]
         points = joints - joints[:, :1] + pelvis
-        pixels = project(points, batch["crop_from_camera"])
+        pixels = project(points, batch.crop_from_camera)
         return pixels - pixels.new_tensor([CROP_MARGIN_PX, 0.0])
 
 
-class AlignPart(nn.Module):
+def _place_target(batch: HumanBatch) -> Tensor:
+    """(crops, 3): x/z, y/z and log z of the body for a camera with the focal length that the branch was given."""
+    x, y, z = batch.translation_camera.unbind(-1)
+    return torch.stack([batch.side * x / z / batch.focal_ratio, y / z / batch.focal_ratio, z.log()], dim=-1)
+
+
+class AlignObjective(nn.Module):
     """AlignNet on the frozen branches: metric scale of the scene and place of each body (UniSH)."""
 
     name = "align"
-    TRAINED = ("align_net.",)
+    trainable = ("align_net.",)
 
     def __init__(self, model: UniSH, body: BodyModel, settings: AlignSettings, views: ViewSettings, seed: int) -> None:
         super().__init__()
         self.align_net, self.settings = model.align_net, settings
         self._frozen = _FeatureCache(model, body, settings, views, seed)
 
-    def batch(self, clips: Clips, rng: np.random.Generator) -> Batch:
+    def draw_batch(self, clips: Clips, rng: np.random.Generator) -> AlignBatch:
         kind = int(rng.choice(self._frozen.kinds(clips)))
         chosen = rng.integers(self._frozen.windows_per_kind, size=self.settings.windows_per_batch)
-        examples = [self._frozen.window(clips, kind, int(index)) for index in chosen]
-        return {name: torch.stack([example[name] for example in examples]).float() for name in examples[0]}
+        return AlignBatch.of_windows([self._frozen.window(clips, kind, int(index)) for index in chosen])
 
-    def forward(self, batch: Batch) -> Terms:
+    def forward(self, batch: AlignBatch) -> Terms:
         w = self.settings
-        scale, translation = self.align_net(batch["hidden"], batch["tokens"], float(batch["fps"][0]))
-        metres = (batch["scale"] / batch["norm"])[:, None, None, None] * translation
-        seen = (batch["visibility"] > 0.3).float()[:, None]
-        true = batch["translation"][:, None]
+        scale, translation = self.align_net(batch.hidden, batch.human_tokens, float(batch.fps[0]))
+        translation_m = (batch.scale / batch.norm)[:, None, None, None] * translation
+        seen = (batch.visibility > 0.3).float()[:, None]
+        true_m = batch.translation_camera[:, None]
         return {
-            "scale": w.scale * losses.scale_loss(scale[:, 0], batch["scale"]),
-            "translation": w.translation * losses.translation_loss(metres, true, seen),
-            "rays": w.rays * losses.ray_loss(translation, true, seen),
+            "scale": w.scale * losses.scale_loss(scale[:, 0], batch.scale),
+            "translation": w.translation * losses.translation_loss(translation_m, true_m, seen),
+            "rays": w.rays * losses.ray_loss(translation, true_m, seen),
         }
 
 
@@ -235,7 +231,7 @@ class _FeatureCache:
     settings: AlignSettings
     views: ViewSettings
     seed: int
-    _kept: dict[tuple[int, int], Batch] = field(default_factory=dict)
+    _kept: dict[tuple[int, int], AlignBatch] = field(default_factory=dict)
 
     def kinds(self, clips: Clips) -> list[int]:
         """Numbers of the kinds that some clip is long enough for."""
@@ -247,53 +243,57 @@ class _FeatureCache:
     def windows_per_kind(self) -> int:
         return max(1, self.settings.windows // (len(self.settings.spans) * len(self.settings.sizes)))
 
-    def window(self, clips: Clips, kind: int, index: int) -> Batch:
+    def window(self, clips: Clips, kind: int, index: int) -> AlignBatch:
+        """One window as a batch of one, its tokens in float16."""
         if (kind, index) not in self._kept:
             self._kept[kind, index] = self._compute(clips, kind, index)
         return self._kept[kind, index]
 
     @torch.no_grad()
-    def _compute(self, clips: Clips, kind: int, index: int) -> Batch:
+    def _compute(self, clips: Clips, kind: int, index: int) -> AlignBatch:
         rng = np.random.default_rng((self.seed, kind, index))
         frames, stride = self.settings.spans[kind // len(self.settings.sizes)]
         size = self.settings.sizes[kind % len(self.settings.sizes)]
-        view, crops, boxes, translation, visibility, fps = align_window(clips, frames, stride, size, self.body, rng)
-        true = view_tensors([view], self.views)
-        scene = self.model.scene(true["images"])
-        return {
-            "hidden": scene.hidden[0].half(),
-            "tokens": self._human_tokens(scene, crops, boxes, size).half(),
-            **self._targets(scene, true),
-            "translation": translation,
-            "visibility": visibility,
-            "fps": torch.tensor(fps),
-        }
+        window = align_window(clips, frames, stride, size, self.body, rng)
+        true = batch_of_views([window.view], self.views)
+        scene = self.model.scene(true.images)
+        scale, norm = _scale_target(scene, true)
+        return AlignBatch(
+            hidden=scene.hidden.half(),
+            human_tokens=self._human_tokens(scene, window.crops, window.boxes_px, size)[None].half(),
+            scale=scale,
+            norm=norm,
+            translation_camera=window.translation_camera[None],
+            visibility=window.visibility[None],
+            fps=torch.tensor([window.fps]),
+        )
 
-    def _human_tokens(self, scene, crops: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """(1, frames, channels), with the focal length that inference would find."""
+    def _human_tokens(self, scene: SceneFeatures, crops: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+        """(1, frames, channels), computed with the focal length that inference would estimate."""
         valid = scene.confidence[0] > VALID_CONFIDENCE
         rays_known = self.model.config.scene.ray_prior
         focal, _ = solve_focal_shift(scene.points_camera[0].float(), valid, shared=True, fit_shift=not rays_known)
         info = bbox_info(boxes, focal_px_from_half_diagonal(focal, *size), *size)
         return self.model.human(crops, info).tokens[None]
 
-    def _targets(self, scene, true: Batch) -> Batch:
-        """s*: the metric size of the predicted points once their mean norm is 1 (UniSH)."""
-        norm = clip_norm(scene.points_camera, scene.confidence)
-        known = true["weight"] > 0
-        trusted = known & (scene.confidence > VALID_CONFIDENCE)
-        trusted = trusted if trusted.any() else known
-        depth = true["points_camera"][..., 2]
-        near = (0.1 * depth[trusted].mean()).clamp(min=1e-3)
-        points = scene.points_camera / norm[:, None, None, None, None]
-        scale = losses.clip_scale(points, true["points_camera"], trusted / depth.clamp(min=near))
-        return {"scale": scale[0], "norm": norm[0]}
+
+def _scale_target(scene: SceneFeatures, true: SceneBatch) -> tuple[Tensor, Tensor]:
+    """(s*, norm) of one clip, each of shape (1,): metric size of the predicted points at unit mean norm, and that norm
+    in network units (UniSH)."""
+    norm = clip_norm(scene.points_camera, scene.confidence)
+    known = true.weight > 0
+    trusted = known & (scene.confidence > VALID_CONFIDENCE)
+    trusted = trusted if trusted.any() else known
+    depth = true.points_camera[..., 2]
+    near = (0.1 * depth[trusted].mean()).clamp(min=1e-3)
+    points = scene.points_camera / norm[:, None, None, None, None]
+    return losses.clip_scale(points, true.points_camera, trusted / depth.clamp(min=near)), norm
 
 
-PretrainPart = ScenePart | HumanPart | AlignPart
+PretrainObjective = SceneObjective | HumanObjective | AlignObjective
 
 
-def make_part(
+def make_objective(
     name: str,
     model: UniSH,
     body: BodyModel,
@@ -304,27 +304,28 @@ def make_part(
     crops: CropSettings,
     align: AlignSettings,
     seed: int,
-) -> PretrainPart:
-    """The part of that name: "scene", "scene-large", "human" or "align"."""
+) -> PretrainObjective:
+    """The objective of that name: "scene", "scene-large", "human" or "align"."""
     if name.startswith("scene"):
-        return ScenePart(model, scene, views)
+        return SceneObjective(model, scene, views)
     if name == "human":
-        return HumanPart(model, body, human, crops)
-    return AlignPart(model, body, align, views, seed)
+        return HumanObjective(model, body, human, crops)
+    return AlignObjective(model, body, align, views, seed)
 
 
-class PoolBatches:
-    """A part's batches from clips in memory; each is a function of the clips, the seed and its number alone."""
+class PretrainBatches:
+    """An objective's batches from clips in memory; each is a function of the clips, the seed and its number alone."""
 
     REFRESH_EVERY, REFRESH_SECONDS = 20, 2.0
 
-    def __init__(self, part: PretrainPart, clips: Clips, seed: int, rank: int = 0, world: int = 1) -> None:
-        self._part, self._clips, self._seed, self._rank, self._world = part, clips, seed, rank, world
+    def __init__(self, objective: PretrainObjective, clips: Clips, seed: int, rank: int = 0, world: int = 1) -> None:
+        self._objective, self._clips, self._seed = objective, clips, seed
+        self._rank, self._world = rank, world
         self._drawn = 0
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> PretrainBatch:
         number = self._drawn * self._world + self._rank
-        batch = self._part.batch(self._clips, np.random.default_rng((self._seed, number)))
+        batch = self._objective.draw_batch(self._clips, np.random.default_rng((self._seed, number)))
         self._drawn += 1
         if self._drawn % self.REFRESH_EVERY == 0 and hasattr(self._clips, "refresh"):
             self._clips.refresh(self.REFRESH_SECONDS)  # type: ignore[attr-defined]
@@ -338,13 +339,13 @@ class PoolBatches:
 
 
 @torch.no_grad()
-def held_out_terms(part: PretrainPart, clips: Clips, batches: int) -> dict[str, float]:
+def held_out_terms(objective: PretrainObjective, clips: Clips, batches: int) -> dict[str, float]:
     """Mean of each loss term over the same few batches of held-out clips every time; {} without such clips."""
     if not len(clips):
         return {}
-    device = next(part.parameters()).device
+    device = next(objective.parameters()).device
     rows = []
     for index in range(batches):
-        batch = to_device(part.batch(clips, np.random.default_rng((VALIDATION_SEED, index))), device)
-        rows.append({name: float(value) for name, value in part(batch).items()})
+        batch = objective.draw_batch(clips, np.random.default_rng((VALIDATION_SEED, index))).to(device)
+        rows.append({name: float(value) for name, value in objective(batch).items()})
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}

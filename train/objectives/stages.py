@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from train.data.pretrain_batches import Batch
+from train.data.batches import StageBatch
 from train.objectives import losses
 from train.objectives.losses import PatchSettings
 from unish.body import BodyModel
@@ -82,26 +82,26 @@ class Stage1(nn.Module):
     """Surface refinement on unlabelled video: point decoder and point head learn, everything else is frozen."""
 
     name = "stage1"
-    TRAINED = ("model.scene_branch.point_head.",)
+    trainable = ("model.scene_branch.point_head.",)
 
     def __init__(self, model: UniSH, body: BodyModel, weights: Stage1Weights) -> None:
         super().__init__()
         self.model, self.weights = model, weights
         self.original = copy.deepcopy(model.scene_branch.point_head)
 
-    def forward(self, batch: Batch) -> Terms:
-        branch, images, w = self.model.scene_branch, batch["images"], self.weights
+    def forward(self, batch: StageBatch) -> Terms:
+        branch, images, w = self.model.scene_branch, batch.images, self.weights
         with torch.no_grad():
             hidden = branch.encode(images)
             original = branch.decode(hidden, images, point_head=self.original)
         found = branch.decode(hidden, images)
-        depth = batch["depth_m"][0]
+        depth = batch.depth_m[0]
         local = losses.local_affine_loss(
             found.points_camera[0, ..., 2],
             original.confidence[0],
             depth,
-            unproject_depth(depth, batch["intrinsics"][0]),
-            batch["person_mask"][0] > 0,
+            unproject_depth(depth, batch.intrinsics[0]),
+            batch.person_mask[0] > 0,
             w.patch,
         )
         kept = losses.point_regularisation(found.points_camera, original.points_camera)
@@ -117,19 +117,19 @@ class Stage2(nn.Module):
         super().__init__()
         self.model, self.body, self.weights = model, body, weights
         parts = ("model.human_branch.", "model.align_net.")
-        self.TRAINED = (*parts, "model.scene_branch.") if weights.train_scene else parts
-        self.RATES = {"model.align_net.": weights.align_rate}
+        self.trainable = (*parts, "model.scene_branch.") if weights.train_scene else parts
+        self.rate_factors = {"model.align_net.": weights.align_rate}
 
-    def forward(self, batch: Batch) -> Terms:
-        w, seen = self.weights, batch["seen"]
+    def forward(self, batch: StageBatch) -> Terms:
+        w, seen = self.weights, batch.seen
         with torch.set_grad_enabled(w.train_scene and torch.is_grad_enabled()):
-            scene = self.model.scene(batch["images"])
+            scene = self.model.scene(batch.images)
         people = _people(self.model, scene, batch)
-        valid = batch["depth_m"] > 0
-        true_points_m = unproject_depth(batch["depth_m"], batch["intrinsics"])
+        valid = batch.depth_m > 0
+        true_points_m = unproject_depth(batch.depth_m, batch.intrinsics)
         scale, norm = losses.scale_target(scene.points_camera, scene.confidence, true_points_m, valid)
         posed = self._posed(people.betas, people.body_rotations)
-        true = self._posed(batch["betas"], batch["body_rotations"])
+        true = self._posed(batch.betas, batch.body_rotations)
         metres_per_unit = (scale / norm)[:, None, None]
         joints_camera = posed.joints + (metres_per_unit[..., None] * people.translation_camera)[..., None, :]
         known = valid.flatten(1).any(1).to(scale.dtype)[:, None].expand_as(people.scale)
@@ -138,11 +138,11 @@ class Stage2(nn.Module):
             * losses.vertex_loss(posed.vertices, posed.joints[..., 0, :], true.vertices, true.joints[..., 0, :], seen),
             "joints": w.joints * losses.joint_loss(posed.joints, true.joints, seen),
             "joints_2d": w.joints_2d * _joints_2d(joints_camera, batch),
-            "pose": w.pose * losses.pose_loss(people.body_rotations, batch["body_rotations"], seen),
-            "shape": w.shape * losses.shape_loss(people.betas, batch["betas"]),
+            "pose": w.pose * losses.pose_loss(people.body_rotations, batch.body_rotations, seen),
+            "shape": w.shape * losses.shape_loss(people.betas, batch.betas),
             "translation": w.translation
             * losses.translation_loss(
-                people.translation_camera, metres_per_unit, batch["translation_camera"], seen * known[..., None]
+                people.translation_camera, metres_per_unit, batch.translation_camera, seen * known[..., None]
             ),
             "scale": w.scale * losses.scale_loss(people.scale, scale[:, None].expand_as(people.scale), known),
         }
@@ -161,16 +161,16 @@ class Stage3(nn.Module):
     """Fine alignment on unlabelled video: AlignNet learns to put the body on the points; everything else is frozen."""
 
     name = "stage3"
-    TRAINED = ("model.align_net.",)
+    trainable = ("model.align_net.",)
 
     def __init__(self, model: UniSH, body: BodyModel, weights: Stage3Weights) -> None:
         super().__init__()
         self.model, self.body, self.weights = model, body, weights
 
-    def forward(self, batch: Batch) -> Terms:
+    def forward(self, batch: StageBatch) -> Terms:
         w = self.weights
         with torch.no_grad():
-            scene = self.model.scene(batch["images"])
+            scene = self.model.scene(batch.images)
         people = _people(self.model, scene, batch)  # only AlignNet has weights that learn
         factor = metric_factor(people.scale.flatten(), *_for_each_person(scene, people.scale.shape[1]))
         move_m = factor[None, :, None, None] * people.translation_camera
@@ -190,14 +190,14 @@ class Stage3(nn.Module):
         }
 
     def _contact(
-        self, person: int, vertices_m: Tensor, points_m: Tensor, scene: SceneFeatures, batch: Batch
+        self, person: int, vertices_m: Tensor, points_m: Tensor, scene: SceneFeatures, batch: StageBatch
     ) -> tuple[Tensor, Tensor]:
         """L_align and L_dreg of one person: visible vertices against the points in its mask, frame by frame."""
         w = self.weights
         height, width = points_m.shape[1:3]
-        visible = visible_vertices(vertices_m.detach(), self.body.faces, batch["intrinsics"][0], height, width)
-        visible = visible & (batch["seen"][0, person] > 0)[:, None]
-        mask = (batch["person_mask"][0] == person + 1) & (scene.confidence[0] > VALID_CONFIDENCE)
+        visible = visible_vertices(vertices_m.detach(), self.body.faces, batch.intrinsics[0], height, width)
+        visible = visible & (batch.seen[0, person] > 0)[:, None]
+        mask = (batch.person_mask[0] == person + 1) & (scene.confidence[0] > VALID_CONFIDENCE)
         at, seen = losses.sample_pixels(visible[..., None], w.most_vertices)
         source = vertices_m.gather(1, at[..., None].expand(-1, -1, 3))
         place, inside = losses.sample_pixels(mask, w.most_points)
@@ -210,8 +210,8 @@ class Stage3(nn.Module):
 Stage = Stage1 | Stage2 | Stage3
 
 
-def _people(model: UniSH, scene: SceneFeatures, batch: Batch) -> PeopleFeatures:
-    return model.people(scene, batch["crops"], _bbox_info(model, scene, batch), float(batch["fps"][0]))
+def _people(model: UniSH, scene: SceneFeatures, batch: StageBatch) -> PeopleFeatures:
+    return model.people(scene, batch.crops, _bbox_info(model, scene, batch), float(batch.fps[0]))
 
 
 def _for_each_person(scene: SceneFeatures, people: int) -> tuple[Tensor, Tensor]:
@@ -220,20 +220,20 @@ def _for_each_person(scene: SceneFeatures, people: int) -> tuple[Tensor, Tensor]
 
 
 @torch.no_grad()
-def _bbox_info(model: UniSH, scene: SceneFeatures, batch: Batch) -> Tensor:
+def _bbox_info(model: UniSH, scene: SceneFeatures, batch: StageBatch) -> Tensor:
     """(1, people, frames, 3) with the focal length that inference would find in the points."""
     height, width = scene.confidence.shape[-2:]
     valid = scene.confidence[0] > VALID_CONFIDENCE
     fit_shift = not model.config.scene.ray_prior
     focal, _ = solve_focal_shift(scene.points_camera[0].float(), valid, shared=True, fit_shift=fit_shift)
-    return bbox_info(batch["boxes_px"], focal_px_from_half_diagonal(focal, width, height), width, height)
+    return bbox_info(batch.boxes_px, focal_px_from_half_diagonal(focal, width, height), width, height)
 
 
-def _joints_2d(joints_camera: Tensor, batch: Batch) -> Tensor:
+def _joints_2d(joints_camera: Tensor, batch: StageBatch) -> Tensor:
     """L_j2d: joints in the picture against those labelled, as a share of the person's box."""
     deep = joints_camera[..., 2:].clamp(min=NEAREST_M)
-    pixels = project(torch.cat([joints_camera[..., :2], deep], dim=-1), batch["intrinsics"][:, None])
-    boxes = batch["boxes_px"]
+    pixels = project(torch.cat([joints_camera[..., :2], deep], dim=-1), batch.intrinsics[:, None])
+    boxes = batch.boxes_px
     size = (boxes[..., 2:] - boxes[..., :2]).amax(-1)
-    weight = batch["seen"][..., None] * (joints_camera[..., 2] > NEAREST_M)
-    return losses.joints_2d_loss(pixels, batch["joints_px"], weight, size)
+    weight = batch.seen[..., None] * (joints_camera[..., 2] > NEAREST_M)
+    return losses.joints_2d_loss(pixels, batch.joints_px, weight, size)

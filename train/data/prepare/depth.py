@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ class DepthLabels:
     """Pixels of the frames, the same in all of them; None where the network says nothing of the lens."""
 
 
+@runtime_checkable
 class DepthLabeller(Protocol):
     """Says how far away everything in the frames of a clip is."""
 
