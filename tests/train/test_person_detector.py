@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from train.data.labelled_images import LabelledImage, write_labelled_images
-from train.engine.loop import LoopConfig
+from train.engine.schedule import LoopConfig
 from train.person_detector.augmentation import ImageSources, fitted, sample_image
 from train.person_detector.evaluate import evaluate_detector, match_boxes
 from train.person_detector.images import UNKNOWN, PersonImage, RealImage, RenderedImage, people_from_keypoints

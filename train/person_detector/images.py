@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -35,6 +35,7 @@ class PersonImage:
     """False: perhaps a person, neither asked for nor punished."""
 
 
+@runtime_checkable
 class StoredImage(Protocol):
     """An image that is still compressed."""
 

@@ -1,6 +1,6 @@
 """What the detector is asked for on a batch of images, and how far it is from that."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,12 +8,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from train.data.batches import Batch
 from train.person_detector.images import SMALLEST_PERSON_PX, UNKNOWN, PersonImage
 from unish.people.mini_detector import STRIDE, MiniDetectorNet, MiniDetectorOutput, boxes_of_cells
 
 
-class DetectorBatch(NamedTuple):
-    """Images and what the network should say of them, at a quarter of their resolution."""
+@dataclass(frozen=True)
+class DetectorBatch(Batch):
+    """Images and the targets of the network, the latter at a quarter of the images' resolution."""
 
     images: Float[Tensor, "batch 3 height width"]
     """In 0..1."""
@@ -104,20 +106,18 @@ def _box_loss(edges_px: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
     return ((1 - generalized) * weight).sum() / weight.sum().clamp(min=1e-3)
 
 
-class DetectorPart(nn.Module):
-    """The network as the training loop knows it: loss terms of a batch."""
+class DetectorObjective(nn.Module):
+    """The network as the training loop trains it (`train.engine.loop.Objective`)."""
 
     name = "person detector"
-    TRAINED = ("network.",)
+    trainable = ("network.",)
 
     def __init__(self, network: MiniDetectorNet, bfloat16: bool) -> None:
         super().__init__()
         self.network, self.in_bfloat16 = network, bfloat16
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`batch` holds the fields of a `DetectorBatch`."""
-        wanted = DetectorBatch(**batch)
-        images = wanted.images.contiguous(memory_format=torch.channels_last)
+    def forward(self, batch: DetectorBatch) -> dict[str, Tensor]:
+        images = batch.images.contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.in_bfloat16):
             output = self.network(images)
-        return losses(MiniDetectorOutput(*(values.float() for values in output)), wanted)
+        return losses(MiniDetectorOutput(*(values.float() for values in output)), batch)

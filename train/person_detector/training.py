@@ -13,12 +13,13 @@ from torch import Tensor
 
 from train.data.labelled_images import LabelledImage, labelled_images
 from train.data.schema import load_clips
-from train.engine.loop import LoopConfig, accelerator_for, fit
-from train.engine.run_logger import Report
+from train.engine.loop import accelerator_for, fit
+from train.engine.run_logger import ValidationReport
+from train.engine.schedule import LoopConfig
 from train.person_detector.augmentation import ImageSources, sample_image
 from train.person_detector.evaluate import evaluate_detector
 from train.person_detector.images import RealImage, rendered_images
-from train.person_detector.objective import DetectorPart, make_batch
+from train.person_detector.objective import DetectorBatch, DetectorObjective, make_batch
 from unish.errors import InputError
 from unish.people.mini_detector import MiniDetectorConfig, MiniDetectorNet, load_mini_detector, save_mini_detector
 
@@ -56,17 +57,17 @@ class TrainConfig:
     model: tyro.conf.Suppress[MiniDetectorConfig] = MiniDetectorConfig()  # noqa: RUF009 (frozen)
 
 
-class DetectorBatches(Iterator[dict[str, Tensor]]):
+class DetectorBatches(Iterator[DetectorBatch]):
     """Batches without end; each is a function of (seed, number) alone, so that a run can stop and go on."""
 
     def __init__(self, sources: ImageSources, size: int, seed: int) -> None:
         self.sources, self.size, self.seed, self.number = sources, size, seed, 0
 
-    def __next__(self) -> dict[str, Tensor]:
+    def __next__(self) -> DetectorBatch:
         random = np.random.default_rng((self.seed, self.number))
         self.number += 1
         shape = SHAPES[random.integers(len(SHAPES))]
-        return make_batch([sample_image(self.sources, shape, random) for _ in range(self.size)])._asdict()
+        return make_batch([sample_image(self.sources, shape, random) for _ in range(self.size)])
 
     def state_dict(self) -> dict[str, Any]:
         return {"number": self.number}
@@ -96,16 +97,16 @@ def train(config: TrainConfig) -> dict[str, float]:
         grow(load_mini_detector(config.start_from).network, network)
     sources = image_sources(config)
     accelerator.print(f"{len(sources.rendered)} rendered images, {sum(map(len, sources.clips))} real ones")
-    part = DetectorPart(network.to(memory_format=torch.channels_last), config.bfloat16)  # type: ignore[call-overload]
+    objective = DetectorObjective(network.to(memory_format=torch.channels_last), config.bfloat16)  # type: ignore[call-overload]
     batches = DetectorBatches(sources, config.batch, config.seed + accelerator.process_index)
 
-    def validate() -> Report:
+    def validate() -> ValidationReport:
         numbers = {}
         for name, folder in (("rendered", config.rendered), ("real", config.real)):
             if folder is not None and (folder / "validation").is_dir():
                 report = evaluate_detector(network, folder, real=name == "real")
                 numbers |= {f"{name}.{key}": value for key, value in report.items()}
-        return Report(numbers, {})
+        return ValidationReport(numbers)
 
     def publish(_: dict[str, Tensor] | None) -> None:
         save_mini_detector(network, config.out / "weights")
@@ -113,7 +114,7 @@ def train(config: TrainConfig) -> dict[str, float]:
     loop = dataclasses.replace(config.loop, seed=config.seed)
     return fit(
         accelerator,
-        part,
+        objective,
         batches,
         config.out,
         loop,

@@ -6,7 +6,7 @@ sure of, or several suspect, is a doubt: neither asked for nor punished.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -35,6 +35,7 @@ class TeacherPeople:
     """x, y in pixels and a score in 0..1; None where the teacher knows no keypoints."""
 
 
+@runtime_checkable
 class Teacher(Protocol):
     """Labels the people of an image."""
 
