@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from train.objectives import pretrain_losses as losses
+from train.objectives.losses import joint_loss
 from unish.geometry.camera import unproject_depth
 from unish.geometry.rotations import axis_angle_to_matrix
 from unish.geometry.transforms import rigid
@@ -119,21 +120,23 @@ def test_body_losses_of_hand_worked_cases():
     joints = torch.rand(2, 24, 3)
     moved = joints + torch.tensor([1.0, 2.0, 3.0])
     moved[:, 7, 0] += 0.24
-    assert losses.joint_loss(moved, joints).item() == pytest.approx(0.01, rel=1e-4)
-    assert losses.shape_loss(torch.zeros(3, 10), torch.full((3, 10), 2.0)).item() == pytest.approx(4.0)
+    assert joint_loss(moved, joints).item() == pytest.approx(0.01, rel=1e-4)
+    assert losses.betas_loss(torch.zeros(3, 10), torch.full((3, 10), 2.0)).item() == pytest.approx(4.0)
 
 
 def test_placement_losses_of_hand_worked_cases():
-    assert losses.scale_loss(torch.tensor([2.0, 3.0]), torch.tensor([2.0 * math.e, 3.0])).item() == pytest.approx(0.5)
+    assert losses.log_scale_loss(torch.tensor([2.0, 3.0]), torch.tensor([2.0 * math.e, 3.0])).item() == pytest.approx(
+        0.5
+    )
     true = torch.tensor([[0.0, 0.0, 2.0], [1.0, 0.0, 4.0]])
     predicted = torch.tensor([[0.0, 0.1, 2.3], [9.0, 9.0, 9.0]], requires_grad=True)
     seen = torch.tensor([1.0, 0.0])
-    assert losses.translation_loss(predicted, true, seen).item() == pytest.approx(0.4, rel=1e-5)
+    assert losses.translation_l1_loss(predicted, true, seen).item() == pytest.approx(0.4, rel=1e-5)
     rays = losses.ray_loss(predicted, true, seen)
     assert rays.item() == pytest.approx(0.1 / 2.3, rel=1e-5)
     assert losses.ray_loss(3.0 * true, true, torch.ones(2)).item() == pytest.approx(0.0, abs=1e-7)
     assert finite_gradient(rays, predicted)
-    assert losses.translation_loss(predicted, true, torch.zeros(2)).item() == 0.0
+    assert losses.translation_l1_loss(predicted, true, torch.zeros(2)).item() == 0.0
 
 
 def test_tokens_are_told_which_joint_they_hold():

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -232,7 +233,9 @@ def test_help_names_every_setting(name, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         main(config, module.run, module.__doc__)
     text = capsys.readouterr().out
-    expected = [option for option in options(config(data=(), out="runs")) if option != "loop.seed"]  # it is --seed
+    expected = [
+        option for option in options(config(data=(), out=Path("runs"))) if option != "loop.seed"
+    ]  # it is --seed
     assert end.value.code in (0, None) and {"loop.steps", "view.frames"} <= set(expected)
     assert any(option.startswith("weights.") for option in expected)
     missing = [option for option in expected if not re.search(rf"--(\S*\.)?(no-)?{re.escape(option)}\b", text)]

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from train.data.prepare.graph_model import GraphModel
 from train.data.prepare.teachers import MoveNet, NanoDet, TeacherPeople, consensus, open_teacher
 from unish.errors import InputError, MissingAssetError
+from unish.people.detector import TransformersDetector
 
 BOX, SAME, OTHER = [10.0, 10, 30, 60], [12.0, 10, 32, 62], [60.0, 10, 80, 60]
 
@@ -40,16 +42,17 @@ def test_nobody_at_all():
     assert single
 
 
-def _graph(answer):
-    """A graph that answers every image alike and keeps what it was shown."""
-    shown = []
+class _Graph(GraphModel):
+    """A graph that gives the same output for every image, and records its inputs."""
 
-    def run(**feed):
-        shown.append(feed["x"])
-        return answer
+    inputs = {"x": "x"}  # noqa: RUF012
 
-    run.inputs, run.shown = {"x": "x"}, shown
-    return run
+    def __init__(self, output):
+        self.output, self.shown = output, []
+
+    def __call__(self, **feed):
+        self.shown.append(feed["x"])
+        return self.output
 
 
 def test_movenet_is_read_in_pixels_of_the_image():
@@ -59,7 +62,7 @@ def test_movenet_is_read_in_pixels_of_the_image():
     row[51:] = [0.0, 0.5, 1.0, 1.0, 0.8]  # y0, x0, y1, x1, score
     people = np.zeros((1, 6, 56), np.float32)
     people[0, 0], people[0, 1] = row, row * [*[1] * 55, 0.5]
-    graph = _graph({"y": torch.from_numpy(people)})
+    graph = _Graph({"y": torch.from_numpy(people)})
     seen = MoveNet(graph, long_side_px=384).look(np.full((100, 200, 3), 200, np.uint8))
     assert graph.shown[0].shape == (1, 192, 384, 3) and graph.shown[0].dtype == torch.int32
     np.testing.assert_allclose(seen.boxes_px, [[100, 0, 200, 100]])  # the second says the same less surely
@@ -73,7 +76,7 @@ def test_nanodet_is_read_in_pixels_of_the_image():
     scores[0, cell, 0], scores[0, cell, 16] = 0.7, 0.9  # a person; and a dog, which is nobody
     scores[0, 3, 16] = 0.9
     edges[0, cell, [0 * 11 + 1, 1 * 11 + 2, 2 * 11 + 3, 3 * 11 + 4]] = 50.0
-    seen = NanoDet(_graph({"a": edges, "b": scores})).look(np.zeros((832, 832, 3), np.uint8))
+    seen = NanoDet(_Graph({"a": edges, "b": scores})).look(np.zeros((832, 832, 3), np.uint8))
     x, y = 2 * 5.5 * 32, 2 * 6.5 * 32
     np.testing.assert_allclose(seen.boxes_px, [[x - 64, y - 128, x + 192, y + 256]], rtol=1e-5)
     np.testing.assert_allclose(seen.scores, [0.7], rtol=1e-6)
@@ -92,7 +95,15 @@ def test_a_transformers_detector_is_a_teacher(monkeypatch):
     from train.data.prepare import teachers
 
     found = SimpleNamespace(boxes_px=np.array([BOX]), scores=np.array([0.9]))
-    monkeypatch.setattr(teachers, "load_detector", lambda source: SimpleNamespace(detect=lambda frames: (found,)))
+
+    class Found(TransformersDetector):
+        def __init__(self) -> None:
+            pass
+
+        def detect(self, frames):
+            return (found,)
+
+    monkeypatch.setattr(teachers, "load_detector", lambda source: Found())
     seen = open_teacher("transformers=folder").look(np.zeros((80, 90, 3), np.uint8))
     np.testing.assert_allclose(seen.boxes_px, [BOX])
     assert seen.keypoints is None

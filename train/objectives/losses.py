@@ -1,7 +1,7 @@
-"""The terms of UniSH's three training stages (arXiv 2601.01222), one pure function a term.
+"""The loss terms of UniSH's three training stages (arXiv 2601.01222), one pure function per term.
 
 Each is computed in float32 (float64 stays) and averaged to one number. A `weight` is 0 where there is nothing to
-compare; values there may be anything, even NaN in the labels, and where no weight is left a term is 0 without a pull.
+compare; values there may be anything, even NaN in the labels, and a term without any weight is 0 with zero gradient.
 """
 
 from dataclasses import dataclass
@@ -10,29 +10,31 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from train.objectives.pretrain_losses import MAX_FIT_POINTS, weighted_mean
 from unish.geometry.alignment import robust_affine, scale_weighted_l1
 from unish.geometry.metric import VALID_CONFIDENCE, clip_norm
+
+MAX_FIT_POINTS = 4096
+"""Most points of a clip that a scale is fitted to, as in UniSH's released code."""
 
 # --- stage 1: surfaces of people -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class PatchSettings:
-    """The local patches of stage 1. The paper gives no numbers; these are ours."""
+    """The local patches of stage 1. The paper gives no values; these are ours."""
 
     patches: int = 16
-    """Anchors a frame (the paper's K)."""
+    """Anchors per frame (the paper's K)."""
     radius: float = 0.05
-    """Reach of a patch around its anchor (the paper's τ) as a share of the anchor's depth, whatever the unit."""
+    """Radius of a patch around its anchor (the paper's τ), as a share of the anchor's depth."""
     min_points: int = 32
     """Patches with fewer points do not count."""
     max_points: int = 4096
-    """Pixels of a person that are looked at in a frame, drawn at random."""
+    """Most pixels of a person per frame; drawn at random."""
     fit_points: int = 96
-    """Points of a patch that its scale and shift are fitted to; its loss takes all of them."""
+    """Most points of a patch that its scale and shift are fitted to; its loss takes all of them."""
     truncation: float | None = None
-    """Relative error at which a point stops to pull at the fit; None lets every point pull."""
+    """Relative error beyond which a point no longer affects the fit; None: every point does."""
 
 
 def local_affine_loss(
@@ -47,8 +49,8 @@ def local_affine_loss(
     """Mean of C·|s·D̂ + t − D| / D over local patches, each with its own fitted (s, t) (UniSH, stage 1, L_h).
 
     D̂ is the predicted depth in any unit, D the pseudo-depth, C the confidence in 0..1. Only D̂ carries a gradient.
-    Points are averaged in a patch, patches in a frame, and frames that have a patch; patches that only fit turned
-    inside out (s ≤ 0) are left out. Pixels without a finite positive pseudo-depth do not count.
+    Points are averaged per patch, patches per frame, and then frames that have a patch; patches whose best fit is
+    inverted (s ≤ 0) are rejected. Pixels without a finite positive pseudo-depth do not count.
     """
     known = person_mask & (pseudo_depth > 0) & pseudo_depth.isfinite() & pseudo_points.isfinite().all(-1)
     index, drawn = sample_pixels(known, settings.max_points, generator)
@@ -68,8 +70,8 @@ def local_affine_loss(
 def sample_pixels(
     mask: Bool[Tensor, "frames height width"], count: int, generator: torch.Generator | None = None
 ) -> tuple[Int[Tensor, "frames drawn"], Bool[Tensor, "frames drawn"]]:
-    """At most `count` different pixels of each frame's mask in random order: index into height·width, and whether
-    there was a pixel to draw (a small mask runs out)."""
+    """At most `count` different pixels of each frame's mask in random order: index into height·width, and whether the
+    place is filled (a small mask has fewer pixels)."""
     device = generator.device if generator is not None else mask.device
     lots = torch.rand(mask.flatten(1).shape, generator=generator, device=device).to(mask.device)
     lots, index = lots.where(mask.flatten(1), -1.0).topk(min(count, lots.shape[1]), dim=1)
@@ -79,7 +81,7 @@ def sample_pixels(
 def patch_members(
     points: Float[Tensor, "frames n 3"], drawn: Bool[Tensor, "frames n"], settings: PatchSettings
 ) -> Bool[Tensor, "frames patches n"]:
-    """Which points lie within reach of which anchor; the anchors are the first points, whose order is random."""
+    """Which points lie within the radius of which anchor; the first points, in random order, are the anchors."""
     anchors = points[:, : settings.patches]
     distance = torch.cdist(anchors, points, compute_mode="donot_use_mm_for_euclid_dist")
     near = distance < settings.radius * anchors[..., 2:]
@@ -87,7 +89,7 @@ def patch_members(
 
 
 def _fit_patches(predicted: Tensor, true: Tensor, members: Tensor, settings: PatchSettings) -> tuple[Tensor, Tensor]:
-    """(scale, shift) of each patch from its first points, with the weights that make the fit's errors relative."""
+    """(scale, shift) of each patch, fitted to its first points with weights that make the errors relative."""
     count = members.shape[-1]
     first = members * torch.arange(count, 0, -1, device=members.device)
     chosen, index = first.topk(min(settings.fit_points, count), dim=-1)
@@ -112,10 +114,10 @@ def vertex_loss(
     true_root: Float[Tensor, "*batch 3"],
     weight: Float[Tensor, "*batch"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean L1 distance of vertices about the root joint (joint 0), metres (UniSH, stage 2, L_v)."""
+    """Mean L1 distance of vertices relative to the root joint (joint 0), metres (UniSH, stage 2, L_v)."""
     true = _counted(true_vertices - true_root[..., None, :], weight)
     error = (_full(vertices) - _full(root)[..., None, :] - true).abs().sum(-1)
-    return _mean(error.mean(-1), weight)
+    return _mean(error, weight)
 
 
 def joint_loss(
@@ -123,7 +125,7 @@ def joint_loss(
     true: Float[Tensor, "*batch joints 3"],
     weight: Float[Tensor, "*batch"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean L1 distance of joints about the root (joint 0), metres (UniSH, stage 2, L_j3d)."""
+    """Mean L1 distance of joints relative to the root (joint 0), metres (UniSH, stage 2, L_j3d)."""
     return vertex_loss(joints, joints[..., 0, :], true, true[..., 0, :], weight)
 
 
@@ -133,8 +135,8 @@ def joints_2d_loss(
     weight: Float[Tensor, "*batch joints"],
     size_px: Float[Tensor, "*batch"],
 ) -> Float[Tensor, ""]:
-    """Mean L1 distance of projected joints over `size_px`, the size of the person's box or of the picture (UniSH,
-    stages 2 and 3, L_j2d). Joints whose truth is NaN do not count; joints behind the camera need a weight of 0."""
+    """Mean L1 distance of projected joints over `size_px`, the size of the person's box or of the image (UniSH, stages
+    2 and 3, L_j2d). Joints labelled NaN do not count; joints behind the camera need a weight of 0."""
     weight = weight * true_px.isfinite().all(-1)
     error = (_full(predicted_px) - _counted(true_px, weight)).abs().sum(-1)
     return weighted_mean(error / size_px.where(size_px > 0, 1.0)[..., None], weight)
@@ -147,7 +149,7 @@ def pose_loss(
 ) -> Float[Tensor, ""]:
     """Squared Frobenius distance of rotation matrices, mean over joints (UniSH, stage 2, L_pose)."""
     error = (_full(rotations) - _counted(true, weight)).square().sum((-2, -1))
-    return _mean(error.mean(-1), weight)
+    return _mean(error, weight)
 
 
 def shape_loss(
@@ -155,7 +157,7 @@ def shape_loss(
     true: Float[Tensor, "*batch 10"],
     weight: Float[Tensor, "*batch"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Squared distance of the ten shape coefficients (UniSH, stage 2, L_shape)."""
+    """Squared distance ‖β − β*‖² of the ten shape coefficients (UniSH, stage 2, L_shape)."""
     return _mean((_full(betas) - _counted(true, weight)).square().sum(-1), weight)
 
 
@@ -167,7 +169,7 @@ def translation_loss(
 ) -> Float[Tensor, ""]:
     """Squared distance, m², of translations given in network units (UniSH, stage 2, L_trans).
 
-    `metres_per_unit` is s*/norm of `scale_target`, so that the body branch does not answer for the predicted scale.
+    `metres_per_unit` is s*/norm of `scale_target`, so that the translation is not penalised for the predicted scale.
     """
     moved_m = metres_per_unit[..., None] * _full(translation)
     return _mean((moved_m - _counted(true_m, weight)).square().sum(-1), weight)
@@ -187,11 +189,11 @@ def scale_target(
     true_points_m: Float[Tensor, "batch frames height width 3"],
     valid: Bool[Tensor, "batch frames height width"],
 ) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch"]]:
-    """(s*, norm) of each clip: s*·points/norm is the metric ground truth (UniSH, stage 2, as its code has it).
+    """(s*, norm) of each clip: s*·points/norm is the metric ground truth (UniSH, stage 2, as in its released code).
 
     `norm` is the mean distance, in network units, of the points that count: valid in the ground truth and confident
     (all valid ones where none is confident). s* is a robust fit to at most 4096 of them, each weighted by 1/depth.
-    Where nothing is valid `norm` is over all points and s* is 1, which is no target: give that clip no weight.
+    Where nothing is valid, `norm` is over all points and s* is 1, which is no target: give that clip no weight.
     """
     sure = valid & (confidence > VALID_CONFIDENCE)
     counts = torch.where(sure.flatten(1).any(1)[:, None, None, None], sure, valid)
@@ -206,7 +208,7 @@ def scale_target(
 
 
 def _spread_points(predicted: Tensor, true: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """At most 4096 evenly spaced points of those that count: both as (batch, 4096, 3), and which places are taken."""
+    """At most 4096 evenly spaced points of those that count: both as (batch, 4096, 3), and which places are filled."""
     counts = counts.flatten(1)
     rank = counts.cumsum(1) - 1
     stride = (counts.sum(1, keepdim=True) + MAX_FIT_POINTS - 1).div(MAX_FIT_POINTS, rounding_mode="floor").clamp(min=1)
@@ -224,7 +226,7 @@ def _spread_points(predicted: Tensor, true: Tensor, counts: Tensor) -> tuple[Ten
 
 
 def chamfer_loss(source: Float[Tensor, "n 3"], target: Float[Tensor, "m 3"], chunk: int = 4096) -> Float[Tensor, ""]:
-    """Mean squared distance of each source point from its nearest target point, m²; one way only.
+    """Mean squared distance from each source point to its nearest target point, m² (one-sided Chamfer distance).
 
     Differentiable in both; 0 where either is empty. `chunk` target points are compared at a time.
     """
@@ -253,7 +255,7 @@ def align_loss(
     target_mask: Bool[Tensor, "frames points"],
     chunk: int = 4096,
 ) -> Float[Tensor, ""]:
-    """Mean over frames of the one-way Chamfer distance from a body's visible vertices to the person's points, m²
+    """Mean over frames of the one-sided Chamfer distance from a body's visible vertices to the person's points, m²
     (UniSH, stage 3, L_align). Frames that lack either do not count."""
     both = source_mask.any(1) & target_mask.any(1)
     frames = zip(source, source_mask, target, target_mask, strict=True)
@@ -267,13 +269,19 @@ def depth_order_loss(
     target_z: Float[Tensor, "frames points"],
     target_mask: Bool[Tensor, "frames points"],
 ) -> Float[Tensor, ""]:
-    """Mean over frames of how far, in metres, the person's points lie behind the body's visible vertices on average,
-    and 0 where they lie in front (UniSH, stage 3, L_dreg). Frames that lack either do not count."""
+    """Mean over frames of ReLU(mean depth of the person's points − mean depth of the body's visible vertices), metres:
+    the points must not lie behind the body (UniSH, stage 3, L_dreg). Frames that lack either do not count."""
     behind = _mean_where(_full(target_z), target_mask) - _mean_where(_full(source_z), source_mask)
     return weighted_mean(behind.relu(), (source_mask.any(1) & target_mask.any(1)).to(behind))
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------
+
+
+def weighted_mean(values: Float[Tensor, "*shape"], weight: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Σ w·v / Σ w, and 0 (with zero gradient) where no weight is left; values without weight may be anything."""
+    counted = torch.where(weight > 0, values, torch.zeros_like(values))
+    return (counted * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def _full(values: Tensor) -> Tensor:
@@ -282,14 +290,17 @@ def _full(values: Tensor) -> Tensor:
 
 
 def _counted(true: Tensor, weight: Tensor | None) -> Tensor:
-    """The labels with 0 where they have no weight: a NaN there would reach the gradient, were it only masked later."""
+    """The labels, 0 where they have no weight: a NaN there would reach the gradient if it were masked later."""
     if weight is None:
         return true
     return true.where(weight.reshape(weight.shape + (1,) * (true.ndim - weight.ndim)) > 0, 0.0)
 
 
 def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
-    return weighted_mean(values, torch.ones_like(values) if weight is None else weight)
+    """Mean over the batch; `values` may have axes (vertices, joints) after those of the weight."""
+    if weight is None:
+        return values.mean()
+    return weighted_mean(values.flatten(weight.ndim).mean(-1) if values.ndim > weight.ndim else values, weight)
 
 
 def _mean_where(values: Tensor, mask: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""One pure function a loss term; every term is computed in float32 and averaged to one number.
+"""The loss terms of pretraining, one pure function per term, each computed in float32 and averaged to one number.
 
-Scene terms compare predictions in the network's own unit with a metric ground truth through one scale a clip
-(`clip_scale`). `weight` arrays are 0 where there is no ground truth, so they carry masks and importance together.
+Scene terms compare predictions in network units with metric ground truth through one scale per clip (`clip_scale`).
+`weight` is 0 where there is no ground truth, so that it is mask and importance in one.
 """
 
 import torch
@@ -9,14 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from train.objectives.losses import MAX_FIT_POINTS, weighted_mean
 from unish.geometry.alignment import scale_weighted_l1, weighted_median
 from unish.geometry.camera import project
 from unish.geometry.rotations import rotation_angle
 from unish.geometry.transforms import invert_rigid, transform_points
-
-MAX_FIT_POINTS = 4096
-"""How many points of a clip a scale is fitted to (UniSH's released code takes as many)."""
-
+from unish.models.config import NUM_JOINTS
 
 # --- scene (π³, Wang et al. 2025) ----------------------------------------------------------------------------------
 
@@ -29,7 +27,7 @@ def clip_scale(
 ) -> Float[Tensor, "batch"]:
     """Metres per network unit of each clip: argmin over s of Σ w |s·predicted − true|₁ (π³ and MoGe's robust fit).
 
-    Carries no gradient. Uses evenly spaced points, at most 4096 a clip; 1 where no point counts.
+    Carries no gradient. Uses at most 4096 evenly spaced points per clip; 1 where no point counts.
     """
     x, y, w = _fit_points(predicted, true, weight)
     each = w[..., None].expand_as(x).flatten(1)
@@ -40,13 +38,13 @@ def clip_scale(
 def gauge_loss(
     points: Float[Tensor, "batch frames height width 3"], weight: Float[Tensor, "batch frames height width"]
 ) -> Float[Tensor, ""]:
-    """Squared log of each clip's median distance: keeps the network's free unit near the size of its scenes."""
+    """Squared log of each clip's median distance: keeps the network's arbitrary unit close to the size of the scene."""
     distance = points.float().norm(dim=-1).clamp(min=1e-6).log().flatten(1)
     return weighted_median(distance, weight.flatten(1)).square().mean()
 
 
 def _fit_points(predicted: Tensor, true: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """At most 4096 evenly spaced points a clip: predicted and true (batch, points, 3), weight (batch, points)."""
+    """At most 4096 evenly spaced points per clip: predicted and true (batch, points, 3), weight (batch, points)."""
     stride = max(1, weight[0].numel() // MAX_FIT_POINTS)
     x, y = (points.float().flatten(1, 3)[:, ::stride] for points in (predicted, true))
     return x, y, weight.float().flatten(1)[:, ::stride]
@@ -68,8 +66,8 @@ def depth_loss(
     true: Float[Tensor, "batch frames height width 3"],
     weight: Float[Tensor, "batch frames height width"],
 ) -> Float[Tensor, ""]:
-    """Weighted mean of |log z − log z* − m|, m the clip's own weighted median, so that no pull along its free scale is
-    left. Where `point_loss` hardly pulls at a far point that is seen too near, this pulls at every point alike."""
+    """Weighted mean of |log z − log z* − m|, m the clip's own weighted median, so that no gradient is left along its
+    free scale. `point_loss` has little gradient at a far point predicted too near; here all points have the same."""
     error = (predicted[..., 2].float().clamp(min=1e-6) / true[..., 2].clamp(min=0.1)).log()
     stride = max(1, weight[0].numel() // MAX_FIT_POINTS)
     thin_error, thin_weight = error.detach().flatten(1)[:, ::stride], weight.flatten(1)[:, ::stride]
@@ -84,7 +82,7 @@ def normal_loss(
 ) -> Float[Tensor, ""]:
     """Mean angle in radians between surface normals, from cross products of the steps to neighbouring pixels.
 
-    Pixels at a jump of the true depth (over 10 %) have no surface between them and do not count.
+    Pixels at a discontinuity of the true depth (over 10 %) do not count.
     """
     normal_predicted, normal_true = _normals(predicted.float()), _normals(true)
     depth = true[..., 2]
@@ -102,10 +100,10 @@ def camera_losses(
     unit_m: Float[Tensor, "batch"],
     huber: float = 0.02,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Rotation (radians) and translation of camera j seen from camera i, over all ordered pairs i ≠ j.
+    """Rotation (radians) and translation error of camera j relative to camera i, over all ordered pairs i ≠ j.
 
-    Both inputs are world_from_camera, each in its own world. The translation's error, after the clip's scale, is
-    divided by `unit_m` (the size of the scene, metres) and goes through a Huber function.
+    Both inputs are world_from_camera, each in its own world. Translations, after the clip's scale, are divided by
+    `unit_m` (the size of the scene, metres) and compared with a Huber loss.
     """
     pair_predicted, pair_true = (_pairs(cameras.float()) for cameras in (predicted, true))
     rotation = rotation_angle(pair_predicted[..., :3, :3].mT @ pair_true[..., :3, :3]).mean()
@@ -123,9 +121,9 @@ def confidence_loss(
     scale: Float[Tensor, "batch"],
     threshold: float,
 ) -> Float[Tensor, ""]:
-    """Binary cross-entropy of the confidence with "this point is off by less than `threshold` of its depth" (π³).
+    """Binary cross-entropy of the confidence with "the point's error is below `threshold` of its depth" (π³).
 
-    Pixels without ground truth (sky, too far) are to be trusted nowhere. The error carries no gradient.
+    The target is 0 for pixels without ground truth (sky, too far). The error carries no gradient.
     """
     with torch.no_grad():
         error = (scale[:, None, None, None, None] * predicted.float() - true).norm(dim=-1)
@@ -141,8 +139,8 @@ def next_frame_pixels(
     intrinsics: Float[Tensor, "batch 1 3 3"],
     patch_px: int,
 ) -> Float[Tensor, "batch frames tokens 2"]:
-    """Where the true point at each patch's centre is seen in the next frame (the first follows the last), in pixels;
-    −1 where it is hidden there, outside, or unknown."""
+    """Pixel of the next frame (the first follows the last) that shows the true point at each patch's centre; −1 where
+    the point is occluded there, outside the frame, or unknown."""
     height, width = weight.shape[2:]
     centers = points_camera[:, :, patch_px // 2 :: patch_px, patch_px // 2 :: patch_px].flatten(2, 3)
     known = weight[:, :, patch_px // 2 :: patch_px, patch_px // 2 :: patch_px].flatten(2, 3) > 0
@@ -162,18 +160,8 @@ def next_frame_pixels(
 def rotation_loss(
     predicted: Float[Tensor, "*batch 24 3 3"], true: Float[Tensor, "*batch 24 3 3"], root_weight: float = 1.0
 ) -> Float[Tensor, ""]:
-    """Squared Frobenius distance of the rotation matrices, mean over joints, the root counted `root_weight` times."""
-    squared = (predicted.float() - true).square().sum((-2, -1))
-    weight = torch.ones(24, device=squared.device)
-    weight[0] = root_weight
-    return weighted_mean(squared, weight.expand_as(squared))
-
-
-def joint_loss(
-    predicted: Float[Tensor, "*batch joints 3"], true: Float[Tensor, "*batch joints 3"]
-) -> Float[Tensor, ""]:
-    """Mean L1 distance of joints (or vertices) about the root (the first of them), in metres."""
-    return ((predicted - predicted[..., :1, :]).float() - (true - true[..., :1, :])).abs().sum(-1).mean()
+    """Squared Frobenius distance of rotation matrices, mean over joints with the root counted `root_weight` times."""
+    return _mean_over_joints((predicted.float() - true).square().sum((-2, -1)), root_weight)
 
 
 def token_loss(
@@ -182,9 +170,9 @@ def token_loss(
     grid: tuple[int, int],
     patch_px: float,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of "in which token is this joint", the truth shared bilinearly among the four nearest tokens.
+    """Cross-entropy of "in which token is this joint", the target shared bilinearly among the four nearest tokens.
 
-    `pixels` are in the picture that the (rows, columns) of tokens cover; joints outside it do not count.
+    `pixels` are in the image that the (rows, columns) of tokens cover; joints outside it do not count.
     """
     rows, columns = grid
     place = pixels / patch_px
@@ -203,11 +191,9 @@ def dense_pose_loss(
     predicted: Float[Tensor, "crops tokens 144"], true: Float[Tensor, "crops 144"], root_weight: float = 1.0
 ) -> Float[Tensor, ""]:
     """Squared distance of six-number rotations, summed over the six and averaged over tokens and joints as in
-    `rotation_loss`: every token is asked for the whole pose."""
-    squared = (predicted.float() - true[:, None]).square().unflatten(-1, (24, 6)).sum(-1)
-    weight = torch.ones(24, device=squared.device)
-    weight[0] = root_weight
-    return weighted_mean(squared, weight.expand_as(squared))
+    `rotation_loss`: every token predicts the whole pose."""
+    squared = (predicted.float() - true[:, None]).square().unflatten(-1, (NUM_JOINTS, 6)).sum(-1)
+    return _mean_over_joints(squared, root_weight)
 
 
 def place_loss(predicted: Float[Tensor, "crops 3"], true: Float[Tensor, "crops 3"]) -> Float[Tensor, ""]:
@@ -215,20 +201,20 @@ def place_loss(predicted: Float[Tensor, "crops 3"], true: Float[Tensor, "crops 3
     return ((predicted.float() - true).abs() * predicted.new_tensor([1.0, 1.0, 0.25])).sum(-1).mean()
 
 
-def shape_loss(predicted: Float[Tensor, "*batch 10"], true: Float[Tensor, "*batch 10"]) -> Float[Tensor, ""]:
-    """Mean squared difference of the shape coefficients."""
+def betas_loss(predicted: Float[Tensor, "*batch 10"], true: Float[Tensor, "*batch 10"]) -> Float[Tensor, ""]:
+    """Mean squared error of a shape coefficient, a tenth of the paper's `shape_loss`."""
     return (predicted.float() - true).square().mean()
 
 
 # --- scale and place (UniSH's AlignNet) ------------------------------------------------------------------------------
 
 
-def scale_loss(predicted: Float[Tensor, "*batch"], true: Float[Tensor, "*batch"]) -> Float[Tensor, ""]:
-    """Mean of |log s − log s*|: the relative error of the metric scale, alike for rooms and streets."""
+def log_scale_loss(predicted: Float[Tensor, "*batch"], true: Float[Tensor, "*batch"]) -> Float[Tensor, ""]:
+    """Mean of |log s − log s*|: the relative error of the metric scale, which weighs rooms and streets equally."""
     return (predicted.float().clamp(min=1e-3).log() - true.log()).abs().mean()
 
 
-def translation_loss(
+def translation_l1_loss(
     predicted_m: Float[Tensor, "*batch 3"], true_m: Float[Tensor, "*batch 3"], weight: Float[Tensor, "*batch"]
 ) -> Float[Tensor, ""]:
     """Weighted mean of the L1 distance of translations, in metres."""
@@ -238,7 +224,7 @@ def translation_loss(
 def ray_loss(
     predicted: Float[Tensor, "*batch 3"], true: Float[Tensor, "*batch 3"], weight: Float[Tensor, "*batch"]
 ) -> Float[Tensor, ""]:
-    """Weighted mean of the L1 distance on the plane z = 1: where the body stands in the picture, whatever its depth."""
+    """Weighted mean of the L1 distance on the plane z = 1: the position in the image, whatever the depth."""
     rays = [point[..., :2] / point[..., 2:].clamp(min=0.1) for point in (predicted.float(), true)]
     return weighted_mean((rays[0] - rays[1]).abs().sum(-1), weight)
 
@@ -246,10 +232,11 @@ def ray_loss(
 # --- helpers -----------------------------------------------------------------------------------------------------
 
 
-def weighted_mean(values: Float[Tensor, "*shape"], weight: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Σ w·v / Σ w, and 0 (with a gradient of 0) where no weight is left; values without weight may be anything."""
-    counted = torch.where(weight > 0, values, torch.zeros_like(values))
-    return (counted * weight).sum() / weight.sum().clamp(min=1e-6)
+def _mean_over_joints(values: Tensor, root_weight: float) -> Tensor:
+    """Mean over the joints on the last axis, the root (the first) counted `root_weight` times, and over the batch."""
+    weight = torch.ones(NUM_JOINTS, device=values.device)
+    weight[0] = root_weight
+    return weighted_mean(values, weight.expand_as(values))
 
 
 def _normals(points: Tensor) -> Tensor:

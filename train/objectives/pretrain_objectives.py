@@ -20,6 +20,7 @@ from train.data.pretrain_batches import (
     scene_batch,
 )
 from train.objectives import pretrain_losses as losses
+from train.objectives.losses import joint_loss
 from unish.body import BodyModel
 from unish.body.lbs import joint_transforms
 from unish.geometry.camera import focal_px_from_half_diagonal, project, solve_focal_shift
@@ -164,8 +165,8 @@ class HumanObjective(nn.Module):
         token_poses, true_pose = self.reader(tokens.float()), matrix_to_rotation_6d(batch.body_rotations).flatten(1)
         return {
             "rotations": w.rotations * losses.rotation_loss(features.body_rotations, batch.body_rotations, w.root),
-            "joints": w.joints * losses.joint_loss(joints, true_joints),
-            "betas": w.betas * losses.shape_loss(features.betas, batch.betas),
+            "joints": w.joints * joint_loss(joints, true_joints),
+            "betas": w.betas * losses.betas_loss(features.betas, batch.betas),
             "picture": w.picture * losses.token_loss(self.locator(tokens.float()), pixels, grid, patch_px),
             "dense": w.dense * losses.dense_pose_loss(token_poses, true_pose, w.root),
             "place": w.place * losses.place_loss(self.placer(features.tokens), _place_target(batch)),
@@ -212,8 +213,8 @@ class AlignObjective(nn.Module):
         seen = (batch.visibility > 0.3).float()[:, None]
         true_m = batch.translation_camera[:, None]
         return {
-            "scale": w.scale * losses.scale_loss(scale[:, 0], batch.scale),
-            "translation": w.translation * losses.translation_loss(translation_m, true_m, seen),
+            "scale": w.scale * losses.log_scale_loss(scale[:, 0], batch.scale),
+            "translation": w.translation * losses.translation_l1_loss(translation_m, true_m, seen),
             "rays": w.rays * losses.ray_loss(translation, true_m, seen),
         }
 

@@ -180,7 +180,7 @@ def _with_pasted(image: PersonImage, source: PersonImage, random: np.random.Gene
     chosen = int(random.choice(present))
     box = source.boxes_px[chosen]
     height, width = image.people.shape
-    scale = float(np.exp(random.uniform(np.log(0.2), np.log(1.1)))) * height / max(box[3] - box[1], 8.0)
+    scale = float(np.exp(random.uniform(np.log(0.2), np.log(1.1))) * height / max(box[3] - box[1], 8.0))
     center = np.array([random.uniform(0, width), random.uniform(0.3, 0.9) * height])
     shift = center - scale * (box[:2] + box[2:]) / 2
     moved = _moved(source, (width, height), scale, (float(shift[0]), float(shift[1])))
