@@ -14,8 +14,8 @@ if not __package__:  # started as a script: the repository's root is not on the 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train.engine.schedule import LoopConfig
+from train.engine.stage_run import STAGE_LOOP, StageConfig, main, run_stage
 from train.objectives.stages import Stage3, Stage3Weights
-from train.stage_run import STAGE_LOOP, StageConfig, main, run_stage
 from unish.models.unish import UniSH
 
 
@@ -29,7 +29,7 @@ class Stage3Config(StageConfig):
 
 
 def run(config: Stage3Config, model: UniSH | None = None) -> UniSH:
-    """Run the stage (see `train.stage_run.run_stage`)."""
+    """Run the stage (see `train.engine.stage_run.run_stage`)."""
     return run_stage(config, config.loop, lambda model, body: Stage3(model, body, config.weights), model)
 
 

@@ -17,9 +17,9 @@ from train.data.clip_loader import ClipBatches
 from train.data.schema import load_clips
 from train.data.stage_batches import ViewConfig
 from train.engine.schedule import LoopConfig
+from train.engine.stage_run import main
 from train.objectives.losses import PatchSettings
 from train.objectives.stages import Stage1Weights
-from train.stage_run import main
 from unish.models.hub import load, save
 from unish.models.unish import UniSH
 

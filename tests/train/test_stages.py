@@ -267,3 +267,53 @@ def test_a_run_outlives_single_steps_without_a_finite_gradient(tmp_path):
     assert 0 < fit_numbers([3], tmp_path / "one", 6) < 1
     pauses = [*range(1, MAX_BAD_STEPS), *range(MAX_BAD_STEPS + 1, 2 * MAX_BAD_STEPS)]
     assert 0 < fit_numbers(pauses, tmp_path / "pauses", 2 * MAX_BAD_STEPS) < 1  # never 20 in a row
+
+
+# --- running statistics ----------------------------------------------------------------------------------------------
+
+
+class Normalised(nn.Module):
+    """An objective with batch norm, whose running statistics change without a gradient."""
+
+    name, trainable = "normalised", ("norm.",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(1)
+
+    def forward(self, batch):
+        return {"loss": self.norm(batch.x).square().sum()}
+
+
+class Ramp(Numbers):
+    """Batches of growing numbers; raises after some of them."""
+
+    def __init__(self, stop_after: int) -> None:
+        super().__init__(())
+        self.stop_after = stop_after
+
+    def __next__(self):
+        self.given += 1
+        if self.given > self.stop_after:
+            raise InterruptedError
+        return NumberBatch(torch.tensor([[float(self.given)], [3.0 * self.given]]))
+
+
+def test_running_statistics_are_averaged_saved_and_resumed(tmp_path):
+    def run(folder, stop_after: int, resume: bool) -> nn.BatchNorm1d:
+        objective, loop = Normalised(), LoopConfig(steps=4, learning_rate=1e-2, warmup_steps=1, save_every=2)
+        fit(accelerator_for(loop, folder), objective, Ramp(stop_after), folder, loop, resume=resume)
+        return objective.norm
+
+    whole = run(tmp_path / "whole", 9, False)
+    with pytest.raises(InterruptedError):
+        run(tmp_path / "broken", 3, False)
+    resumed = run(tmp_path / "broken", 9, True)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    mean, average = 0.0, 0.0
+    for step in range(4):
+        mean = 0.9 * mean + 0.1 * 2.0 * (step + 1)
+        decay = (1 + step) / (10 + step)
+        average = decay * average + (1 - decay) * mean
+    assert whole.running_mean.item() == pytest.approx(average, rel=1e-5) and whole.num_batches_tracked == 4
