@@ -8,316 +8,264 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # A folder of its own: what is old in it is swept away, and Gradio's usual one is shared with other demos.
 os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / "unish-demo"))
 
-try:
-    import spaces  # on ZeroGPU it has to come before anything that touches CUDA; elsewhere its decorator does nothing
-except ImportError:
-    spaces = None
-
+from space.gpu import networks  # isort: skip  (on ZeroGPU, `spaces` in it comes before whatever touches CUDA)
 
 import argparse
-import contextlib
-import dataclasses
-import functools
+import html
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 from gradio.events import api
 from gradio.utils import get_upload_folder
 
-import unish
+from space.boundary import spoken, without_paths
 from space.cleanup import KEEP_FILES_S, SWEEP_EVERY_S, start_sweeping
-from space.example import SAMPLE_CLIP, Example
-from space.layout import DRAW, form, results
-from space.limits import MAX_FRAMES, MAX_UPLOAD_MB, MAX_WAITING, check_gpu_time, check_upload, gpu_seconds, look_seconds
-from space.person_selection import Look, cornered, look_at, picture_of, toggled, wanted_people
-from space.progress import break_off, go_on, report_to
-from space.results import Result, find_result, write_exports, write_result
+from space.example import Example
+from space.layout import form, results
+from space.limits import MAX_UPLOAD_MB, MAX_WAITING, PREVIEW_LIMIT_S, TIME_LIMIT_S
+from space.person_selection import ClipPreview, PeopleSelection, picker_value
+from space.reconstruction import everybody, marked, preview_upload, reconstruct_upload, selected
+from space.request import ClipRequest, Settings, parse_boxes, parse_formats
+from space.results import Result, ResultFolders, find_result, write_archive, write_exports, write_overlay, write_page
 from space.style import CSS, INTRODUCTION, KEEP_LINK, SHOW_VIEWER, THEME
-from unish.analysis.fit_report import fit_report
-from unish.body import load_body
-from unish.cli.parsing import parse_box, parse_heights
-from unish.errors import InputError, UniSHError
-from unish.export import check_formats
-from unish.people.detection import DetectedPeople, detect_people
-from unish.pipeline import ClipPriors, Options, reconstruct_tracked, require_people
-from unish.structures import Clip
-from unish.video.reader import read_clip
+from space.tasks import Task, cancel_tasks
+from space.upload_reader import open_upload, part_used
+from space.uploads import uploaded_file
+from unish.errors import UniSHError
+from unish.utils.assets import SAMPLE_CLIP
 from unish.viewer.numbers import NUMBERS_CSS
 from unish.viewer.page import plotly_js_path
 
-EXAMPLE = Example()
-OFFERED = ["auto", "mini", "release"]
-"""Weights that a visitor may ask for; those of --weights come first."""
-ON_ZEROGPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+OFFERED = ("auto", "mini", "release")
+"""Weights that a visitor may ask for, beside those of --weights."""
 
 
-# ---------------------------------------------------------------- networks and the GPU
+def file_data(path: Path) -> dict[str, Any]:
+    """A file as Gradio sends it."""
+    return gr.FileData(path=str(path), orig_name=path.name).model_dump()
 
 
-def check_weights(weights: str) -> None:
-    """Raises `InputError` for weights that are not offered: a visitor names none of the server's files."""
-    if weights not in OFFERED:
-        raise InputError(f"Expected weights among {', '.join(OFFERED)}, got {weights!r}.")
+def note(sentence: str | None, kind: str = "warning"):
+    """What there is to say of a clip before it is run."""
+    return gr.HTML(f'<p class="{kind}">{html.escape(sentence or "")}</p>', visible=bool(sentence))
 
 
-@functools.lru_cache(maxsize=2)
-def networks(weights: str):
-    """The network and the body model, loaded once and kept. Raises `InputError` for weights that are not offered."""
-    check_weights(weights)
-    return unish.load(weights), load_body(None)
+class Demo:
+    """What the buttons do, and the API."""
 
+    def __init__(self, weights: Mapping[str, str], folders: ResultFolders, time_limit_s: float | int = TIME_LIMIT_S):
+        self.weights = weights
+        """What a visitor may ask for → what is loaded."""
+        self.folders = folders
+        self.time_limit_s = time_limit_s
+        self.example = Example()
 
-def seconds_needed(clip: Clip, tracks: tuple, *rest: object) -> int:
-    """How long ZeroGPU is asked for."""
-    return gpu_seconds(clip, len(tracks))
+    def clip_request(self, video: object, fps: object, start_s: object, end_s: object) -> ClipRequest:
+        return ClipRequest.of(uploaded_file(video, self.folders.served), fps, start_s, end_s)
 
+    # ------------------------------------------------------------ the page
 
-def stop(request: gr.Request):
-    """The cancel button: the work ends with the window that it is at."""
-    break_off(request.session_hash or "")
-    return gr.Button(visible=False)
+    def preview(self, video, fps, start_s, end_s, seen, request: gr.Request, progress=gr.Progress()):  # noqa: B008
+        """A clip has come, or another part of it is wanted: show some of its frames and who is in them."""
+        if not video:
+            yield None, gr.Group(visible=False), None, gr.HTML(visible=False)
+            return
+        with spoken(self.folders):
+            try:
+                part = self.clip_request(video, fps, start_s, end_s)
+                if isinstance(seen, ClipPreview) and seen.request == part:
+                    return
+                unused = part_used(part, open_upload(part))
+                yield None, gr.Group(visible=True), None, note(unused)
+                task = Task(request.session_hash or "", PREVIEW_LIMIT_S, progress)
+                seen = task.run(lambda report: preview_upload(part, self.folders, task, report))
+                yield (
+                    seen,
+                    gr.Group(visible=True),
+                    picker_value(seen, file_data),
+                    note(unused or " ".join(seen.warnings)),
+                )
+            except UniSHError as error:  # said beside the clip, where it stays; only the button opens a message
+                yield None, gr.Group(visible=False), None, note(without_paths(error, self.folders), "error")
 
+    def run(
+        self, video, fps, start_s, end_s, weights, focal, static, height, seen, picked,
+        request: gr.Request, progress=gr.Progress(),  # noqa: B008
+    ):  # fmt: skip
+        """The button: from the form and the people selected to the scene."""
+        with spoken(self.folders):
+            part = self.clip_request(video, fps, start_s, end_s)
+            settings = Settings.of(self.weights, weights, focal, static, height)
+            if isinstance(seen, ClipPreview) and seen.request == part:
+                people = selected(seen, PeopleSelection.of(picked, seen))
+            else:
+                people = everybody()
+            task = Task(request.session_hash or "", self.time_limit_s, progress)
+            return self.shown(
+                task.run(lambda report: reconstruct_upload(part, people, settings, self.folders, task, report))
+            )
 
-def on_gpu(duration: Any):
-    """On ZeroGPU the function gets a GPU for `duration` of its arguments, in seconds; elsewhere nothing changes."""
-    return (lambda function: function) if spaces is None else spaces.GPU(duration=duration)
+    def finish(self, result, request: gr.Request, progress=gr.Progress()):  # noqa: B008
+        """Behind the scene that is shown: the viewer's page, the overlay video, the archive, each when it is ready."""
+        if not isinstance(result, Result):
+            return
+        with spoken(self.folders):
+            yield gr.DownloadButton(value=str(write_page(result)), visible=True), gr.Video(visible=True), gr.skip()
+            task = Task(request.session_hash or "", self.time_limit_s, progress)
+            overlay = task.run(lambda report: write_overlay(result, report))
+            yield gr.skip(), gr.Video(value=str(overlay), visible=True), gr.skip()
+            archive = task.run(lambda report: write_archive(result))
+            yield gr.skip(), gr.skip(), gr.DownloadButton(value=str(archive), visible=True)
 
+    def export(self, result, formats, request: gr.Request, progress=gr.Progress()):  # noqa: B008
+        """The button below the result: files for other programs."""
+        with spoken(self.folders):
+            if not isinstance(result, Result):
+                raise gr.Error("There is no result yet.", print_exception=False)
+            task = Task(request.session_hash or "", self.time_limit_s, progress)
+            path = task.run(lambda report: write_exports(result, parse_formats(formats), report))
+        return gr.DownloadButton(value=str(path), visible=True)
 
-@on_gpu(look_seconds)
-def find_on_gpu(clip: Clip) -> DetectedPeople:
-    """Who is in a clip."""
-    return detect_people(clip)
-
-
-@on_gpu(seconds_needed)
-def reconstruct_on_gpu(
-    clip: Clip, tracks: tuple, finder: str, weights: str, known: ClipPriors, visitor: str
-) -> unish.Reconstruction:
-    """All that needs a GPU. NumPy goes in and comes out: on ZeroGPU it runs in another process."""
-    model, body = networks(weights)
-    told_of = report_to(visitor, gr.Progress())
-    return reconstruct_tracked(clip, tracks, model, body, finder=finder, priors=known, progress=told_of)
-
-
-# ---------------------------------------------------------------- what the buttons do
-
-
-@contextlib.contextmanager
-def told(video: str | None) -> Iterator[None]:
-    """What the visitor can mend is said in one sentence, without the server's paths."""
-    try:
-        yield
-    except UniSHError as error:
-        said = str(error).replace(str(video), "the clip") if video else str(error)
-        raise gr.Error(said, duration=None, print_exception=False) from error
-
-
-def read(video: str | None, fps: float, start_s: float | None, end_s: float | None) -> Clip:
-    """The clip of the form, if it may be taken."""
-    if not video:
-        raise InputError("There is no clip yet. Drop a video, record one, or click the example.")
-    check_upload(Path(video))
-    return read_clip(video, fps=fps, start_s=start_s, end_s=end_s, max_frames=MAX_FRAMES, shot="longest")
-
-
-def look(video, fps, start_s, end_s, progress=gr.Progress()):  # noqa: B008
-    """A clip has come, or another part of it is wanted: show some of its frames and who is in them."""
-    if not video:
-        return None, gr.Group(visible=False), None, gr.Slider(), gr.CheckboxGroup()
-    with told(video):
-        progress(0.1, desc="Reading the clip")
-        clip = read(video, fps, start_s, end_s)
-        progress(0.5, desc="Finding people")
-        seen = look_at(clip, (video, fps, start_s, end_s), find_on_gpu)
-    busiest = max(range(len(seen.frames)), key=lambda k: sum(t.present[seen.frames[k]] for t in seen.tracks))
-    slider = gr.Slider(maximum=max(1, len(seen.frames) - 1), value=busiest, interactive=len(seen.frames) > 1)
-    return seen, gr.Group(visible=True), picture_of(seen, busiest), slider, people_of(seen)
-
-
-def people_of(seen: Look):
-    """The list beside the picture."""
-    found = "Nobody was found: draw a box around a person." if not seen.choices() else None
-    return gr.CheckboxGroup(choices=seen.choices(), value=list(seen.chosen), info=found)
-
-
-def turn_to(seen: Look | None, preview: int):
-    return None if seen is None else picture_of(seen, int(preview))
-
-
-def click(seen: Look | None, preview: int, mode: str, event: gr.SelectData):
-    """A click on the picture picks, removes or draws."""
-    if seen is None:
-        return seen, None, gr.CheckboxGroup()
-    with told(None):
-        x, y = (float(value) for value in event.index)
-        seen = cornered(seen, int(preview), x, y) if mode == DRAW else toggled(seen, int(preview), x, y)
-    return seen, picture_of(seen, int(preview)), people_of(seen)
-
-
-def choose(seen: Look | None, preview: int, chosen: list[int]):
-    """The list has changed."""
-    if seen is None:
-        return seen, None
-    seen = dataclasses.replace(seen, chosen=tuple(sorted(int(person) for person in chosen)))
-    return seen, picture_of(seen, int(preview))
-
-
-def run(video, fps, start_s, end_s, weights, focal, static, height, seen, request: gr.Request, progress=gr.Progress()):  # noqa: B008
-    """The button: from the form and the people picked to viewer, overlay, numbers and files."""
-    visitor = request.session_hash or ""
-    go_on(visitor)
-    with told(video):
-        check_weights(weights)
-        progress(0.0, desc="Reading the clip")
-        clip = read(video, fps, start_s, end_s)
-        known = knowledge(clip, focal, static, height)
-        progress(0.15, desc="Finding people")
-        if seen is None or seen.source != (video, fps, start_s, end_s):
-            seen = look_at(clip, (video, fps, start_s, end_s), find_on_gpu)
-        tracks, finder, warnings = wanted_people(seen, clip)
-        if ON_ZEROGPU:
-            check_gpu_time(clip, len(tracks))
-        clip = dataclasses.replace(clip, warnings=clip.warnings + warnings)
-        scene = reconstruct_on_gpu(clip, tracks, finder, weights, known, visitor)
-        progress(0.93, desc="Measuring and writing the files")
-        return shown(write_result(files_folder(), scene, fit_report(scene), clip))
-
-
-def knowledge(clip: Clip, focal: str | None, static: bool, height: str | None) -> ClipPriors:
-    """What the visitor knows of the clip. Raises `InputError` for what cannot be."""
-    words = (height or "").replace(",", " ").split()
-    chosen = Options(focal=(focal or "").strip() or None, static_camera=bool(static), height=parse_heights(words))
-    return chosen.priors(clip.source_size)
-
-
-def shown(result: Result | None):
-    """What the page shows of a result, in the order of `results`, then the result itself and the name for its link."""
-    if result is None:
-        return [gr.skip()] * 9
-    return [
-        gr.FileData(path=str(result.scene), orig_name=result.scene.name).model_dump(),
-        gr.Video(value=str(result.overlay), visible=True),
-        gr.HTML(result.numbers, visible=True),
-        gr.DownloadButton(value=str(result.page), visible=True),
-        gr.DownloadButton(value=str(result.archive), visible=True),
-        gr.Accordion(visible=True),
-        gr.DownloadButton(visible=False),
-        result,
-        result.name,
-    ]
-
-
-def reopen(request: gr.Request):
-    """A reload, or somebody's link: the result is shown again while its files live."""
-    name = request.query_params.get("result")
-    result = find_result(files_folder(), name)
-    if name and result is None:
-        gr.Info("That result is not kept any longer. Make it again: it takes a moment.")
-    return shown(result)
-
-
-def make_exports(result: Result | None, formats: list[str], progress=gr.Progress()):  # noqa: B008
-    """The button below the result: files for other programs."""
-    with told(None):
+    def shown(self, result: Result | None) -> list:
+        """What the page shows of a result, in the order of `Shown.parts`, then the result and the name for its link."""
         if result is None:
-            raise InputError("There is no result yet.")
-        path = write_exports(result, formats, report_to("", progress))
-    return gr.DownloadButton(value=str(path), visible=True)
+            return [gr.skip()] * 9
+        hidden = gr.DownloadButton(visible=False)
+        scene, numbers = file_data(result.scene), gr.HTML(result.numbers, visible=True)
+        return [
+            scene,
+            numbers,
+            gr.Accordion(visible=True),
+            hidden,
+            hidden,
+            gr.Video(visible=False),
+            hidden,
+            result,
+            result.name,
+        ]
+
+    def reopen(self, request: gr.Request) -> list:
+        """A reload, or somebody's link: the result is shown again while its files live."""
+        name = request.query_params.get("result")
+        result = find_result(self.folders, name)
+        if name and result is None:
+            gr.Info("This result has expired (results are kept for an hour). Please run the video again.")
+        return self.shown(result)
+
+    def open_example(self) -> list:
+        """The finished example; it has no link, as it lives in its own folder."""
+        with spoken(self.folders):
+            return [*self.shown(self.example.result())[:-1], ""]
+
+    def cancel(self, request: gr.Request):
+        """The cancel button: the work ends with the window that it is at."""
+        cancel_tasks(request.session_hash or "")
+        gr.Info("Cancelled.")
+        return gr.Button(visible=True), gr.Button(visible=False)
+
+    def leave(self, request: gr.Request) -> None:
+        """The tab is closed."""
+        cancel_tasks(request.session_hash or "")
+
+    # ------------------------------------------------------------ for programs
+
+    def reconstruct(
+        self,
+        clip: gr.FileData,
+        fps: float = 6.0,
+        start_s: float | None = None,
+        end_s: float | None = None,
+        weights: str = "auto",
+        boxes: str = "",
+        focal: str = "",
+        static_camera: bool = False,
+        height: str = "",
+        formats: str = "",
+    ) -> tuple[gr.FileData, gr.FileData, gr.FileData, str]:
+        """For programs: a clip goes in; zipped data, the viewer's page, the overlay video and numbers (HTML) come out.
+
+        boxes: one a line, x0,y0,x1,y1 in pixels of the first frame, @seconds for a later one; empty: people are found.
+        formats: glb,bvh,npz,ply,obj,colmap,mp4,webm, those wanted: the zip then holds them as well.
+        """
+        with spoken(self.folders):
+            part = self.clip_request(clip, fps, start_s, end_s)
+            settings = Settings.of(self.weights, weights, focal, static_camera, height)
+            wanted, drawn = parse_formats(formats), parse_boxes(boxes)
+            people = marked(drawn) if drawn else everybody()
+            task = Task("", self.time_limit_s)
+
+            def work(report):
+                result = reconstruct_upload(part, people, settings, self.folders, task, report)
+                return result, (
+                    write_archive(result, wanted, report),
+                    write_page(result),
+                    write_overlay(result, report),
+                )
+
+            result, files = task.run(work)
+        return (*(gr.FileData(path=str(file), orig_name=file.name) for file in files), result.numbers)  # type: ignore[return-value]
 
 
-def files_folder() -> Path:
-    """Where results live: Gradio's cache, which is emptied in time."""
-    folder = Path(get_upload_folder())
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def reconstruct(
-    clip: gr.FileData,
-    fps: float = 6.0,
-    start_s: float | None = None,
-    end_s: float | None = None,
-    weights: str = "auto",
-    boxes: str = "",
-    focal: str = "",
-    static_camera: bool = False,
-    height: str = "",
-    formats: str = "",
-) -> tuple[gr.FileData, gr.FileData, gr.FileData, str]:
-    """For programs: a clip goes in; zipped data, the viewer's page, the overlay video and numbers (HTML) come out.
-
-    boxes: one a line, x0,y0,x1,y1 in pixels of the first frame, @seconds for a later one; empty: people are found.
-    formats: glb,bvh,npz,ply,obj,colmap,mp4,webm, those wanted: the zip then holds them as well.
-    """
-    path = clip["path"] if isinstance(clip, dict) else clip.path
-    with told(path):
-        check_weights(weights)
-        footage = read(path, fps, start_s, end_s)
-        wanted = [name.strip() for name in formats.split(",") if name.strip()]
-        check_formats(wanted)
-        drawn = [parse_box(line) for line in boxes.splitlines() if line.strip()]
-        found = detect_people(footage, boxes=drawn) if drawn else find_on_gpu(footage)
-        require_people(found.tracks)
-        footage = dataclasses.replace(footage, warnings=footage.warnings + found.warnings)
-        if ON_ZEROGPU:
-            check_gpu_time(footage, len(found.tracks))
-        known = knowledge(footage, focal, static_camera, height)
-        scene = reconstruct_on_gpu(footage, found.tracks, found.finder, weights, known, "")
-        result = write_result(files_folder(), scene, fit_report(scene), footage, wanted)
-    files = (gr.FileData(path=str(file)) for file in (result.archive, result.page, result.overlay))
-    return (*files, result.numbers)  # type: ignore[return-value]
-
-
-# ---------------------------------------------------------------- the page
-
-
-def build() -> gr.Blocks:
+def build(demo: Demo) -> gr.Blocks:
     """The page, and what calls what."""
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    with gr.Blocks(title="UniSH", fill_width=True, delete_cache=(SWEEP_EVERY_S, KEEP_FILES_S)) as demo:
+    files: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "files", "api_visibility": "private"}
+    with gr.Blocks(title="UniSH", fill_width=True, delete_cache=(SWEEP_EVERY_S, KEEP_FILES_S)) as page:
         gr.HTML(INTRODUCTION, elem_id="introduction")
         seen, result, name = gr.State(None), gr.State(None), gr.Textbox(visible=False)
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=320):
-                f = form(OFFERED)
+                f = form(list(demo.weights))
             with gr.Column(scale=2, min_width=340):
                 r = results()
         outputs = [*r.parts, result, name]
         gr.on(
-            [f.video.change, f.fps.release, f.start.blur, f.end.blur],
-            look,
-            f.part,
-            [seen, f.people, f.picture, f.preview, f.chosen],
-            show_progress_on=f.picture,
+            [f.video.change, f.fps.release, f.start.submit, f.start.blur, f.end.submit, f.end.blur],
+            demo.preview,
+            [*f.part, seen],
+            [seen, f.people, f.picker, f.note],
+            show_progress_on=f.picker,
             concurrency_limit=2,
             trigger_mode="always_last",
             api_visibility="private",
         )
-        f.preview.input(turn_to, [seen, f.preview], f.picture, trigger_mode="always_last", **quiet)
-        f.picture.select(click, [seen, f.preview, f.mode], [seen, f.picture, f.chosen], **quiet)
-        f.chosen.input(choose, [seen, f.preview, f.chosen], [seen, f.picture], **quiet)
-        f.button.click(None, js=SHOW_VIEWER)
-        f.button.click(lambda: gr.Button(visible=True), None, f.cancel, queue=False, **quiet)
-        running = f.button.click(
-            run,
-            [*f.part, f.weights, f.focal, f.static, f.height, seen],
+        # The buttons change places before the work begins: even an error that comes at once finds them so.
+        f.run.click(None, js=SHOW_VIEWER)
+        swapped = f.run.click(
+            lambda: (gr.Button(visible=False), gr.Button(visible=True)), None, [f.run, f.cancel], queue=False, **quiet
+        )
+        running = swapped.then(
+            demo.run,
+            [*f.part, f.weights, f.focal, f.static, f.height, seen, f.picker],
             outputs,
             concurrency_limit=1,
             concurrency_id="gpu",
             show_progress_on=r.viewer,
             api_visibility="private",
         )
-        running.then(lambda: gr.Button(visible=False), None, f.cancel, queue=False, **quiet)
+        for ended in (running.success, running.failure):
+            ended(
+                lambda: (gr.Button(visible=True), gr.Button(visible=False)),
+                None,
+                [f.run, f.cancel],
+                queue=False,
+                **quiet,
+            )
         running.success(None, name, js=KEEP_LINK)
-        f.cancel.click(stop, None, f.cancel, cancels=[running], queue=False, **quiet)
-        f.finished.click(None, js=SHOW_VIEWER)
-        f.finished.click(lambda: [*shown(EXAMPLE.result())[:-1], ""], None, outputs, **quiet)
-        r.make.click(make_exports, [result, r.formats], r.made, concurrency_limit=2, api_visibility="private")
-        demo.load(reopen, None, outputs, **quiet)
-        api(reconstruct, api_name="reconstruct", concurrency_limit=1, concurrency_id="gpu")
-    return demo.queue(max_size=MAX_WAITING)
+        f.cancel.click(demo.cancel, None, [f.run, f.cancel], cancels=[running], queue=False, **quiet)
+        f.example.click(None, js=SHOW_VIEWER)
+        example = f.example.click(demo.open_example, None, outputs, **quiet)
+        example.success(None, name, js=KEEP_LINK)
+        reopened = page.load(demo.reopen, None, outputs, **quiet)
+        for ready in (running.success, example.success, reopened.success):
+            ready(demo.finish, result, r.files, show_progress_on=r.overlay, **files)
+        r.make.click(demo.export, [result, r.formats], r.made, show_progress_on=r.make, **files)
+        r.formats.change(lambda: gr.DownloadButton(visible=False), None, r.made, queue=False, **quiet)
+        page.unload(demo.leave)
+        api(demo.reconstruct, api_name="reconstruct", concurrency_limit=1, concurrency_id="gpu")
+    return page.queue(max_size=MAX_WAITING)
 
 
 def main() -> int:
@@ -326,17 +274,22 @@ def main() -> int:
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")
     parser.add_argument("--weights", default="auto", help="release, mini, auto, a folder or a Hub repository id")
+    parser.add_argument(
+        "--time-limit", type=float, default=TIME_LIMIT_S, help="seconds that one request may take (default %(default)g)"
+    )
     options = parser.parse_args()
-    OFFERED[:] = dict.fromkeys([options.weights, *OFFERED])
+    names = dict.fromkeys([options.weights if options.weights in OFFERED else "own", *OFFERED])
+    weights = {name: options.weights if name == "own" else name for name in names}
     try:
         networks(options.weights)
     except UniSHError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
-    EXAMPLE.start()
-    start_sweeping(files_folder())
+    demo = Demo(weights, ResultFolders.beside(Path(get_upload_folder())), options.time_limit)
+    demo.example.start()
+    start_sweeping(demo.folders.served, demo.folders.private)
     gr.set_static_paths([plotly_js_path()])
-    build().launch(
+    build(demo).launch(
         server_name=options.host,
         server_port=options.port,
         share=options.share,
@@ -345,6 +298,8 @@ def main() -> int:
         max_file_size=f"{MAX_UPLOAD_MB}mb",
         allowed_paths=[str(SAMPLE_CLIP)],
         footer_links=["api", "settings"],
+        show_error=True,  # Gradio's own sentence for values of a wrong kind; ours are written in `Demo.spoken`
+        run_history=False,  # results live for an hour, a history in the browser for good
         ssr_mode=False,
     )
     return 0

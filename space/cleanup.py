@@ -6,18 +6,20 @@ import threading
 import time
 from pathlib import Path
 
-_OURS = re.compile(r"[0-9a-f]{64}|\.?unish-.+")
-"""Gradio keeps an upload in a folder named by its hash, this page a result in one that begins with unish-."""
+_OURS = re.compile(r"[0-9a-f]{64}|\.?unish-.+|tmp[a-z0-9_]{8}")
+"""Gradio keeps an upload in a folder named by its hash, and until it is whole in a file beside that, of the names that
+Python gives to temporary files; this page a preview or a result in a folder that begins with unish-."""
 KEEP_FILES_S = 3600
 SWEEP_EVERY_S = 300
 
 
-def start_sweeping(root: Path, keep_s: float | int = KEEP_FILES_S, every_s: float | int = SWEEP_EVERY_S) -> None:
-    """Sweep `root` now and for as long as the process lives, in the background."""
+def start_sweeping(*roots: Path, keep_s: float | int = KEEP_FILES_S, every_s: float | int = SWEEP_EVERY_S) -> None:
+    """Sweep these folders now and for as long as the process lives, in the background."""
 
     def forever() -> None:
         while True:
-            sweep(root, keep_s)
+            for root in roots:
+                sweep(root, keep_s)
             time.sleep(every_s)
 
     threading.Thread(target=forever, daemon=True, name="sweep").start()

@@ -6,10 +6,9 @@ import threading
 from pathlib import Path
 
 import unish
-from space.results import Result, write_result
+from space.results import Result, ResultFolders, write_archive, write_overlay, write_page, write_scene
 from unish.analysis.fit_report import fit_report
 from unish.utils.assets import SAMPLE_CLIP
-from unish.video.reader import read_clip
 
 
 class Example:
@@ -28,8 +27,11 @@ class Example:
         """The result; who asks before it is ready waits."""
         with self._lock:
             if self._result is None:
-                clip = read_clip(SAMPLE_CLIP)
-                scene = unish.reconstruct(clip, weights="mini", finder="mini", device="cpu", body="open")
+                scene = unish.reconstruct(SAMPLE_CLIP, weights="mini", finder="mini", device="cpu", body="open")
+                folders = ResultFolders.beside(Path(self._folder.name) / "results")
+                result = write_scene(folders, scene, fit_report(scene), SAMPLE_CLIP)
+                for write in (write_page, write_overlay, write_archive):
+                    write(result)
                 logging.getLogger("unish").info("The example is ready.")
-                self._result = write_result(Path(self._folder.name), scene, fit_report(scene), clip)
+                self._result = result
         return self._result

@@ -6,13 +6,21 @@ from typing import Any
 
 import gradio as gr
 
-from space.example import SAMPLE_CLIP
+from space.picker import people_picker
+from space.request import DEFAULT_FPS
 from unish.export import FORMATS
+from unish.utils.assets import SAMPLE_CLIP
 from unish.viewer.page import css_template, head, js_on_load, template
 
-PICK, DRAW = "Pick or remove", "Draw a box"
-FOCAL_HELP = "26mm as phones state it, or pixels of the clip."
-HEIGHT_HELP = "Metres: 1.75 for person 1, 2=1.62 for person 2. Fixes the scale."
+FOCAL_HELP = "Phone-style, e.g. 26mm, or in pixels."
+HEIGHT_HELP = "Sets the true scale. 1.75 means person 1; 2=1.62 means person 2."
+MODELS = {
+    "own": "This server's own",
+    "auto": "Automatic",
+    "mini": "Small, rough (bundled)",
+    "release": "Full (needs a GPU, non-commercial)",
+}
+"""What a visitor reads for each of the weights on offer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +28,10 @@ class Form:
     """What the visitor fills in."""
 
     video: Any
-    finished: Any
+    example: Any
+    note: Any
     people: Any
-    picture: Any
-    preview: Any
-    mode: Any
-    chosen: Any
+    picker: Any
     fps: Any
     start: Any
     end: Any
@@ -33,7 +39,7 @@ class Form:
     height: Any
     static: Any
     weights: Any
-    button: Any
+    run: Any
     cancel: Any
 
     @property
@@ -47,8 +53,8 @@ class Shown:
     """What shows a result."""
 
     viewer: Any
-    overlay: Any
     numbers: Any
+    overlay: Any
     page: Any
     archive: Any
     exports: Any
@@ -58,35 +64,39 @@ class Shown:
 
     @property
     def parts(self) -> list:
-        """In the order of `shown`."""
-        return [self.viewer, self.overlay, self.numbers, self.page, self.archive, self.exports, self.made]
+        """In the order of `callbacks.shown`."""
+        return [self.viewer, self.numbers, self.exports, self.made, *self.files]
+
+    @property
+    def files(self) -> list:
+        """Those written behind the scene, in the order of `callbacks.files`."""
+        return [self.page, self.overlay, self.archive]
 
 
 def form(weights: Sequence[str]) -> Form:
     """The column on the left."""
-    video = gr.Video(label="Clip", sources=["upload", "webcam"], height=300, elem_id="clip")
-    gr.Examples([[str(SAMPLE_CLIP)]], video, label="Or take this one", elem_id="example")
-    finished = gr.Button("Open its finished result", size="sm", elem_id="finished")
+    video = gr.Video(label="Your video", sources=["upload", "webcam"], height=280, elem_id="clip")
+    note = gr.HTML(visible=False, elem_id="note")
+    with gr.Row(elem_id="examples", equal_height=True):
+        gr.Examples([[str(SAMPLE_CLIP)]], video, label="Or try an example", elem_id="example")
+        example = gr.Button("View the example result", size="sm", elem_id="finished", min_width=150)
     with gr.Group(visible=False, elem_id="people") as people:
-        picture = gr.Image(label="People", interactive=False, buttons=[], elem_id="picture", height=260)
-        preview = gr.Slider(0, 1, 0, step=1, label="Picture", elem_id="preview")
-        mode = gr.Radio([PICK, DRAW], value=PICK, show_label=False, container=False, elem_id="mode")
-        chosen = gr.CheckboxGroup(label="Reconstruct", elem_id="chosen")
-    button = gr.Button("Reconstruct", variant="primary", size="lg", elem_id="run")
-    cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
+        picker = people_picker(elem_id="picker")
+    with gr.Row(elem_id="actions"):
+        run = gr.Button("Reconstruct", variant="primary", size="lg", elem_id="run")
+        cancel = gr.Button("Cancel", variant="stop", size="lg", visible=False, elem_id="cancel")
     with gr.Accordion("Options", open=False, elem_id="options"):
-        fps = gr.Slider(1, 15, value=6, step=0.5, label="Frames a second")
+        fps = gr.Slider(1, 15, value=DEFAULT_FPS, step=0.5, label="Frames per second", elem_id="fps")
         with gr.Row():
-            start = gr.Number(None, label="Start (s)", minimum=0, min_width=100)
-            end = gr.Number(None, label="End (s)", minimum=0, min_width=100)
-        focal = gr.Textbox(label="Focal length", info=FOCAL_HELP, placeholder="not known", elem_id="focal")
-        height = gr.Textbox(label="Height of a person", info=HEIGHT_HELP, placeholder="not known", elem_id="height")
-        static = gr.Checkbox(label="The camera does not move", elem_id="static")
-        which = gr.Dropdown(list(weights), value=weights[0], label="Weights")
-    return Form(
-        video, finished, people, picture, preview, mode, chosen, fps, start, end, focal, height, static, which, button,
-        cancel,
-    )  # fmt: skip
+            # Texts: Gradio's field for numbers turns an empty value into 0 as soon as it is shown.
+            start = gr.Textbox(label="From (seconds)", placeholder="start", min_width=100, elem_id="from")
+            end = gr.Textbox(label="To (seconds)", placeholder="end", min_width=100, elem_id="to")
+        focal = gr.Textbox(label="Focal length", info=FOCAL_HELP, placeholder="optional", elem_id="focal")
+        height = gr.Textbox(label="Known height", info=HEIGHT_HELP, placeholder="optional", elem_id="height")
+        static = gr.Checkbox(label="Camera is on a tripod", elem_id="static")
+        choices = [(MODELS.get(name, name), name) for name in weights]
+        which = gr.Dropdown(choices, value=weights[0], label="Model", elem_id="weights")
+    return Form(video, example, note, people, picker, fps, start, end, focal, height, static, which, run, cancel)
 
 
 def results() -> Shown:
@@ -100,13 +110,13 @@ def results() -> Shown:
         apply_default_css=False,
     )
     numbers = gr.HTML(visible=False, elem_id="numbers")
-    overlay = gr.Video(label="Bodies over the clip", visible=False, interactive=False, elem_id="overlay")
+    overlay = gr.Video(label="Overlay on your video", visible=False, interactive=False, elem_id="overlay")
     with gr.Row():
-        page = gr.DownloadButton("Download the viewer (HTML)", size="md", visible=False, elem_id="page")
-        archive = gr.DownloadButton("Download the data (zip)", size="md", visible=False, elem_id="archive")
-    with gr.Accordion("Files for other programs", open=False, visible=False, elem_id="exports") as exports:
+        page = gr.DownloadButton("Download 3D viewer (.html, works offline)", size="md", visible=False, elem_id="page")
+        archive = gr.DownloadButton("Download all data (.zip)", size="md", visible=False, elem_id="archive")
+    with gr.Accordion("Export (Blender, Unreal, COLMAP …)", open=False, visible=False, elem_id="exports") as exports:
         choices = [(f"{name.upper()}: {one.summary}", name) for name, one in FORMATS.items()]
         formats = gr.CheckboxGroup(choices, value=["glb"], show_label=False, elem_id="formats")
-        make = gr.Button("Make them", size="md", elem_id="make")
-        made = gr.DownloadButton("Download them (zip)", size="md", visible=False, elem_id="made")
-    return Shown(viewer, overlay, numbers, page, archive, exports, made, formats, make)
+        make = gr.Button("Create files", size="md", elem_id="make")
+        made = gr.DownloadButton("Download exports (.zip)", size="md", visible=False, elem_id="made")
+    return Shown(viewer, numbers, overlay, page, archive, exports, made, formats, make)

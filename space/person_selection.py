@@ -1,173 +1,173 @@
-"""Who is to be reconstructed: people found in a clip, numbered on its pictures, picked, removed or drawn by clicks."""
+"""Who is to be reconstructed: people detected in a clip, shown on frames of it, chosen or marked by the visitor."""
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from PIL import Image
 
+from space.limits import MAX_PEOPLE
+from space.request import ClipRequest, text
 from unish.errors import InputError
 from unish.people.detection import Box, DetectedPeople, detect_people
 from unish.structures import Clip, PersonTrack
+from unish.utils.atomic_write import atomic_path
 from unish.utils.colors import person_color
 
 PREVIEW_LONG_SIDE_PX = 640
-PREVIEWS = 24
-SMALLEST_BOX_PX = 8
-DRAWN_FROM = 101
-"""Ids of drawn people begin here while they are picked, so that they never meet those of found ones."""
+PREVIEW_FRAMES = 24
+SMALLEST_BOX_SHARE = 0.012
+"""Of the longer side of the source: about 8 pixels of a preview."""
+NOBODY_SELECTED = "No one is selected. Click a person in the preview, or drag a box around one."
+NOBODY_DETECTED = "No people found. Drag a box around someone to add them."
+_MAX_NAME_LETTERS = 40
 
 
 @dataclass(frozen=True)
-class Look:
-    """A clip as it was looked at: small pictures of some frames, the people found, and who is wanted."""
+class ClipPreview:
+    """A clip as the visitor sees it before the run: some frames in small, and the people detected in it."""
 
-    source: tuple[str, float, float | None, float | None]
-    """Path, frames a second, start and end: a look is good for these alone."""
+    request: ClipRequest
+    """The preview is good for this alone."""
     source_size: tuple[int, int]
-    pictures: UInt8[np.ndarray, "previews height width 3"]
+    size: tuple[int, int]
+    """(width, height) of the small frames."""
+    files: tuple[Path, ...]
     frames: tuple[int, ...]
-    """Number of each picture among the clip's frames."""
+    """Number of each small frame among the clip's."""
     times_s: tuple[float, ...]
-    tracks: tuple[PersonTrack, ...]
-    finder: str
-    warnings: tuple[str, ...]
-    chosen: tuple[int, ...]
-    """Ids of the people who are wanted."""
-    drawn: tuple[Box, ...] = ()
-    """People drawn by the visitor, in pixels of the source."""
-    corner: tuple[float, float] | None = None
-    """The first corner of a box that is being drawn, in pixels of the pictures."""
-
-    @property
-    def scale(self) -> np.ndarray:
-        """(x, y) source pixels a picture pixel."""
-        height, width = self.pictures.shape[1:3]
-        return np.array(self.source_size) / [width, height]
-
-    def choices(self) -> list[tuple[str, int]]:
-        """(name, id) of everybody who can be picked."""
-        drawn = [(f"Drawn {k + 1}", DRAWN_FROM + k) for k in range(len(self.drawn))]
-        return [(f"Person {track.id}", track.id) for track in self.tracks] + drawn
+    people: DetectedPeople
+    """Boxes in pixels of the source."""
+    warnings: tuple[str, ...] = ()
+    """What reading the clip had to say."""
 
 
-def look_at(
-    clip: Clip,
-    source: tuple[str, float, float | None, float | None],
-    find: Callable[[Clip], DetectedPeople] = detect_people,
-) -> Look:
-    """Small pictures of a clip and the people in it, whom `find` finds; everybody is wanted at first."""
-    frames = np.unique(np.linspace(0, len(clip.frames) - 1, PREVIEWS).round().astype(int))
+def preview_clip(
+    clip: Clip, request: ClipRequest, folder: Path, detect: Callable[[Clip], DetectedPeople] = detect_people
+) -> ClipPreview:
+    """Small frames of a clip, written into a new folder in `folder`, and the people whom `detect` detects in it."""
+    frames = np.unique(np.linspace(0, len(clip.frames) - 1, PREVIEW_FRAMES).round().astype(int))
     scale = min(1.0, PREVIEW_LONG_SIDE_PX / max(clip.frames.shape[1:3]))
-    size = tuple(max(1, round(side * scale)) for side in clip.frames.shape[2:0:-1])
-    pictures = np.stack([cv2.resize(clip.frames[frame], size, interpolation=cv2.INTER_AREA) for frame in frames])
-    found = find(clip)
-    return Look(
-        source=source,
+    width, height = (max(1, round(side * scale)) for side in clip.frames.shape[2:0:-1])
+    people = detect(clip)
+    made = folder / f"unish-preview-{secrets.token_urlsafe(16)}"
+    with atomic_path(made) as new:
+        new.mkdir()
+        for frame in frames:
+            small = cv2.resize(clip.frames[frame], (width, height), interpolation=cv2.INTER_AREA)
+            Image.fromarray(small).save(new / f"{frame}.jpg", quality=85)
+    tracks = tuple(_scaled(track, 1 / _frame_over_source(clip)) for track in people.tracks)
+    return ClipPreview(
+        request=request,
         source_size=clip.source_size,
-        pictures=pictures,
+        size=(width, height),
+        files=tuple(made / f"{frame}.jpg" for frame in frames),
         frames=tuple(int(frame) for frame in frames),
         times_s=tuple(float(clip.times_s[frame]) for frame in frames),
-        tracks=tuple(_in_source_pixels(track, clip) for track in found.tracks),
-        finder=found.finder,
-        warnings=found.warnings,
-        chosen=tuple(track.id for track in found.tracks),
+        people=dataclasses.replace(people, tracks=tracks),
+        warnings=clip.warnings,
     )
 
 
-def picture_of(look: Look, preview: int) -> UInt8[np.ndarray, "height width 3"]:
-    """A picture with a numbered box around everybody; who is not wanted is grey."""
-    picture = look.pictures[preview].copy()
-    for person, box in _boxes(look, preview):
-        wanted = person in look.chosen
-        color = person_color(_place(look, person) + 1) if wanted else (128, 128, 128)
-        (x0, y0), (x1, y1) = box.reshape(2, 2).round().astype(int)
-        cv2.rectangle(picture, (x0, y0), (x1, y1), color, 3 if wanted else 1, cv2.LINE_AA)
-        name = str(person) if person < DRAWN_FROM else f"+{person - DRAWN_FROM + 1}"
-        width = 16 + 11 * len(name)
-        cv2.rectangle(picture, (x0, max(0, y0 - 26)), (x0 + width, max(26, y0)), color, cv2.FILLED)
-        where = (x0 + 7, max(0, y0 - 26) + 19)
-        cv2.putText(picture, name, where, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 2, cv2.LINE_AA)
-    if look.corner is not None:
-        at = tuple(round(value) for value in look.corner)
-        cv2.drawMarker(picture, at, (255, 255, 255), cv2.MARKER_CROSS, 24, 5, cv2.LINE_AA)
-        cv2.drawMarker(picture, at, (30, 30, 30), cv2.MARKER_CROSS, 24, 2, cv2.LINE_AA)
-    return picture
+def picker_value(preview: ClipPreview, file_data: Callable[[Path], Any] = str) -> dict[str, Any]:
+    """What the page's picker shows (space/static/picker.js), in pixels of the source; `file_data` serves a file."""
+    tracks = preview.people.tracks
+    first_added = 1 + max((track.id for track in tracks), default=0)
+
+    def boxes(track: PersonTrack) -> list[list[float] | None]:
+        return [
+            [round(float(value), 1) for value in track.boxes_px[frame]] if track.present[frame] else None
+            for frame in preview.frames
+        ]
+
+    return {
+        "preview": {
+            "source_size": list(preview.source_size),
+            "frames": [file_data(file) for file in preview.files],
+            "times_s": list(preview.times_s),
+            "people": [{"id": track.id, "boxes": boxes(track)} for track in tracks],
+            "colors": {
+                str(person): "#{:02x}{:02x}{:02x}".format(*person_color(person))
+                for person in (*(track.id for track in tracks), *range(first_added, first_added + MAX_PEOPLE))
+            },
+            "first_added": first_added,
+            "max_people": MAX_PEOPLE,
+            "smallest_share": SMALLEST_BOX_SHARE,
+        },
+        "selection": None,
+    }
 
 
-def toggled(look: Look, preview: int, x: float, y: float) -> Look:
-    """After a click on a picture: the smallest box under it is wanted if it was not, and the other way round."""
-    under = [(np.prod(box[2:] - box[:2]), person) for person, box in _boxes(look, preview) if _inside(box, x, y)]
-    if not under:
-        return look
-    person = min(under)[1]
-    chosen = set(look.chosen) ^ {person}
-    return dataclasses.replace(look, chosen=tuple(sorted(chosen)))
+@dataclass(frozen=True)
+class PeopleSelection:
+    """What the visitor made of a preview."""
+
+    chosen: tuple[int, ...]
+    """Ids of detected people."""
+    added: Mapping[int, Box] = field(default_factory=dict)
+    """Id → box that the visitor dragged, in pixels of the source."""
+    names: Mapping[int, str] = field(default_factory=dict)
+    """Id → name, where the visitor gave one."""
+
+    @staticmethod
+    def of(value: object, preview: ClipPreview) -> "PeopleSelection":
+        """From what the picker sends; everybody detected where it has sent nothing yet.
+
+        Raises `InputError` when it is not a selection of this preview's people, or nobody is selected.
+        """
+        ids = tuple(track.id for track in preview.people.tracks)
+        sent = value.get("selection") if isinstance(value, Mapping) else None
+        if sent is None:
+            selection = PeopleSelection(ids[:MAX_PEOPLE])  # the most prominent come first
+        else:
+            try:
+                selection = PeopleSelection(
+                    chosen=tuple(person for person in ids if person in [int(one) for one in sent["chosen"]]),
+                    added={int(one["id"]): _box(one) for one in sent["added"]},
+                    names={
+                        int(person): text("A name", name)[:_MAX_NAME_LETTERS] for person, name in sent["names"].items()
+                    },
+                )
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+                raise InputError("Expected a selection of people as the page's preview sends it.") from error
+        if set(selection.added) & set(ids):
+            raise InputError("Expected new ids for people who were added.")
+        check_people(len(selection.chosen) + len(selection.added), len(ids))
+        return selection
 
 
-def cornered(look: Look, preview: int, x: float, y: float) -> Look:
-    """After a click while a box is drawn: its first corner, or with the second one somebody new.
-
-    Raises `InputError` for a box too small to hold anybody.
-    """
-    if look.corner is None:
-        return dataclasses.replace(look, corner=(x, y))
-    low, high = np.minimum(look.corner, (x, y)), np.maximum(look.corner, (x, y))
-    if (high - low).min() < SMALLEST_BOX_PX:
-        raise InputError("That box is too small to hold a person. Click two opposite corners around somebody.")
-    corners = np.concatenate([low * look.scale, high * look.scale])
-    box = Box(*(float(value) for value in corners), time_s=look.times_s[preview])
-    drawn = (*look.drawn, box)
-    chosen = (*look.chosen, DRAWN_FROM + len(look.drawn))
-    return dataclasses.replace(look, drawn=drawn, chosen=chosen, corner=None)
-
-
-def wanted_people(look: Look, clip: Clip) -> tuple[tuple[PersonTrack, ...], str, tuple[str, ...]]:
-    """The people to reconstruct, with ids from 1, how they were found, and what there is to say about it.
-
-    Raises `InputError` when nobody is picked.
-    """
-    found = [_in_frame_pixels(track, clip) for track in look.tracks if track.id in look.chosen]
-    boxes = [box for k, box in enumerate(look.drawn) if DRAWN_FROM + k in look.chosen]
-    if not found and not boxes:
-        trouble = (
-            "Nobody is picked. Click a person on the picture, or"
-            if look.choices()
-            else "Nobody was found: on the picture,"
+def check_people(selected: int, detected: int) -> None:
+    """Raises `InputError` where nobody is left to be reconstructed, or too many are."""
+    if not selected:
+        raise InputError(NOBODY_SELECTED if detected else NOBODY_DETECTED)
+    if selected > MAX_PEOPLE:
+        raise InputError(
+            f"At most {MAX_PEOPLE} people can be reconstructed here at once, got {selected}. Leave some out."
         )
-        raise InputError(f"{trouble} draw a box around one (two opposite corners).")
-    drawn = detect_people(clip, boxes=boxes).tracks if boxes else ()
-    people = [dataclasses.replace(track, id=number) for number, track in enumerate((*found, *drawn), start=1)]
-    finder = " and ".join([*([look.finder] if found else []), *(["box"] if boxes else [])])
-    return tuple(people), finder, look.warnings if found else ()
 
 
-def _boxes(look: Look, preview: int) -> list[tuple[int, np.ndarray]]:
-    """(id, box in pixels of the picture) of everybody to be seen in it."""
-    frame, per_picture = look.frames[preview], np.tile(1 / look.scale, 2)
-    seen = [(track.id, track.boxes_px[frame] * per_picture) for track in look.tracks if track.present[frame]]
-    for k, box in enumerate(look.drawn):
-        if box.time_s == look.times_s[preview]:
-            seen.append((DRAWN_FROM + k, np.array([box.x0, box.y0, box.x1, box.y1]) * per_picture))
-    return seen
+def selected_people(preview: ClipPreview, selection: PeopleSelection, clip: Clip) -> DetectedPeople:
+    """The people to reconstruct, under the ids that the preview shows. Raises `InputError` for a box off the clip."""
+    per_source = _frame_over_source(clip)
+    tracks = [_scaled(track, per_source) for track in preview.people.tracks if track.id in selection.chosen]
+    marked = detect_people(clip, boxes=list(selection.added.values())).tracks if selection.added else ()
+    added = [dataclasses.replace(track, id=person) for person, track in zip(selection.added, marked, strict=True)]
+    finder = " and ".join([*([preview.people.finder] if tracks else []), *(["box"] if added else [])])
+    return DetectedPeople((*tracks, *added), finder, preview.people.warnings if tracks else ())
 
 
-def _place(look: Look, person: int) -> int:
-    return next(place for place, (_, other) in enumerate(look.choices()) if other == person)
+def _box(sent: Mapping[str, Any]) -> Box:
+    x0, y0, x1, y1 = (float(value) for value in sent["box"])
+    return Box(x0, y0, x1, y1, time_s=float(sent["time_s"]))
 
 
-def _inside(box: np.ndarray, x: float, y: float) -> bool:
-    return bool(box[0] <= x <= box[2] and box[1] <= y <= box[3])
-
-
-def _in_source_pixels(track: PersonTrack, clip: Clip) -> PersonTrack:
-    return dataclasses.replace(track, boxes_px=track.boxes_px / _frame_over_source(clip))
-
-
-def _in_frame_pixels(track: PersonTrack, clip: Clip) -> PersonTrack:
-    return dataclasses.replace(track, boxes_px=track.boxes_px * _frame_over_source(clip))
+def _scaled(track: PersonTrack, scale: np.ndarray) -> PersonTrack:
+    return dataclasses.replace(track, boxes_px=track.boxes_px * scale)
 
 
 def _frame_over_source(clip: Clip) -> np.ndarray:

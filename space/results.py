@@ -1,38 +1,81 @@
-"""Results that live for a while under a name that nobody can guess: a reload or a shared link finds them again."""
+"""Results that live for a while under a name that nobody can guess: a reload or a shared link finds them again.
 
+The scene comes first, within seconds; overlay, page, archive and exports are written when they are asked for, from
+what is kept: the reconstruction, and the upload under a second name. These two are nobody's to fetch, so they lie in a
+folder that is not served.
+"""
+
+import contextlib
 import json
+import os
 import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
 
 from unish.analysis.fit_report import FitReport
 from unish.analysis.summary import summarise
 from unish.errors import InputError
-from unish.export import check_formats, export, write_video
+from unish.export import FORMATS, check_formats, export, write_video
 from unish.runs.result_folder import RESULT_EXPORTS, RESULT_REPORT
-from unish.structures import Clip, Reconstruction
+from unish.structures import FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
+from unish.utils.progress import Progress, no_progress
+from unish.video.source_frames import SourceFrames
 from unish.viewer import encode_scene, scene_arrays
 from unish.viewer.numbers import numbers_html
 from unish.viewer.page import offline_page
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{22}")
 _PREFIX = "unish-"
-OVERLAY_LONG_SIDE_PX = 960
-"""The overlay of the page is no larger, so that a clip of minutes is drawn in seconds."""
+OVERLAY_LONG_SIDE_PX, OVERLAY_FRAMES = 960, 600
+"""The overlay of the page is no larger and has no more frames, so that a clip of minutes is drawn in seconds."""
+EXPIRED = "This result has expired (results are kept for an hour). Please run the video again."
+
+
+@dataclass(frozen=True)
+class ResultFolders:
+    """Where results live."""
+
+    served: Path
+    """Gradio's cache: who knows the name of a file in it may fetch it."""
+    private: Path
+
+    @staticmethod
+    def beside(served: Path) -> "ResultFolders":
+        """`served`, and a private folder beside it; both exist afterwards."""
+        private = served.with_name(f"{served.name}-private")
+        served.mkdir(parents=True, exist_ok=True)
+        private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return ResultFolders(served, private)
 
 
 @dataclass(frozen=True)
 class Result:
-    """The files of one reconstruction."""
+    """The files of one reconstruction; those that do not exist yet are written by the functions below."""
 
     name: str
     """22 letters of chance: who knows it may see the result."""
-    folder: Path
+    stem: str
+    """The clip's name, for the files' names."""
+    folders: ResultFolders
+
+    @property
+    def folder(self) -> Path:
+        """What is served of it."""
+        return self.folders.served / (_PREFIX + self.name)
+
+    @property
+    def kept(self) -> Path:
+        """What is not."""
+        return self.folders.private / (_PREFIX + self.name)
 
     @property
     def scene(self) -> Path:
@@ -42,71 +85,206 @@ class Result:
     @property
     def page(self) -> Path:
         """The viewer as one file that opens offline."""
-        return self.folder / "viewer.html"
+        return self.folder / f"{self.stem}_viewer.html"
 
     @property
     def overlay(self) -> Path:
         """The clip with the bodies drawn over it."""
-        return self.folder / "overlay.mp4"
+        return self.folder / f"{self.stem}_overlay.mp4"
 
     @property
     def archive(self) -> Path:
-        """Everything, zipped."""
-        return self.folder / "reconstruction.zip"
+        """The reconstruction and its report, zipped."""
+        return self.folder / f"{self.stem}_unish.zip"
 
     @property
     def numbers(self) -> str:
         """Numbers and report as HTML, every text escaped."""
-        return json.loads((self.folder / "numbers.json").read_text())["html"]
+        return json.loads((self.folder / "about.json").read_text(encoding="utf-8"))["numbers"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all files of the page are there."""
+        return all(path.is_file() for path in (self.page, self.overlay, self.archive))
+
+    def load(self) -> Reconstruction:
+        """The reconstruction. Raises `InputError` when the result has expired."""
+        if not self.kept.is_dir():
+            raise InputError(EXPIRED)
+        return Reconstruction.load(self.kept / "reconstruction")
+
+    def source_frames(self, scene: Reconstruction) -> SourceFrames:
+        """The upload's own frames, from the first to the last that the result was made from."""
+        (source,) = self.kept.glob("source*")
+        return SourceFrames.open(source, scene.times_s, scene.fps)
 
 
-def write_result(root: Path, scene: Reconstruction, fit: FitReport, clip: Clip, formats: Sequence[str] = ()) -> Result:
-    """Write all files of a result under `root`, its archive with other programs' `formats` in it.
+def write_scene(folders: ResultFolders, scene: Reconstruction, fit: FitReport, upload: Path) -> Result:
+    """Write what the viewer needs, and keep what the other files are made of: reconstruction, report and `upload`.
 
-    Raises `InputError` when there is no room, or for a format that does not exist.
+    Raises `InputError` when there is no room.
     """
-    name = secrets.token_urlsafe(16)
-    with atomic_path(root / (_PREFIX + name)) as folder:
-        folder.mkdir(parents=True)
-        drawn = encode_scene(scene_arrays(scene))
-        (folder / "scene.bin").write_bytes(drawn)
-        (folder / "viewer.html").write_text(offline_page(drawn, scene.provenance.source_name), encoding="utf-8")
-        (folder / "numbers.json").write_text(json.dumps({"html": numbers_html(summarise(scene), fit)}))
-        write_video(scene, folder / "overlay.mp4", clip, long_side_px=OVERLAY_LONG_SIDE_PX)
-        scene.save_into(folder / "reconstruction")
-        fit.save(folder / "reconstruction" / RESULT_REPORT)
-        export(scene, folder / "reconstruction" / RESULT_EXPORTS, formats, clip)
-        shutil.make_archive(str(folder / "reconstruction"), "zip", folder, "reconstruction")
-        shutil.rmtree(folder / "reconstruction")
-    return Result(name, root / (_PREFIX + name))
+    result = Result(secrets.token_urlsafe(16), file_stem(scene.provenance.source_name), folders)
+    about = {"stem": result.stem, "numbers": numbers_html(summarise(scene), fit)}
+    with atomic_path(result.kept) as kept, atomic_path(result.folder) as folder:
+        folder.mkdir()
+        (folder / "scene.bin").write_bytes(encode_scene(scene_arrays(scene)))
+        (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+        scene.save_into(kept / "reconstruction")
+        fit.save(kept / "reconstruction" / RESULT_REPORT)
+        _link_or_copy(upload, kept / f"source{upload.suffix}")
+    return result
 
 
-def write_exports(
-    result: Result, formats: Sequence[str], progress: Callable[[float, str], None] = lambda share, message: None
-) -> Path:
-    """The result in other programs' formats, zipped, beside its other files; what was made before is taken again.
+def write_overlay(result: Result, progress: Progress = no_progress) -> Path:
+    """The clip with the bodies drawn over it. Raises `InputError` when the result has expired or there is no room."""
+    if not result.overlay.is_file():
+        scene = result.load()
+        frames = _Thinned.of(result.source_frames(scene), OVERLAY_FRAMES)
+        with _still_there(result):
+            write_video(
+                scene,
+                result.overlay,
+                frames,
+                long_side_px=OVERLAY_LONG_SIDE_PX,
+                progress=lambda share: progress(share, "Drawing the overlay video"),
+            )
+    return result.overlay
 
-    Raises `InputError` when no format is chosen, the result is gone, or there is no room.
+
+def write_page(result: Result) -> Path:
+    """The viewer as one file. Raises `InputError` when the result has expired or there is no room."""
+    if not result.page.is_file():
+        with _still_there(result), atomic_path(result.page) as temporary:
+            temporary.write_text(offline_page(result.scene.read_bytes(), result.stem), encoding="utf-8")
+    return result.page
+
+
+def write_archive(result: Result, formats: Sequence[str] = (), progress: Progress = no_progress) -> Path:
+    """The reconstruction and its report, zipped, with other programs' `formats` in it, where there are any.
+
+    Raises `InputError` when it has expired, for a format that does not exist, or when there is no room.
     """
-    if not formats:
-        raise InputError("No format is chosen. Tick one or more.")
-    check_formats(formats)
-    if not result.archive.is_file():
-        raise InputError("That result is not kept any longer. Make it again: it takes a moment.")
-    path = result.folder / f"exports-{'-'.join(formats)}.zip"
+    path = result.archive.with_stem(f"{result.archive.stem}_{_listed(formats)}") if formats else result.archive
     if not path.is_file():
-        with tempfile.TemporaryDirectory() as place, atomic_path(path) as temporary:
-            shutil.unpack_archive(result.archive, place, "zip")
-            scene = Reconstruction.load(Path(place) / "reconstruction")
-            export(scene, Path(place) / RESULT_EXPORTS, formats, progress=progress)
-            shutil.make_archive(str(temporary.with_suffix("")), "zip", Path(place) / RESULT_EXPORTS)
+        with _still_there(result), _new_zip(path) as archive:
+            _add_folder(archive, result.kept / "reconstruction", result.stem)
+            _add_exports(archive, result, formats, f"{result.stem}/{RESULT_EXPORTS}", progress)
     return path
 
 
-def find_result(root: Path, name: str | None) -> Result | None:
+def write_exports(result: Result, formats: Sequence[str], progress: Progress = no_progress) -> Path:
+    """The result in other programs' formats, zipped, beside its other files; what was made before is taken again.
+
+    Frames in them are those of the upload. Raises `InputError` when no format is chosen, the result has expired, or
+    there is no room.
+    """
+    if not formats:
+        raise InputError("Choose at least one format.")
+    path = result.folder / f"{result.stem}_{_listed(formats)}.zip"
+    if not path.is_file():
+        with _still_there(result), _new_zip(path) as archive:
+            _add_exports(archive, result, formats, result.stem, progress)
+    return path
+
+
+def find_result(folders: ResultFolders, name: object) -> Result | None:
     """The result of that name, if it is one and its files still live."""
-    if not name or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         return None
-    result = Result(name, root / (_PREFIX + name))
-    needed = (result.scene, result.page, result.overlay, result.archive, result.folder / "numbers.json")
-    return result if all(path.is_file() for path in needed) else None
+    about = folders.served / (_PREFIX + name) / "about.json"
+    try:
+        stem = json.loads(about.read_text(encoding="utf-8"))["stem"]
+    except (OSError, ValueError):
+        return None
+    result = Result(name, stem, folders)
+    return result if result.scene.is_file() and result.kept.is_dir() else None
+
+
+def file_stem(source_name: str) -> str:
+    """A clip's name without its suffix, as the start of a file's name on any system."""
+    return re.sub(r"[^\w-]+", "_", Path(source_name).stem).strip("_")[:60] or "video"
+
+
+def _listed(formats: Sequence[str]) -> str:
+    check_formats(formats)
+    return "-".join(name for name in FORMATS if name in formats)
+
+
+def _add_exports(
+    archive: zipfile.ZipFile, result: Result, formats: Sequence[str], name: str, progress: Progress
+) -> None:
+    if not formats:
+        return
+    scene = result.load()
+    with tempfile.TemporaryDirectory(prefix="unish-") as place:
+        export(scene, place, formats, result.source_frames(scene), progress)
+        _add_folder(archive, Path(place), name)
+
+
+@dataclass(frozen=True)
+class _Thinned:
+    """Some frames of a sequence, evenly spread, the first and the last among them."""
+
+    whole: FrameSequence
+    indices: tuple[int, ...]
+
+    @staticmethod
+    def of(whole: FrameSequence, most: int) -> "_Thinned":
+        count = len(whole.times_s)
+        return _Thinned(
+            whole, tuple(np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist())
+        )
+
+    @property
+    def times_s(self) -> Float[np.ndarray, "frames"]:
+        return self.whole.times_s[list(self.indices)]
+
+    @property
+    def fps(self) -> float:
+        return self.whole.fps * len(self.indices) / len(self.whole.times_s)
+
+    @property
+    def source_name(self) -> str:
+        return self.whole.source_name
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        return self.whole.frame_size
+
+    def read(self, indices: Sequence[int]) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        return self.whole.read([self.indices[index] for index in indices])
+
+
+@contextlib.contextmanager
+def _new_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    with (
+        atomic_path(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+    ):
+        yield archive
+
+
+def _add_folder(archive: zipfile.ZipFile, folder: Path, name: str) -> None:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            archive.write(file, f"{name}/{file.relative_to(folder)}")
+
+
+@contextlib.contextmanager
+def _still_there(result: Result) -> Iterator[None]:
+    """Raises `InputError` for a result that has been swept away, before or meanwhile."""
+    if not (result.folder.is_dir() and result.kept.is_dir()):
+        raise InputError(EXPIRED)
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(EXPIRED) from error
+
+
+def _link_or_copy(file: Path, name: Path) -> None:
+    """The file under a second name, which lives on when the first is swept away."""
+    try:
+        os.link(file, name)
+    except OSError:
+        shutil.copyfile(file, name)

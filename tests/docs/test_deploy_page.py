@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub.utils import filter_repo_objects
 
-from space import cleanup as keeping
-from space import limits
+from space import cleanup, limits
 from tests.docs.pages import blocks, command_lines, table
 from tests.space.test_limits import clip_of
 from unish.errors import InputError
@@ -25,7 +24,7 @@ def page(repository) -> Path:
 
 
 def test_seconds_of_gpu(page):
-    rows = table(page, "clip, 16:9, at 6 frames a second")
+    rows = table(page, "clip, 16:9, at 6 frames per second")
     assert len(rows) == 4
     for length, one, three in rows:
         frames = 6 * int(length.split()[0])
@@ -42,12 +41,17 @@ def test_what_visitors_may_ask_for(page):
     assert said == {
         "size of an upload": f"{limits.MAX_UPLOAD_MB} MB",
         "length of a clip": f"{limits.MAX_SECONDS:.0f} s",
-        "longer side of a picture": f"{limits.MAX_SIDE_PX} pixels",
+        "frame of a clip": f"{limits.MAX_FRAME_MEGAPIXELS:.0f} megapixels",
+        "frames to decode, together": f"{limits.MAX_DECODED_MEGAPIXELS:.0f} megapixels",
+        "frames per second": f"{limits.FPS_RANGE[1]:.0f}",
         "sampled frames": f"{limits.MAX_FRAMES}",
+        "sampled frames on disk": f"{limits.MAX_KEPT_BYTES >> 30} GiB; larger ones are kept smaller",
+        "people": f"{limits.MAX_PEOPLE}",
+        "time for one request": f"{limits.TIME_LIMIT_S:.0f} s, or `--time-limit`",
         "visitors who wait": f"{limits.MAX_WAITING}",
         "life of uploads and results": "an hour after the last change, looked at every 5 minutes",
     }
-    assert (keeping.KEEP_FILES_S, keeping.SWEEP_EVERY_S) == (3600, 300)
+    assert (cleanup.KEEP_FILES_S, cleanup.SWEEP_EVERY_S) == (3600, 300)
 
 
 def test_the_first_lines_of_the_readme(page, repository):
@@ -100,8 +104,10 @@ def test_the_files_that_are_copied_are_enough_and_the_options_those_of_the_app(p
         shutil.copy(repository / path, tmp_path / path)
     code = """
 import sys, unish, app
+from pathlib import Path
+from space.results import ResultFolders
 app.networks('mini')
-app.build()
+app.build(app.Demo({'mini': 'mini'}, ResultFolders.beside(Path('results'))))
 print(unish.__file__)
 sys.argv = ['app.py', '--help']
 app.main()
@@ -111,10 +117,10 @@ app.main()
     assert done.returncode == 0, done.stderr[-2000:]
     home, helped = done.stdout.split("\n", 1)
     assert home == str(tmp_path / "unish" / "__init__.py")
-    options = set(re.findall(r"--[a-z]+", helped)) - {"--help"}
+    options = set(re.findall(r"--[a-z-]+", helped)) - {"--help"}
     assert {row[0].strip("`") for row in table(page, "option")} == options
     (line,) = command_lines(page, "python app.py")
-    assert set(re.findall(r"--[a-z]+", line)) <= options
+    assert set(re.findall(r"--[a-z-]+", line)) <= options
 
 
 def test_the_hubs_commands_are_there(page):

@@ -1,6 +1,7 @@
 """Files of visitors are gone after their time, and not before."""
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -26,6 +27,17 @@ def test_what_is_old_goes_as_a_whole_and_what_is_new_stays(tmp_path):
     (tmp_path / "unish-new" / "overlay.mp4").write_bytes(b"1")
     assert sweep(tmp_path, keep_s=0.2) == 2
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["overlay.mp4", "scene.bin", "thesis.tex", "unish-new"]
+
+
+def test_uploads_that_were_broken_off_go_too(tmp_path):
+    """Gradio writes to a temporary file of Python's until the upload is whole, and leaves it there when it never is."""
+    with tempfile.NamedTemporaryFile(dir=tmp_path, delete=False) as file:
+        file.write(b"half a clip")
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmpfiles.conf").write_text("of somebody else")
+    assert sweep(tmp_path, keep_s=60) == 0
+    assert sweep(tmp_path, keep_s=-60) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tmp", "tmpfiles.conf"]
 
 
 def test_the_time_is_that_of_the_copy(tmp_path):

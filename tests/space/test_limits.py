@@ -1,37 +1,13 @@
-"""Bounds for uploads, and what a GPU is asked for."""
+"""What a GPU is asked for."""
 
 import numpy as np
 import pytest
 
 from benchmarks.forward import teraflop
 from space import limits
-from space.limits import check_gpu_time, check_upload, gpu_seconds
-from tests.test_cli import write_video
+from space.limits import check_gpu_time, gpu_seconds
 from unish.errors import InputError
 from unish.structures import Clip
-
-
-def test_an_ordinary_clip_is_taken(tmp_path):
-    check_upload(write_video(tmp_path / "clip.mp4"))
-
-
-@pytest.mark.parametrize(
-    ("bound", "value", "sentence"),
-    [("MAX_UPLOAD_MB", 1e-4, "MB"), ("MAX_SECONDS", 0.5, "lasts 1 s"), ("MAX_SIDE_PX", 80, "96×64")],
-)
-def test_too_much_is_one_sentence_before_anything_is_decoded(tmp_path, monkeypatch, bound, value, sentence):
-    path = write_video(tmp_path / "clip.mp4")
-    monkeypatch.setattr(limits, bound, value)
-    monkeypatch.setattr("unish.video.decode.VideoSource.frames", pytest.fail)
-    with pytest.raises(InputError, match=sentence):
-        check_upload(path)
-
-
-def test_a_text_file_is_no_video(tmp_path):
-    path = tmp_path / "notes.mp4"
-    path.write_text("no video")
-    with pytest.raises(InputError, match="video"):
-        check_upload(path)
 
 
 def clip_of(frames: int, width: int = 1920, height: int = 1080) -> Clip:

@@ -1,12 +1,23 @@
-"""People on a clip's pictures: numbered, picked, removed and drawn by clicks."""
+"""People in a clip's preview: numbered, left out, marked by boxes, named."""
 
 import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from space.person_selection import DRAWN_FROM, Look, cornered, picture_of, toggled, wanted_people
+from space.limits import MAX_PEOPLE
+from space.person_selection import (
+    PREVIEW_FRAMES,
+    ClipPreview,
+    PeopleSelection,
+    picker_value,
+    preview_clip,
+    selected_people,
+)
+from space.request import ClipRequest
 from unish.errors import InputError
+from unish.people.detection import DetectedPeople
 from unish.structures import Clip, PersonTrack
 
 FRAMES, HEIGHT, WIDTH = 6, 120, 160
@@ -25,69 +36,108 @@ def clip() -> Clip:
 
 
 @pytest.fixture
-def look(clip) -> Look:
-    """Two pictures, half as large as the frames; the second person is in the second one only."""
-    return Look(
-        source=("clip.mp4", 6.0, None, None),
-        source_size=clip.source_size,
-        pictures=np.full((2, HEIGHT // 2, WIDTH // 2, 3), 200, np.uint8),
-        frames=(0, 5),
-        times_s=(0.0, 5 / 6),
-        tracks=(track(1, (80, 80, 320, 400)), track(2, (400, 80, 560, 400), present=(4, 5))),
-        finder="mini",
-        warnings=("a doubt",),
-        chosen=(1, 2),
+def preview(clip, tmp_path) -> ClipPreview:
+    """The second person is in the last frames only."""
+    people = DetectedPeople(
+        (track(1, (20, 20, 80, 100)), track(2, (100, 20, 140, 100), present=(4, 5))), "mini", ("a doubt",)
     )
+    return preview_clip(clip, ClipRequest(tmp_path / "clip.mp4", 6.0), tmp_path, lambda clip: people)
 
 
-def test_a_click_on_a_person_removes_and_picks_again(look):
-    away = toggled(look, 0, 20, 30)
-    assert away.chosen == (2,) and toggled(away, 0, 20, 30).chosen == (1, 2)
-    assert toggled(look, 0, 60, 30).chosen == (1, 2), "the second person is not in this picture"
-    assert toggled(look, 1, 60, 30).chosen == (1,)
-    assert toggled(look, 0, 2, 2) == look
+def sent(chosen=(1, 2), added=(), names=None) -> dict:
+    """As the picker sends it."""
+    return {"preview": {}, "selection": {"chosen": list(chosen), "added": list(added), "names": names or {}}}
 
 
-def test_of_boxes_that_overlap_the_smaller_is_meant(look):
-    inside = dataclasses.replace(look, tracks=(*look.tracks, track(3, (160, 160, 240, 320))), chosen=(1, 2, 3))
-    assert toggled(inside, 0, 25, 30).chosen == (1, 2)
-    assert toggled(inside, 0, 12, 12).chosen == (2, 3)
+def box(person: int, corners, time_s=0.0) -> dict:
+    return {"id": person, "box": list(corners), "time_s": time_s}
 
 
-def test_a_box_is_drawn_by_two_clicks_in_any_order(look):
-    half = cornered(look, 1, 75, 55)
-    assert half.corner == (75, 55) and half.drawn == ()
-    whole = cornered(half, 1, 45, 5)
-    (box,) = whole.drawn
-    assert (box.x0, box.y0, box.x1, box.y1) == (45 * 8, 5 * 8, 75 * 8, 55 * 8) and box.time_s == look.times_s[1]
-    assert whole.corner is None and whole.chosen == (1, 2, DRAWN_FROM)
-    assert whole.choices() == [("Person 1", 1), ("Person 2", 2), ("Drawn 1", DRAWN_FROM)]
-    assert toggled(whole, 1, 70, 50).chosen in ((1, 2), (1, DRAWN_FROM))
-    with pytest.raises(InputError, match="too small"):
-        cornered(half, 1, 74, 54)
+def test_the_picker_is_told_in_pixels_of_the_source(preview):
+    value = picker_value(preview)["preview"]
+    assert value["source_size"] == [640, 480] and len(value["frames"]) == FRAMES <= PREVIEW_FRAMES
+    assert value["times_s"][-1] == pytest.approx(5 / 6)
+    first, second = value["people"]
+    assert first["boxes"][0] == [80, 80, 320, 400] and second["boxes"] == [None] * 4 + [[400, 80, 560, 400]] * 2
+    assert value["first_added"] == 3 and set(value["colors"]) == {str(person) for person in range(1, MAX_PEOPLE + 3)}
+    assert Image.open(preview.files[0]).size == (WIDTH, HEIGHT)
 
 
-def test_the_picture_shows_who_is_wanted_in_colour(look):
-    def colours(shown: Look) -> set:
-        return {tuple(color) for color in picture_of(shown, 0).reshape(-1, 3).tolist()}
-
-    orange, grey = (240, 128, 60), (128, 128, 128)
-    assert orange in colours(look) and grey not in colours(look)
-    removed = dataclasses.replace(look, chosen=(2,))
-    assert orange not in colours(removed) and grey in colours(removed)
-    assert np.array_equal(look.pictures, np.full_like(look.pictures, 200)), "the pictures themselves stay clean"
-    assert (picture_of(cornered(look, 0, 40, 30), 0) != picture_of(look, 0)).any()
+def test_previews_have_names_that_nobody_can_guess(preview, clip, tmp_path):
+    other = preview_clip(clip, preview.request, tmp_path, lambda clip: preview.people)
+    assert other.files[0].parent != preview.files[0].parent and len(preview.files[0].parent.name) > 30
 
 
-def test_wanted_people_get_ids_from_one_in_the_clips_pixels(look, clip):
-    people, finder, warnings = wanted_people(dataclasses.replace(look, chosen=(2,)), clip)
-    assert [person.id for person in people] == [1] and finder == "mini" and warnings == ("a doubt",)
-    np.testing.assert_allclose(people[0].boxes_px[0], [100, 20, 140, 100])
-    drawn = cornered(cornered(look, 0, 10, 10), 0, 40, 50)
-    people, finder, _ = wanted_people(drawn, clip)
-    assert [person.id for person in people] == [1, 2, 3] and finder == "mini and box"
-    np.testing.assert_allclose(people[2].boxes_px[0], [20, 20, 80, 100])
-    people, finder, warnings = wanted_people(dataclasses.replace(drawn, chosen=(DRAWN_FROM,)), clip)
-    assert len(people) == 1 and finder == "box" and warnings == ()
-    with pytest.raises(InputError, match="Nobody is picked"):
-        wanted_people(dataclasses.replace(drawn, chosen=()), clip)
+def test_everybody_is_wanted_until_something_is_said(preview, clip):
+    selection = PeopleSelection.of({"preview": {}, "selection": None}, preview)
+    people = selected_people(preview, selection, clip)
+    assert [person.id for person in people.tracks] == [1, 2]
+    assert people.finder == "mini" and people.warnings == ("a doubt",)
+    np.testing.assert_allclose(people.tracks[0].boxes_px[0], [20, 20, 80, 100])
+
+
+def test_who_is_left_out_is_gone_and_the_others_keep_their_numbers(preview, clip):
+    people = selected_people(preview, PeopleSelection.of(sent(chosen=[2]), preview), clip)
+    assert [person.id for person in people.tracks] == [2]
+
+
+def test_a_box_is_a_new_person_with_the_number_and_name_that_the_page_shows(preview, clip):
+    selection = PeopleSelection.of(
+        sent([1], [box(4, (40, 40, 160, 200), 5 / 6)], {"4": " Ada ", "1": "B" * 99}), preview
+    )
+    people = selected_people(preview, selection, clip)
+    assert [person.id for person in people.tracks] == [1, 4] and people.finder == "mini and box"
+    np.testing.assert_allclose(people.tracks[1].boxes_px[5], [10, 10, 40, 50])
+    assert selection.names == {4: "Ada", 1: "B" * 40}
+    alone = selected_people(preview, PeopleSelection.of(sent([], [box(3, (40, 40, 160, 200))]), preview), clip)
+    assert alone.finder == "box" and alone.warnings == ()
+
+
+def test_nobody_and_too_many_are_said(preview):
+    with pytest.raises(InputError, match="No one is selected"):
+        PeopleSelection.of(sent([]), preview)
+    nobody = dataclasses.replace(preview, people=DetectedPeople((), "mini"))
+    with pytest.raises(InputError, match="No people found"):
+        PeopleSelection.of({"selection": None}, nobody)
+    crowd = [box(3 + k, (40, 40, 160, 200)) for k in range(MAX_PEOPLE)]
+    with pytest.raises(InputError, match=f"At most {MAX_PEOPLE}"):
+        PeopleSelection.of(sent([1], crowd), preview)
+    many = DetectedPeople(tuple(track(k, (20, 20, 80, 100)) for k in range(1, MAX_PEOPLE + 4)), "mini")
+    selection = PeopleSelection.of(None, dataclasses.replace(preview, people=many))
+    assert selection.chosen == tuple(range(1, MAX_PEOPLE + 1)), "the most prominent, at first"
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        7,
+        {},
+        {"chosen": 1, "added": [], "names": {}},
+        {"chosen": [[]], "added": [], "names": {}},
+        {"chosen": ["x"], "added": [], "names": {}},
+        {"chosen": [1], "added": [7], "names": {}},
+        {"chosen": [1], "added": [{"id": 3, "box": [1, 2, 3], "time_s": 0}], "names": {}},
+        {"chosen": [1], "added": [{"id": 3, "box": [1, 2, 3, {}], "time_s": 0}], "names": {}},
+        {"chosen": [1], "added": [{"id": 1, "box": [1, 2, 30, 40], "time_s": 0}], "names": {}},
+        {"chosen": [1], "added": [], "names": {"a": "b"}},
+        {"chosen": [1], "added": [], "names": {"1": 7}},
+        {"chosen": [1], "added": [], "names": [1]},
+        {"chosen": [float("inf")], "added": [], "names": {}},
+    ],
+)
+def test_what_no_picker_sends_is_one_sentence(preview, selection):
+    with pytest.raises(InputError):
+        PeopleSelection.of({"selection": selection}, preview)
+
+
+@pytest.mark.parametrize(
+    "corners", [(float("nan"), 0, 9, 9), (0, 0, float("inf"), 9), (900, 0, 990, 90), (50, 50, 40, 90)]
+)
+def test_boxes_off_the_picture_are_one_sentence(preview, clip, corners):
+    selection = PeopleSelection.of(sent([1], [box(3, corners)]), preview)
+    try:
+        selected_people(preview, selection, clip)
+    except InputError as error:
+        assert "box" in str(error)
+    else:
+        assert corners[2] == float("inf"), "only a box that reaches beyond the frame is cut to it"

@@ -322,7 +322,7 @@ def test_a_scene_that_does_not_come_is_said(empty_room):
     empty_room.tab.evaluate("unishViewers[0].load({url: 'https://127.0.0.1:9/scene.bin'})")
     message = empty_room.tab.locator(".uv-message")
     message.get_by_role("button").wait_for()
-    assert "could not be shown" in message.inner_text()
+    assert "Could not show the scene" in message.inner_text()
     empty_room.tab.evaluate("unishViewers[0].load({base64: btoa('something else')})")
     empty_room.until("document.querySelector('.uv-message').innerText.includes('not a unish scene')")
 

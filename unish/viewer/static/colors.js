@@ -35,6 +35,6 @@ function cloudColors({meta, arrays}, name, by) {
 // [what the dark end means, what the bright end means], or null where no scale is needed.
 function colorScale({meta}, by) {
   if (by === 'confidence') return ['0 %', '100 %'];
-  if (by === 'distance') return ['0 cm', `${Math.round(100 * meta.distance_range_m)} cm and more`];
+  if (by === 'distance') return ['0 cm', `${Math.round(100 * meta.distance_range_m)}+ cm`];
   return null;
 }

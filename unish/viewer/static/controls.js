@@ -137,7 +137,7 @@ function describe(viewer) {
   find('.uv-confidence').value = meta.default_confidence;
   find('.uv-people').replaceChildren(...meta.people.map((person, index) => personButton(viewer, person, index)));
   find('.uv-follow').replaceChildren(...viewer.follow.modes.map((value, index) => labelled(
-    'option', ['Free', 'The clip’s camera'][index] || `Behind ${meta.people[index - 2].name}`, {value},
+    'option', ['Free', 'Original camera'][index] || `Follow ${meta.people[index - 2].name}`, {value},
   )));
   for (const input of find('.uv-box').querySelectorAll('input')) {
     Object.assign(input, {min: 0, max: 1, step: 0.01, value: input.dataset.end === 'low' ? 0 : 1});

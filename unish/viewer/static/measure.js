@@ -29,7 +29,7 @@ class Measure {
   click(x, y) {
     if (!this.on) return;
     const point = this.pick(x, y);
-    if (!point) { this.viewer.announce('Nothing is drawn there.'); return; }
+    if (!point) { this.viewer.announce('No point there – try another spot.'); return; }
     this.points = this.points.length === 1 ? [...this.points, point] : [point];
     this.viewer.announce(this.length === null ? 'First point set; click the second.' : `${this.text} between the two points.`);
     this.follow();

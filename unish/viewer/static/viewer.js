@@ -77,7 +77,7 @@ const UnishViewer = (() => {
       this.pause();
       setEnabled(this, false);
       delete this.element.dataset.ready;
-      this.say('Loading the scene…');
+      this.say('Loading scene…');
       const started = performance.now();
       try {
         const [buffer] = await Promise.all([readSource(source), plotlyReady()]);
@@ -88,7 +88,7 @@ const UnishViewer = (() => {
       } catch (error) {
         if (load !== this.loads) return;
         console.error(error);
-        this.say(`The scene could not be shown: ${error.message}.`, 'Try again', () => this.load(source));
+        this.say(`Could not show the scene: ${error.message}.`, 'Try again', () => this.load(source));
         return;
       }
       this.milliseconds.ready = performance.now() - started;
@@ -143,7 +143,7 @@ const UnishViewer = (() => {
     lost() {
       this.pause();
       delete this.element.dataset.ready;
-      this.say('The graphics card took its memory back.', 'Show again', () => this.load({buffer: this.buffer}));
+      this.say('The 3D view lost its graphics context.', 'Reload view', () => this.load({buffer: this.buffer}));
     }
 
     // ---- what is shown -------------------------------------------------------------------------------------------

@@ -1,0 +1,95 @@
+"""The way from an upload to a result, for the page and for programs alike."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from space.gpu import ON_ZEROGPU, detect_on_gpu, reconstruct_on_gpu
+from space.limits import MAX_PEOPLE, check_gpu_time
+from space.person_selection import ClipPreview, PeopleSelection, check_people, preview_clip, selected_people
+from space.request import ClipRequest, Settings
+from space.results import Result, ResultFolders, write_scene
+from space.tasks import Task
+from space.upload_reader import open_upload, read_upload
+from unish.analysis.fit_report import fit_report
+from unish.errors import InputError
+from unish.people.detection import Box, DetectedPeople, detect_people
+from unish.structures import Clip, Reconstruction
+from unish.utils.progress import Progress, part_of
+
+FindPeople = Callable[[Clip, Task], DetectedPeople]
+
+
+@dataclass(frozen=True)
+class People:
+    """Who is to be reconstructed, found once the clip is read."""
+
+    find: FindPeople
+    names: dict[int, str] = field(default_factory=dict)
+
+
+def everybody() -> People:
+    """Whoever is detected; the most prominent where those are too many."""
+
+    def find(clip: Clip, task: Task) -> DetectedPeople:
+        people = detect_on_gpu(clip, task.id)
+        left_out = len(people.tracks) - MAX_PEOPLE
+        if left_out <= 0:
+            return people
+        warning = f"Only the {MAX_PEOPLE} most prominent people were reconstructed; {left_out} were left out."
+        return dataclasses.replace(people, tracks=people.tracks[:MAX_PEOPLE], warnings=(*people.warnings, warning))
+
+    return People(find)
+
+
+def marked(boxes: tuple[Box, ...]) -> People:
+    """Those in boxes that a program sends."""
+    return People(lambda clip, task: detect_people(clip, boxes=boxes))
+
+
+def selected(preview: ClipPreview, selection: PeopleSelection) -> People:
+    """Those whom a visitor selected in a preview of the clip."""
+    return People(lambda clip, task: selected_people(preview, selection, clip), dict(selection.names))
+
+
+def reconstruct_upload(
+    request: ClipRequest, people: People, settings: Settings, folders: ResultFolders, task: Task, progress: Progress
+) -> Result:
+    """Reads the part of the upload, reconstructs it, and writes what the viewer shows; `progress` is that of the task.
+
+    Raises `InputError` for what the visitor can mend.
+    """
+    progress(0.0, "Reading video")
+    source = open_upload(request)
+    settings.priors(source.size)  # what cannot be is said before anything is decoded
+    clip = read_upload(request, part_of(progress, 0.0, 0.15), source)
+    progress(0.15, "Finding people")
+    detected = people.find(clip, task)
+    check_people(len(detected.tracks), len(detected.tracks))
+    priors = settings.priors(clip.source_size)
+    ids = [track.id for track in detected.tracks]
+    for person in priors.heights_m:
+        if person not in ids:
+            raise InputError(
+                f"Known height names person {person}, but the people are {', '.join(map(str, ids))}. Name one of them, "
+                f"as in {ids[0]}=1.75."
+            )
+    if ON_ZEROGPU:
+        check_gpu_time(clip, len(ids))
+    clip = dataclasses.replace(clip, warnings=clip.warnings + detected.warnings)
+    scene = reconstruct_on_gpu(clip, detected.tracks, detected.finder, settings.weights, priors, task.id)
+    progress(0.93, "Preparing the scene")
+    scene = _named(scene, people.names)
+    return write_scene(folders, scene, fit_report(scene), request.path)
+
+
+def preview_upload(request: ClipRequest, folders: ResultFolders, task: Task, progress: Progress) -> ClipPreview:
+    """A look at the part of the upload: small frames of it and who is in them. Raises as `reconstruct_upload` does."""
+    clip = read_upload(request, part_of(progress, 0.0, 0.5))
+    progress(0.5, "Finding people")
+    return preview_clip(clip, request, folders.served, lambda clip: detect_on_gpu(clip, task.id))
+
+
+def _named(scene: Reconstruction, names: dict[int, str]) -> Reconstruction:
+    people = tuple(dataclasses.replace(person, name=names.get(person.id) or person.name) for person in scene.people)
+    return dataclasses.replace(scene, people=people)

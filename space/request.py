@@ -1,0 +1,141 @@
+"""What a visitor asks for, checked: which part of which upload, and with what settings.
+
+Values come from anybody who can send a request, so each is taken for what it claims to be only after a look at it.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from space.limits import FPS_RANGE, MAX_FRAMES, MAX_PEOPLE, MAX_TEXT_LETTERS
+from unish.cli.parsing import parse_box, parse_heights
+from unish.errors import InputError
+from unish.export import FORMATS, check_formats
+from unish.people.detection import Box
+from unish.pipeline import ClipPriors, Options
+
+DEFAULT_FPS = Options().fps
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """Which part of an upload is wanted, and how densely sampled."""
+
+    path: Path
+    fps: float
+    start_s: float = 0.0
+    end_s: float | None = None
+    """None: the end of the video."""
+    max_frames: int = MAX_FRAMES
+
+    @staticmethod
+    def of(path: Path, fps: object = DEFAULT_FPS, start_s: object = None, end_s: object = None) -> "ClipRequest":
+        """From the values of a form or a program. Raises `InputError` for what cannot be."""
+        lowest, highest = FPS_RANGE
+        rate = _number("Frames per second", fps)
+        if not lowest <= rate <= highest:
+            raise InputError(f"Frames per second must be from {lowest:g} to {highest:g}, got {rate:g}.")
+        start = _seconds("From", start_s) or 0.0
+        end = _seconds("To", end_s)
+        if start < 0:
+            raise InputError(f"From must be 0 seconds or later, got {start:g}.")
+        if end is not None and end <= start:
+            raise InputError(f"To must be later than From, got {start:g} s to {end:g} s.")
+        return ClipRequest(path, rate, start, end)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a clip is reconstructed."""
+
+    weights: str
+    focal: str | None = None
+    """Pixels of the source, or "26mm" as phones state it; None: estimated."""
+    static_camera: bool = False
+    height: str = ""
+    """"1.75" for person 1, "2=1.62" for person 2."""
+
+    @staticmethod
+    def of(
+        offered: Mapping[str, str],
+        weights: object,
+        focal: object = "",
+        static_camera: object = False,
+        height: object = "",
+    ) -> "Settings":
+        """From the values of a form or a program; `offered`: what may be asked for → what is loaded.
+
+        Raises `InputError` for weights that are not offered, and for values of a wrong kind.
+        """
+        if not isinstance(weights, str) or weights not in offered:  # a visitor names none of the server's files
+            raise InputError(f"Expected weights among {', '.join(offered)}, got {str(weights)[:40]!r}.")
+        if not isinstance(static_camera, bool | None):
+            raise InputError(f"Expected yes or no for a camera on a tripod, got {str(static_camera)[:40]!r}.")
+        return Settings(
+            offered[weights], text("Focal length", focal) or None, bool(static_camera), text("Height", height)
+        )
+
+    def priors(self, source_size: tuple[int, int]) -> ClipPriors:
+        """What is known of a clip of this (width, height). Raises `InputError` for what cannot be."""
+        heights = parse_heights(self.height.replace(",", " ").split())
+        options = Options(focal=self.focal, static_camera=self.static_camera, height=heights)
+        return options.priors(source_size)
+
+
+def parse_boxes(boxes: object) -> tuple[Box, ...]:
+    """People marked by a program, one box a line: x0,y0,x1,y1 in pixels of the first frame, @seconds for a later one.
+
+    Raises `InputError` for anything else, and for too many.
+    """
+    lines = [line for line in text("Boxes", boxes).splitlines() if line.strip()]
+    if len(lines) > MAX_PEOPLE:
+        raise InputError(f"At most {MAX_PEOPLE} people can be reconstructed here at once, got {len(lines)} boxes.")
+    return tuple(parse_box(line) for line in lines)
+
+
+def parse_formats(formats: object) -> tuple[str, ...]:
+    """Names of export formats, as a list or separated by commas. Raises `InputError` for one that does not exist."""
+    if isinstance(formats, list | tuple):
+        names = tuple(text("A format", name) for name in formats[: len(FORMATS)])
+    else:
+        names = tuple(name.strip() for name in text("Formats", formats).split(",") if name.strip())
+    check_formats(names)
+    return tuple(dict.fromkeys(names))
+
+
+def text(name: str, value: object) -> str:
+    """A text that may be left out. Raises `InputError` for anything else, and for one that is too long."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be a text, got {type(value).__name__}.")
+    if len(value) > MAX_TEXT_LETTERS:
+        raise InputError(f"{name} must have at most {MAX_TEXT_LETTERS} letters, got {len(value)}.")
+    return value.strip()
+
+
+def _seconds(name: str, value: object) -> float | None:
+    """A moment as a number, or in a form as text: 83, 83.5 or 1:23. None where it is left out."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if not isinstance(value, str):
+        return _number(name, value)
+    found = re.fullmatch(r"(?:(\d{1,6}):)?(\d{1,9}(?:\.\d*)?)\s*s?", text(name, value))
+    if not found:
+        raise InputError(f"{name} must be a time in seconds, as 83 or 1:23, got {value[:40]!r}.")
+    return _number(name, 60.0 * int(found[1] or 0) + float(found[2]))
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
+        raise InputError(f"{name} must be a number, got {str(value)[:40]!r}.")
+    return float(value)
+
+
+def _finite(value: float | int) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False
