@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.helpers.reconstructions import make_reconstruction
+from unish.errors import InputError
+from unish.video.reader import read_clip
 
 CASES = {"clips": 20, "checkpoints": 6, "bodies": 20, "results": 4, "kills": 2}
 
@@ -40,3 +43,11 @@ def test_the_campaign_tells_what_is_bad(hostile, bases, monkeypatch):
 
     monkeypatch.setitem(hostile.CASES, "bodies", broken)
     assert hostile.run_case("bodies", 0, 0, bases)[0] == hostile.BAD
+
+
+def test_an_animation_that_ends_inside_a_frames_head_is_one_sentence(tmp_path):
+    path = tmp_path / "walk.gif"
+    Image.new("L", (8, 8)).save(path)
+    path.write_bytes(path.read_bytes()[:-1] + b"," + bytes(6))
+    with pytest.raises(InputError, match=r"walk\.gif"):
+        read_clip(path)

@@ -4,7 +4,9 @@ import contextlib
 import importlib
 import math
 import re
+import struct
 import warnings as python_warnings
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +30,7 @@ _READ_BY_OPENCV = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF")
 _ANIMATED, _TIMED_BY_DECODING = ("GIF", "PNG", "WEBP", "AVIF"), ("WEBP", "AVIF")
 _MOST_ANIMATED_PIXELS = 2**33
 _IMAGE_ERRORS = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, RuntimeError, MemoryError)
-_IMAGE_ERRORS += (cv2.error, Image.DecompressionBombError, EOFError)
+_IMAGE_ERRORS += (cv2.error, Image.DecompressionBombError, EOFError, struct.error, zlib.error, AttributeError)
 ASSUMED_FPS = 30.0
 _LEAST_SHOWN_S, _USUAL_SHOWN_S = 0.011, 0.1
 """Browsers show frames of an animation that state 10 ms or less for a tenth of a second."""
