@@ -459,7 +459,7 @@ def test_the_api_takes_a_box_and_a_part_of_the_clip(app, repository, tmp_path):
     assert names >= {"reconstruction.safetensors", "reconstruction.json", "report.json", "person_1.bvh"}
     assert Path(page).read_text(encoding="utf-8").startswith("<!doctype html>")
     with av.open(overlay) as video:
-        assert sum(1 for _ in video.decode(video=0)) == 5
+        assert sum(1 for _ in video.decode(video=0)) > 30, "every frame of the part, not those that were sampled"
     for wrong, sentence in (({"boxes": "banana"}, "banana"), ({"focal": "wide"}, "focal length")):
         with pytest.raises(Exception, match=sentence):
             client.predict(clip=clip, api_name="/reconstruct", **(part | wrong))
