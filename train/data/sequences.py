@@ -1,7 +1,7 @@
 """Clips as benchmark sequences: the pipeline runs on them and is scored as on any other benchmark."""
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -12,8 +12,10 @@ from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.datasets import synthetic
 from unish.evaluation.predict import reconstruct_sequence
 from unish.evaluation.predictions import PersonPrediction, SequencePrediction, move
-from unish.models.unish import UniSH
 from unish.structures import Reconstruction
+
+if TYPE_CHECKING:  # as in unish.evaluation.predict: tests put an oracle in the network's place
+    from unish.models.unish import UniSH
 
 PROTOCOL = Benchmark("clips", "Held-out clips", synthetic.METRICS, lambda root: (), window=30)
 """Every frame, in windows as long as those of training; people by their true boxes."""
@@ -46,7 +48,7 @@ def sequence_of(clip: ClipSample, body: BodyModel) -> BenchmarkSequence:
     )
 
 
-def reconstruct_with_boxes(clip: ClipSample, model: UniSH, body: BodyModel, **options: Any) -> Reconstruction:
+def reconstruct_with_boxes(clip: ClipSample, model: "UniSH", body: BodyModel, **options: Any) -> Reconstruction:
     """A clip through the pipeline, with people's true boxes; options as `reconstruct_tracked` takes them."""
     return reconstruct_sequence(sequence_of(clip, body), PROTOCOL, model, body, **options)
 
