@@ -63,6 +63,8 @@ class PretrainConfig:
     """Folder with train/*.parquet and validation/*.parquet (python -m train.synthetic), or a Hub dataset."""
     out: Path
     """Run folder: run.json, metrics, state to resume from, and the weights (model.safetensors, config.json)."""
+    real: str | None = None
+    """Real clips with a teacher's relative depth (train.data.prepare.label_depth), for the scene branch."""
     parts: Literal["all", "scene", "scene-large", "human", "align"] = "all"
     minutes: float | None = None
     """Time for everything that is trained; "all" gives the scene and human branch 45 % each, AlignNet the rest."""
@@ -114,6 +116,10 @@ def pretrain(config: PretrainConfig) -> UniSH:
     # A budget in steps promises equal numbers for equal seeds, so every clip is there from the first step.
     clips.refresh(seconds=0 if config.minutes else float("inf"), at_least=config.wait_for_clips)
     held_out.refresh()
+    real = None
+    if config.real is not None and any(name.startswith("scene") for name in names):
+        real = ClipPool(config.real, "train", config.memory_gib, True, config.long_side_px)
+        real.refresh()
     body = open_body()
     for name in names:
         objective = make_objective(
@@ -126,6 +132,7 @@ def pretrain(config: PretrainConfig) -> UniSH:
             crops=config.crops,
             align=config.align,
             seed=config.seed,
+            real=real,
         )
         rate = config.loop.learning_rate or LEARNING_RATES[name]
         loop = dataclasses.replace(

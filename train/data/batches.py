@@ -18,8 +18,14 @@ class Batch:
 
     def to(self: AnyBatch, device: torch.device) -> AnyBatch:
         """The same batch on another device."""
-        tensors = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return dataclasses.replace(self, **{name: t.to(device, non_blocking=True) for name, t in tensors.items()})
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{name: _moved(value, device) for name, value in values.items()})
+
+
+def _moved(value: "Tensor | Batch | None", device: torch.device) -> "Tensor | Batch | None":
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    return None if value is None else value.to(device)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,16 @@ class StageBatch(Batch):
 
 
 @dataclass(frozen=True)
+class RelativeDepthBatch(Batch):
+    """Frames of real clips with a teacher's inverse depth, known up to a scale and a shift per frame."""
+
+    images: Float[Tensor, "clips frames 3 height width"]
+    """RGB, 0..1"""
+    inverse_depth: Float[Tensor, "clips frames height width"]
+    """0 where unknown"""
+
+
+@dataclass(frozen=True)
 class SceneBatch(Batch):
     """Frames of several clips, each seen through one virtual camera: what the scene branch is pretrained on."""
 
@@ -60,6 +76,8 @@ class SceneBatch(Batch):
     weight: Float[Tensor, "clips frames height width"]
     """Weight of each pixel in the loss: 0 without ground truth, larger on people"""
     world_from_camera: Float[Tensor, "clips frames 4 4"]
+    real: RelativeDepthBatch | None = None
+    """Real frames learned from in the same step, where there are any"""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from train.data.augment import (
     random_view,
     take_frames,
 )
-from train.data.batches import HumanBatch, SceneBatch
+from train.data.batches import HumanBatch, RelativeDepthBatch, SceneBatch
 from train.data.schema import ClipSample
 from unish.body import BodyModel
 from unish.errors import InputError
@@ -46,6 +46,8 @@ class ViewSettings:
     """A batch holds this many images: with more frames per clip, fewer clips."""
     max_depth_m: float = 30.0
     """Pixels beyond this depth have no weight."""
+    real_images_per_batch: int = 8
+    """Frames of real clips with a teacher's depth, where there are any: two per clip."""
     person_weight: float = 2.5
     """Weight of a person's pixels, relative to the rest."""
 
@@ -112,6 +114,38 @@ def batch_of_views(views: Sequence[View], settings: ViewSettings, rng: np.random
         weight=valid * torch.where(on_person, settings.person_weight, 1.0),
         world_from_camera=torch.from_numpy(np.stack([view.world_from_camera for view in views])).float(),
     )
+
+
+def relative_depth_batch(clips: Clips, settings: ViewSettings, rng: np.random.Generator) -> RelativeDepthBatch:
+    """Pairs of frames of real clips with a teacher's depth: a random part of each at a random zoom, every second pair
+    mirrored, with augmented colours and sharpness."""
+    width, height = settings.sizes[rng.integers(len(settings.sizes))]
+    images, depths = [], []
+    for _ in range(max(1, settings.real_images_per_batch // 2)):
+        clip = clips[int(rng.integers(len(clips)))]
+        pair = np.resize(rng.permutation(len(clip.images)), 2)
+        cut, flip = _random_part(clip.images.shape[2], clip.images.shape[1], width, height, rng)
+        shown = np.stack([cv2.resize(i[cut], (width, height), interpolation=cv2.INTER_AREA) for i in clip.images[pair]])
+        depth_m = [cv2.resize(d[cut].astype(np.float32), (width, height)) for d in clip.depth_m[pair]]
+        images.append([degrade(image, rng) for image in color_jitter(shown[:, :, ::flip], rng)])
+        depths.append(np.stack(depth_m)[:, :, ::flip])
+    depth = torch.from_numpy(np.stack(depths))
+    return RelativeDepthBatch(
+        images=torch.from_numpy(np.stack(images)).movedim(-1, 2).float() / 255,
+        inverse_depth=torch.where(depth > 0, 1 / depth.clamp(min=1e-3), 0.0),
+    )
+
+
+def _random_part(
+    source_width: int, source_height: int, width: int, height: int, rng: np.random.Generator
+) -> tuple[tuple[slice, slice], int]:
+    """Rows and columns of a random part of the frame with the aspect ratio of width × height, and −1 for mirrored."""
+    zoom = float(rng.uniform(0.55, 1.0)) if rng.random() < 0.6 else 1.0
+    scale = zoom * min(source_width / width, source_height / height)
+    part_width, part_height = round(scale * width), round(scale * height)
+    x = int(rng.integers(source_width - part_width + 1))
+    y = int(rng.integers(source_height - part_height + 1))
+    return (slice(y, y + part_height), slice(x, x + part_width)), -1 if rng.random() < 0.5 else 1
 
 
 def _random_clip(clips: Clips, frames: int, rng: np.random.Generator) -> ClipSample:

@@ -229,6 +229,31 @@ def ray_loss(
     return weighted_mean((rays[0] - rays[1]).abs().sum(-1), weight)
 
 
+def relative_depth_losses(
+    depth: Float[Tensor, "frames height width"], inverse_depth: Float[Tensor, "frames height width"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Error of inverse depth against a teacher's, both standardised per frame by median and mean absolute deviation.
+
+    Returns the mean L1 error, and the mean L1 error of differences between neighbours summed over four scales, which
+    asks for depth edges where the teacher has them (MiDaS, Ranftl et al. 2020). The teacher's value is 0 where unknown.
+    """
+    known = inverse_depth > 0
+    error = _standardised(1 / depth.float().clamp(min=0.05), known) - _standardised(inverse_depth, known)
+    edges = error.new_zeros(())
+    for step in (1, 2, 4, 8):
+        coarse, valid = error[:, ::step, ::step], known[:, ::step, ::step]
+        edges = edges + weighted_mean(coarse.diff(dim=1).abs(), (valid[:, 1:] & valid[:, :-1]).float())
+        edges = edges + weighted_mean(coarse.diff(dim=2).abs(), (valid[..., 1:] & valid[..., :-1]).float())
+    return weighted_mean(error.abs(), known.float()), edges
+
+
+def _standardised(values: Float[Tensor, "frames h w"], known: Tensor) -> Float[Tensor, "frames h w"]:
+    """Values minus their median, over their mean absolute deviation from it; both per frame, over the known pixels."""
+    median = values.masked_fill(~known, torch.nan).flatten(1).nanmedian(dim=1).values.nan_to_num()[:, None, None]
+    deviation = ((values - median).abs() * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+    return (values - median) / deviation.clamp(min=1e-3)[:, None, None]
+
+
 # --- helpers -----------------------------------------------------------------------------------------------------
 
 

@@ -3,13 +3,14 @@
 An objective is a module: `draw_batch(clips, rng)` draws its input, `forward(batch)` gives its weighted loss terms.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from train.data.batches import AlignBatch, HumanBatch, PretrainBatch, SceneBatch
+from train.data.batches import AlignBatch, HumanBatch, PretrainBatch, RelativeDepthBatch, SceneBatch
 from train.data.pretrain_batches import (
     Clips,
     CropSettings,
@@ -17,6 +18,7 @@ from train.data.pretrain_batches import (
     align_window,
     batch_of_views,
     human_batch,
+    relative_depth_batch,
     scene_batch,
 )
 from train.objectives import pretrain_losses as losses
@@ -51,6 +53,10 @@ class SceneWeights:
     matching: float = 0.3
     """Which token of the next frame shows the same point, asked of every token by a layer that is thrown away in the
     end: cameras are learned from what frames have in common, and nothing else says so early on."""
+    real_depth: float = 1.0
+    """Inverse depth of real frames against a teacher's, each up to a scale and a shift."""
+    real_edges: float = 0.5
+    """Differences between neighbouring pixels of the same."""
     trusted_error: float = 0.15
     """Confidence learns where the relative error stays below this."""
 
@@ -94,13 +100,17 @@ class SceneObjective(nn.Module):
     name = "scene"
     trainable = ("branch.", "matcher.")
 
-    def __init__(self, model: UniSH, weights: SceneWeights, views: ViewSettings) -> None:
+    def __init__(self, model: UniSH, weights: SceneWeights, views: ViewSettings, real: Clips | None = None) -> None:
         super().__init__()
+        self._real = real
         self.branch, self.weights, self.views = model.scene_branch, weights, views
         self.matcher = nn.Linear(2 * model.config.scene.width, 2 * MATCHING_WIDTH)
 
     def draw_batch(self, clips: Clips, rng: np.random.Generator) -> SceneBatch:
-        return scene_batch(clips, self.views, rng)
+        batch = scene_batch(clips, self.views, rng)
+        if self._real is None:
+            return batch
+        return dataclasses.replace(batch, real=relative_depth_batch(self._real, self.views, rng))
 
     def forward(self, batch: SceneBatch) -> Terms:
         features, w = self.branch(batch.images), self.weights
@@ -112,7 +122,8 @@ class SceneObjective(nn.Module):
         rotation, translation = losses.camera_losses(
             features.world_from_camera, batch.world_from_camera, scale, unit_m.clamp(min=0.1)
         )
-        return {
+        real = {} if batch.real is None else self._real_terms(batch.real)
+        return real | {
             "points": w.points * losses.point_loss(points, true, weight, scale),
             "depth": w.depth * losses.depth_loss(points, true, weight),
             "normals": w.normals * losses.normal_loss(points, true, weight),
@@ -123,6 +134,11 @@ class SceneObjective(nn.Module):
             "confidence": w.confidence
             * losses.confidence_loss(features.confidence_logits, points, true, weight, scale, w.trusted_error),
         }
+
+    def _real_terms(self, batch: RelativeDepthBatch) -> Terms:
+        depth = self.branch(batch.images).points_camera[..., 2]
+        error, edges = losses.relative_depth_losses(depth.flatten(0, 1), batch.inverse_depth.flatten(0, 1))
+        return {"real_depth": self.weights.real_depth * error, "real_edges": self.weights.real_edges * edges}
 
     def _matching(self, hidden: Tensor, batch: SceneBatch) -> Tensor:
         height, width = batch.images.shape[-2:]
@@ -305,10 +321,11 @@ def make_objective(
     crops: CropSettings,
     align: AlignSettings,
     seed: int,
+    real: Clips | None = None,
 ) -> PretrainObjective:
     """The objective of that name: "scene", "scene-large", "human" or "align"."""
     if name.startswith("scene"):
-        return SceneObjective(model, scene, views)
+        return SceneObjective(model, scene, views, real)
     if name == "human":
         return HumanObjective(model, body, human, crops)
     return AlignObjective(model, body, align, views, seed)

@@ -1,0 +1,78 @@
+"""Real frames with a teacher's relative depth: labels, batches, and the losses of the scene branch."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.videos import gray_ramp, write_video
+from train.data.prepare.label_depth import LabelDepthConfig, OnnxTeacher, labelled_clips, stored_depth
+from train.data.pretrain_batches import ViewSettings, relative_depth_batch
+from train.objectives.pretrain_losses import relative_depth_losses
+from unish.errors import MissingAssetError
+
+
+class SlopeTeacher:
+    """The lower a pixel, the nearer: inverse depth from 1 at the top to 3 at the bottom."""
+
+    def inverse_depth(self, image):
+        return np.repeat(np.linspace(1, 3, 24, dtype=np.float32)[:, None], 32, axis=1)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    path = write_video(tmp_path_factory.mktemp("videos") / "walk.mp4", gray_ramp(24, 128, 96), rate=12)
+    config = LabelDepthConfig(path.parent, "teacher", path.parent, frames=4, fps=6)
+    return list(labelled_clips(path, SlopeTeacher(), config))
+
+
+def test_labels_are_the_teachers_up_to_a_factor(clips):
+    assert clips[0].frames == 4 and clips[0].people == 0 and clips[0].pseudo == ("depth_m",)
+    inverse = 1 / clips[0].depth_m[0]
+    expected = np.linspace(1, 3, 96)
+    column = inverse[:, 50] / np.median(inverse) * 2
+    np.testing.assert_allclose(column[4:-4], expected[4:-4], atol=0.03)
+
+
+def test_unknown_where_the_teacher_says_nothing_near():
+    depth_m = stored_depth(np.array([[1.0, 1.0], [-1.0, 1.0]], np.float32), 2, 2)
+    assert depth_m[1, 0] == 0 and depth_m[0, 0] == pytest.approx(4.0)
+
+
+def test_a_missing_teacher_is_one_sentence(tmp_path):
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(MissingAssetError, match="teacher"):
+        OnnxTeacher(tmp_path / "teacher.onnx")
+
+
+def test_batches_show_pairs_and_mirror_depth_with_the_image(clips):
+    settings = ViewSettings(sizes=((56, 42),), real_images_per_batch=6)
+    batch = relative_depth_batch(clips, settings, np.random.default_rng(0))
+    assert batch.images.shape == (3, 2, 3, 42, 56) and batch.inverse_depth.shape == (3, 2, 42, 56)
+    assert (batch.inverse_depth[:, :, 1:] >= batch.inverse_depth[:, :, :-1] - 1e-4).all(), "lower pixels are nearer"
+    again = relative_depth_batch(clips, settings, np.random.default_rng(0))
+    torch.testing.assert_close(again.images, batch.images)
+
+
+def test_losses_do_not_depend_on_scale_and_shift_of_inverse_depth():
+    inverse = torch.rand(2, 24, 32) + 0.5
+    error, edges = relative_depth_losses(1 / (0.3 * inverse + 0.1), inverse)
+    assert error < 1e-4 and edges < 1e-3
+    other, other_edges = relative_depth_losses(1 / (inverse.flip(2) + 0.1), inverse)
+    assert other > 0.3 and other_edges > 0.3
+
+
+def test_blurred_edges_cost_more_than_sharp_ones():
+    inverse = torch.full((1, 32, 32), 0.2)
+    inverse[:, 8:24, 10:20] = 1.0
+    blurred = torch.nn.functional.avg_pool2d(inverse[None], 7, stride=1, padding=3, count_include_pad=False)[0]
+    assert relative_depth_losses(1 / blurred, inverse)[1] > 2 * relative_depth_losses(1 / inverse, inverse)[1] + 0.01
+
+
+def test_unknown_pixels_and_frames_give_no_gradient():
+    inverse = torch.rand(2, 16, 16) + 0.5
+    inverse[0] = 0
+    inverse[1, :8] = 0
+    depth = (1 / (torch.rand(2, 16, 16) + 0.5)).requires_grad_()
+    sum(relative_depth_losses(depth, inverse)).backward()
+    assert depth.grad is not None and torch.isfinite(depth.grad).all()
+    assert (depth.grad[0] == 0).all() and (depth.grad[1, :8] == 0).all() and (depth.grad[1, 8:] != 0).any()
