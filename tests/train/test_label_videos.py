@@ -363,7 +363,11 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, repository):
 
 def test_real_footage(clips_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "depth_labeller", lambda *arguments: WallDepth())
-    main(LabelConfig(str(clips_dir), tmp_path / "data", weights="mini", frames=10, device="cpu"))
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("skating.mp4", "man_walking_1fps.mp4"):
+        shutil.copy(clips_dir / name, videos)
+    main(LabelConfig(str(videos), tmp_path / "data", weights="mini", frames=10, device="cpu"))
     summary = json.loads((tmp_path / "data" / ".labels" / "train.json").read_text())
     rejected = Counter(summary["rejected"])
     assert rejected["slow"] == 2  # one frame a second

@@ -184,7 +184,7 @@ def _synthetic(model: UniSH, body: BodyModel, device: str | None, sequences: int
     every = named.sequences(SYNTHETIC_BENCHMARK)
     predictor = Predictor(
         name=f"unish {model.weights_name}",
-        reconstruct=lambda sequence: reconstruct_sequence(sequence, named, model, body, device=device),
+        predict=lambda sequence: reconstruct_sequence(sequence, named, model, body, device=device),
         identity=lambda sequence: {},
         body=body,
     )

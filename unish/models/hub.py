@@ -184,7 +184,7 @@ def _product_rate(dtype: torch.dtype) -> float:
     a, b = (torch.ones(side, side, dtype=dtype) for _ in range(2))
     for _ in range(3):
         began = time.perf_counter()
-        a @ b
+        torch.matmul(a, b)
         seconds.append(time.perf_counter() - began)
     return 2 * side**3 / min(seconds)
 

@@ -122,7 +122,7 @@ def _warnings(detector: PersonDetector, obstacle: str, count: int | None, detect
     warnings = ()
     if isinstance(detector, DetectAndTrack):
         warnings += (
-            "Person detection used the mini detector, trained on synthetic scenes only. It can miss people or mistake "
+            "Person detection used the small bundled detector. It can miss people or mistake "
             "objects for them; draw a box around anyone it missed."
             + (f" SAM 2 was not used: {obstacle}." if obstacle else ""),
         )

@@ -51,14 +51,15 @@ def content_box(frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[int
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _MOST_FRAMES)).astype(int))
     brightest = np.zeros(frames.shape[1:3], np.uint8)
-    uneven_rows, uneven_columns = np.zeros(frames.shape[1]), np.zeros(frames.shape[2])
+    height, width = frames.shape[1:3]
+    uneven_rows, uneven_columns = np.zeros(height), np.zeros(width)
     for index in chosen:
         gray = np.asarray(frames[index]).max(axis=-1)
         np.maximum(brightest, gray, out=brightest)
         uneven_rows = np.maximum(uneven_rows, gray.std(axis=1))
         uneven_columns = np.maximum(uneven_columns, gray.std(axis=0))
     top, bottom = _bars(brightest, uneven_rows)
-    inside = brightest[top : brightest.shape[0] - bottom]
+    inside = brightest[top : height - bottom]
     if top:  # rows of bars would make every column dark in part
         uneven_columns = np.max([np.asarray(frames[k])[top:-bottom].max(axis=-1).std(axis=0) for k in chosen], axis=0)
     left, right = _bars(inside.T, uneven_columns)
