@@ -12,7 +12,10 @@ import tyro
 
 from train.ablation import AblationConfig
 from train.data.prepare.bedlam import BedlamConfig
+from train.data.prepare.label_images import LabelImagesConfig
 from train.data.prepare.label_videos import LabelConfig
+from train.person_detector.evaluate import EvaluateConfig
+from train.person_detector.training import TrainConfig
 from train.pretrain import PretrainConfig
 from train.score import ScoreConfig
 from train.stage1 import Stage1Config
@@ -24,7 +27,10 @@ from unish.structures import Reconstruction
 SETTINGS = {
     "train.ablation": AblationConfig,
     "train.data.prepare.bedlam": BedlamConfig,
+    "train.data.prepare.label_images": LabelImagesConfig,
     "train.data.prepare.label_videos": LabelConfig,
+    "train.person_detector evaluate": EvaluateConfig,
+    "train.person_detector train": TrainConfig,
     "train.pretrain": PretrainConfig,
     "train.score": ScoreConfig,
     "train.stage1": Stage1Config,
@@ -133,6 +139,9 @@ def test_every_training_command_is_one_that_its_script_takes(page, repository):
     for line in found:
         words = line.split()
         at = next(k for k, word in enumerate(words) if word.startswith(("train.", "train/")) and "configs" not in word)
-        tyro.cli(SETTINGS[words[at].removesuffix(".py").replace("/", ".")], args=words[at + 1 :])
+        command, arguments = words[at].removesuffix(".py").replace("/", "."), words[at + 1 :]
+        if command == "train.person_detector":
+            command, arguments = f"{command} {arguments[0]}", arguments[1:]
+        tyro.cli(SETTINGS[command], args=arguments)
         if "--config_file" in words:
             assert (repository / words[words.index("--config_file") + 1]).is_file()
