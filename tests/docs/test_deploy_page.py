@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub.utils import filter_repo_objects
 
 from space import cleanup, limits
 from tests.docs.pages import blocks, command_lines, table
 from tests.space.test_limits import clip_of
 from unish.errors import InputError
-from unish.models.hub import RELEASE_FILE, RELEASE_MEMORY_BYTES, RELEASE_REPO
+from unish.models.hub import RELEASE_FILE, RELEASE_MEMORY_GIB, RELEASE_REPO
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_the_first_lines_of_the_readme(page, repository):
 def test_the_release_weights(page):
     (preload,) = blocks(page, "yaml")
     assert preload.code.splitlines()[1].split() == ["-", RELEASE_REPO, RELEASE_FILE]
-    assert f"{RELEASE_MEMORY_BYTES >> 30} GiB" in page.read_text()
+    assert f"{RELEASE_MEMORY_GIB[torch.bfloat16]} GiB" in page.read_text()
 
 
 def files_of_the_container(page: Path, there: list[str]) -> set[str]:
