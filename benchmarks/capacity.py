@@ -2,7 +2,7 @@
 
     python benchmarks/capacity.py
 
-Counted: every tensor alive at the worst moment of a window, random weights held as `unish.load` holds them, pictures of
+Counted: every tensor alive at the worst moment of a window, random weights held as `unish.load` holds them, images of
 518×294. Left out: workspaces of kernels, fragmentation, the device's own context (`CONTEXT_GB`). The second table is
 what `unish.pipeline.capacity` makes of a card that nobody else uses: how long a window can be before it is cut.
 """

@@ -37,7 +37,7 @@ from unish.video.preprocess import crop_people, fit_frames
 
 FRAMES = 30
 SOURCES = {"1 and 3 (videos)": (640, 360), "2 (BEDLAM)": (1280, 720)}
-"""Width and height of the pictures that `label_videos` and `bedlam` store."""
+"""Width and height of the images that `label_videos` and `bedlam` store."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
     python benchmarks/forward.py --frames 2 4                     # on a CPU
     python benchmarks/forward.py --count-only                     # operations alone, anywhere
 
-Weights are random (seconds do not depend on them), pictures 518×294. Each line stands beside the plain path: the same
+Weights are random (seconds do not depend on them), images 518×294. Each line stands beside the plain path: the same
 network in float32 whose attention makes the whole matrix. The matrix rate is that of one large product of the same
 type in the same run; operations are counted on a network without memory.
 """
@@ -79,7 +79,7 @@ class Timing:
 def window(
     model: UniSH, frames: int, people: int, device: str, size: tuple[int, int] = (WIDTH_PX, HEIGHT_PX)
 ) -> SceneFeatures:
-    """One forward pass over pictures of that width and height, as the pipeline makes it."""
+    """One forward pass over images of that width and height, as the pipeline makes it."""
     with torch.inference_mode():
         scene = model.scene(torch.zeros(1, frames, 3, size[1], size[0], device=device))
         if people:

@@ -64,7 +64,7 @@ class StepConfig:
 
 
 def made_up_clip(frames: int, width: int, height: int) -> ClipSample:
-    """A wall of noise five metres away, and a standing person three metres away in a third of the picture."""
+    """A wall of noise five metres away, and a standing person three metres away in a third of the image."""
     rng = np.random.default_rng(0)
     x0, x1 = width // 3, 2 * width // 3
     depth = np.full((frames, height, width), 5.0, np.float32)

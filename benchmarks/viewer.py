@@ -1,4 +1,4 @@
-"""What the viewer costs in a browser: bytes to send, time to the first picture, and time a frame while playing.
+"""What the viewer costs in a browser: bytes to send, time to the first image, and time per frame while playing.
 
     python benchmarks/viewer.py                       # 50, 150 and 400 thousand points, beside the fallback
 
@@ -76,7 +76,7 @@ def made_up(frames: int) -> Reconstruction:
 
 
 def measure(browser: Browser, page: Path, query: str, steps: int) -> tuple[float, float, float, int]:
-    """(seconds to the first picture, JS and wall milliseconds a frame, points drawn)."""
+    """(seconds to the first image, JS and wall milliseconds a frame, points drawn)."""
     tab = browser.new_page(viewport={"width": 1000, "height": 700})
     start = time.perf_counter()
     tab.goto(page.as_uri() + query)
@@ -105,7 +105,7 @@ def measure(browser: Browser, page: Path, query: str, steps: int) -> tuple[float
 def main(config: ViewerConfig) -> None:
     """Print one table; the fallback stands below the direct way for every number of points."""
     scene = made_up(config.frames)
-    print("| points asked for | way | points drawn | payload MB | first picture s | JS ms a frame | wall ms a frame |")
+    print("| points asked for | way | points drawn | payload MB | first image s | JS ms per frame | wall ms per frame |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)

@@ -4,8 +4,8 @@ python scripts/build_notebooks.py                # all of them
 python scripts/build_notebooks.py 03             # those whose names begin with 03
 
 A source is Markdown; its ```python blocks are the code cells. {{repository}} and {{badge}} stand for the public address
-and for the button that opens the notebook in Colab. A figure keeps its Plotly form, for Jupyter, and a picture of it,
-for pages that run nothing, such as GitHub's. The viewer keeps its picture alone: its page has 8 MB.
+and for the button that opens the notebook in Colab. A figure keeps its Plotly form, for Jupyter, and an image of it,
+for pages that run nothing, such as GitHub's. The viewer keeps its image alone: its page has 8 MB.
 """
 
 import argparse
@@ -113,11 +113,11 @@ def outputs(notebook: NotebookNode) -> list[NotebookNode]:
     return [output for cell in notebook.cells for output in cell.get("outputs", ())]
 
 
-# --- pictures ------------------------------------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------------------------------
 
 
 def with_pictures(notebook: NotebookNode) -> NotebookNode:
-    """The notebook with a picture of every figure, and of the viewer in place of its page."""
+    """The notebook with an image of every figure, and of the viewer in place of its page."""
     with _browser() as tab:
         for output in outputs(notebook):
             data = output.get("data", {})

@@ -1,4 +1,4 @@
-"""Makes the picture and the animation of README from the bundled clip, in headless Chromium.
+"""Makes the image and the animation of README from the bundled clip, in headless Chromium.
 
 python scripts/readme_pictures.py                # docs/pictures/viewer.png and viewer.gif
 """

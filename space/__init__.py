@@ -1,1 +1,1 @@
-"""What the demo needs beside unish: bounds for uploads, picking people on a picture, keeping results for a while."""
+"""What the demo needs beside unish: bounds for uploads, picking people on an image, keeping results for a while."""

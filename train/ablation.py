@@ -31,7 +31,7 @@ STAGE_OPTIONS = {
     2: (),
     3: (),
 }
-"""What all runs of a stage have at this size: with pictures of 168 pixels a patch must be large to hold some shape."""
+"""What all runs of a stage have at this size: with images of 168 pixels a patch must be large to hold some shape."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ from unish.models.unish import UniSH
 
 PARTS = {"scene": "scene_branch.", "scene-large": "scene_branch.", "human": "human_branch.", "align": "align_net."}
 """The parts in the order in which they are trained, and the prefix of each one's weights. The scene branch learns most
-from many small pictures, and then how to use large ones."""
+from many small images, and then how to use large ones."""
 
 TIME_SHARES = {"scene": 0.33, "scene-large": 0.12, "human": 0.45, "align": 0.1}
 LEARNING_RATES = {"scene": 1e-3, "scene-large": 4e-4, "human": 1e-3, "align": 1e-3}

@@ -3,7 +3,7 @@
     accelerate launch train/stage3.py --data DIR --start WEIGHTS --out runs/stage3 --loop.steps 2000
 
 Visible vertices are pulled to the points of the person, the points must not lie behind the body, and the joints stay
-where they are seen in the picture. Start from a run of stage 2: without it this diverges (paper).
+where they are seen in the image. Start from a run of stage 2: without it this diverges (paper).
 """
 
 import sys

@@ -17,7 +17,7 @@ class ClipPool(Sequence[ClipSample]):
     """The clips of one split of a folder of shards (or a Hub repository), as many as fit in `max_gib`.
 
     `refresh` reads on, in shards that were there before and in new ones, so training can start while clips are still
-    being made. Pictures are shrunk to `long_side_px`; depth is kept in half precision, and neither it nor the masks
+    being made. Images are shrunk to `long_side_px`; depth is kept in half precision, and neither it nor the masks
     without `keep_depth`.
     """
 
@@ -81,6 +81,6 @@ class ClipPool(Sequence[ClipSample]):
 
 
 def _shard_rows(path: Path) -> Iterator[dict]:
-    """Rows of one shard, pictures left encoded, a few in memory at a time."""
+    """Rows of one shard, images left encoded, a few in memory at a time."""
     for batch in pq.ParquetFile(path).iter_batches(batch_size=4):
         yield from batch.to_pylist()

@@ -51,7 +51,7 @@ class ClipSample:
     frames, 3) SMPL's translation in the camera frame, metres; betas (people, 10); boxes_px (people, frames, 4)
     x0, y0, x1, y1 of the whole projected body, clipped to the frame, zeros when outside; visibility (people,
     frames) share of the body's silhouette that is seen, 0..1; joints_px (people, frames, 24, 2) where the SMPL joints
-    are in the picture, NaN where that is not known; body: whose shape space the betas are in; pseudo: names of the
+    are in the image, NaN where that is not known; body: whose shape space the betas are in; pseudo: names of the
     fields that a network guessed rather than anyone measured; unknown: names of the fields that nobody knows and
     that hold zeros or identities. A video without labels has `UNLABELLED` unknown.
     """
@@ -96,9 +96,9 @@ class ClipSample:
 
 
 def features(decode: bool = True) -> datasets.Features:
-    """The columns of a shard: pictures as encoded images, one per frame; everything else as nested lists.
+    """The columns of a shard: images encoded, one per frame; everything else as nested lists.
 
-    Without `decode`, pictures are left as their files' bytes when a row is read.
+    Without `decode`, images are left as their files' bytes when a row is read.
     """
     number, text = datasets.Value("float32"), datasets.Value("string")
     pictures = datasets.List(datasets.Image(decode=decode))
@@ -113,7 +113,7 @@ def features(decode: bool = True) -> datasets.Features:
 
 
 def encode_sample(sample: ClipSample) -> dict[str, Any]:
-    """The row of a sample: pictures compressed, arrays as lists. Depth is rounded to a millimetre, 65 m at most."""
+    """The row of a sample: images compressed, arrays as lists. Depth is rounded to a millimetre, 65 m at most."""
     millimetres = np.where(sample.depth_m < MAX_DEPTH_M, np.round(sample.depth_m * 1000), 0).astype(np.uint16)
     row: dict[str, Any] = {"clip_id": sample.clip_id, "fps": sample.fps}
     row["images"] = [
@@ -128,10 +128,10 @@ def encode_sample(sample: ClipSample) -> dict[str, Any]:
 
 
 def decode_sample(row: dict[str, Any]) -> ClipSample:
-    """The sample of a row, whether its pictures are still encoded or already decoded by Datasets.
+    """The sample of a row, whether its images are still encoded or already decoded by Datasets.
 
     Raises:
-        InputError: a column is missing, or a picture does not decode.
+        InputError: a column is missing, or an image does not decode.
     """
     missing = [field.name for field in fields(ClipSample) if field.name not in row]
     if missing:
@@ -184,7 +184,7 @@ def write_shards(samples: Iterable[ClipSample], folder: str | Path, per_shard: i
 
 
 def load_clips(source: str | Path, split: str = "train", streaming: bool = True) -> Any:
-    """The rows of a data set (a folder with `<split>/*.parquet`, or a Hub repository), pictures left encoded.
+    """The rows of a data set (a folder with `<split>/*.parquet`, or a Hub repository), images left encoded.
 
     Turn a row into arrays with `decode_sample`; `iterate_clips` does both. Streaming gives an IterableDataset.
 
@@ -231,7 +231,7 @@ def _picture(ending: str, pixels: np.ndarray, option: int, value: int) -> dict[s
 
 
 def _pixels(item: Any, mode: int) -> np.ndarray:
-    """Pixels of an encoded picture (BGR), or of one that Datasets has already decoded (turned to BGR)."""
+    """Pixels of an encoded image (BGR), or of one that Datasets has already decoded (turned to BGR)."""
     if not isinstance(item, dict):
         array = np.asarray(item)
         return array[..., ::-1] if array.ndim == 3 else array

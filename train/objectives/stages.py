@@ -24,7 +24,7 @@ from unish.video.preprocess import bbox_info
 Terms = dict[str, Tensor]
 
 NEAREST_M = 0.1
-"""Joints nearer to the camera than this have no place in the picture."""
+"""Joints nearer to the camera than this have no place in the image."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def _bbox_info(model: UniSH, scene: SceneFeatures, batch: StageBatch) -> Tensor:
 
 
 def _joints_2d(joints_camera: Tensor, batch: StageBatch) -> Tensor:
-    """L_j2d: joints in the picture against those labelled, as a share of the person's box."""
+    """L_j2d: joints in the image against those labelled, as a share of the person's box."""
     deep = joints_camera[..., 2:].clamp(min=NEAREST_M)
     pixels = project(torch.cat([joints_camera[..., :2], deep], dim=-1), batch.intrinsics[:, None])
     boxes = batch.boxes_px

@@ -57,7 +57,7 @@ class DatasetConfig:
     fps: float = 6.0
     """Frames a second of the clips."""
     long_side_px: int = 336
-    """Longer side of the pictures, a multiple of 14."""
+    """Longer side of the images, a multiple of 14."""
     seed: int = 0
     """First seed, below 500 million; clip k of a split has seed + k, shifted by the split."""
     workers: int = 2

@@ -1,4 +1,4 @@
-"""What a phone does to a picture on its way to a file: shake blur, drifting exposure, noise, sharpening and H.264.
+"""What a phone does to an image on its way to a file: shake blur, drifting exposure, noise, sharpening and H.264.
 
 Pixels stay where they are, so the labels of a clip hold for its filmed frames too.
 """
@@ -20,7 +20,7 @@ class Film:
     """A phone camera. Ranges are drawn once for a clip; levels are 0..1 after the tone curve."""
 
     shutter_s: Range = (1 / 60, 1 / 24)
-    """Exposure time: the picture is smeared along the way that its middle moves meanwhile."""
+    """Exposure time: the image is smeared along the way that its middle moves meanwhile."""
     drift: float = 0.03
     """Standard deviation of the step that the automatic exposure takes from frame to frame (log gain)."""
     contrast: Range = (0.0, 0.7)
@@ -35,7 +35,7 @@ class Film:
     def develop(self, rng: np.random.Generator, images: np.ndarray, motion_px: np.ndarray, fps: float) -> np.ndarray:
         """Filmed frames of clean ones (frames, height, width, 3) uint8.
 
-        `motion_px` (frames, 2) is how far the middle of the picture moves from one frame to the next.
+        `motion_px` (frames, 2) is how far the middle of the image moves from one frame to the next.
         """
         shutter, contrast, noise, sharpen = (
             rng.uniform(*limits) for limits in (self.shutter_s, self.contrast, self.noise, self.sharpen)
@@ -55,7 +55,7 @@ class Film:
 
 
 def centre_motion_px(world_from_camera: np.ndarray, focal_px: float) -> np.ndarray:
-    """How far the middle of each picture moves until the next frame as the camera turns, (frames, 2)."""
+    """How far the middle of each image moves until the next frame as the camera turns, (frames, 2)."""
     if len(world_from_camera) == 1:
         return np.zeros((1, 2))
     turn = world_from_camera[:-1, :3, :3].swapaxes(1, 2) @ world_from_camera[1:, :3, :3]

@@ -119,7 +119,7 @@ def random_path(
     rise = np.cumsum(np.full(count, rng.normal(0, 0.25) / count))
     eye = np.concatenate([eye_xy, (np.clip(eye_height + rise, 0.7, 2.3))[:, None]], 1)
     eye = eye + shake(rng, times_s, 0.018 * handheld, 3)
-    # The people stand off the picture's middle by a share of its half width.
+    # The people stand off the image's middle by a share of its half width.
     half_width = distance * lens.width / 2 / focal
     aside = np.clip(rng.normal(0, 0.3), -0.7, 0.7) * half_width * np.array([-np.sin(bearing), np.cos(bearing)])
     watch = rng.uniform(0.0, 1.0) if kind != "static" else 0.0  # how much the gaze follows the people

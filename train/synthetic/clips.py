@@ -40,7 +40,7 @@ def generate_clip(
 ) -> ClipSample:
     """Renders the clip of a seed. The same arguments give the same numbers.
 
-    `world` says what scenes, people, cameras and pictures are like (see worlds.py). The sample's coordinates have z
+    `world` says what scenes, people, cameras and images are like (see worlds.py). The sample's coordinates have z
     up and the floor at z = 0. Depth beyond 30 m and the sky are 0. `aspect` is one of cameras.ASPECTS, `domain`
     "indoor" or "outdoor", `camera` one of cameras.KINDS (only the default world looks at it), `script` the first
     person's actions in turn (see actions.ACTIONS); what is not given is drawn. With `clear_view` nothing stands

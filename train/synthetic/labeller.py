@@ -76,7 +76,7 @@ def pseudo_labels(
     """The clip with what a labeller says of it, about its first person; everything else is blank.
 
     Looks at the true depth, masks and focal length alone. `joints_px` (1, frames, 24, 2) are joints that somebody
-    else has found in the pictures; without them they are not known (NaN).
+    else has found in the images; without them they are not known (NaN).
     """
     rng = np.random.default_rng(seed)
     intrinsics = sample.intrinsics.copy()
@@ -134,14 +134,14 @@ def _guess_depth(
 
 
 def _field(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
-    """A smooth random picture of unit variance or a little less, `cells` along its longer side."""
+    """A smooth random image of unit variance or a little less, `cells` along its longer side."""
     step = max(height, width) / cells
     coarse = rng.standard_normal((int(np.ceil(height / step)) + 1, int(np.ceil(width / step)) + 1))
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
 
 
 def _blobs(rng: np.random.Generator, height: int, width: int, share: float) -> np.ndarray:
-    """Random patches that cover a share of the picture."""
+    """Random patches that cover a share of the image."""
     field = _field(rng, height, width, 16)
     return field > np.quantile(field, 1 - share)
 

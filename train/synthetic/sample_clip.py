@@ -34,7 +34,7 @@ class SampleClipConfig:
     fps: int = 30
     """Frames a second."""
     long_side_px: int = 640
-    """Longer side of the picture before encoding."""
+    """Longer side of the image before encoding."""
     crf: int = 23
     """H.264 quality; lower is better and larger."""
 

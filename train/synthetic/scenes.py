@@ -141,7 +141,7 @@ def _indoor(rng, materials: Materials, parts: list[Mesh], bounds):
 
 
 def _hang(rng, materials: Materials, parts: list[Mesh], start, end, height: float, skirting) -> None:
-    """Doors, windows, pictures, shelves and a skirting board on one wall."""
+    """Doors, windows, images, shelves and a skirting board on one wall."""
     start, end = np.asarray(start), np.asarray(end)
     along = end - start
     length = float(np.linalg.norm(along))

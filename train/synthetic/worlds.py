@@ -1,6 +1,6 @@
 """Worlds to draw clips from: the default one, a clean studio, and a wild one of phone videos.
 
-They differ as a rendered data set and real videos do: in textures, light, clothes, cameras, motions and pictures.
+They differ as a rendered data set and real videos do: in textures, light, clothes, cameras, motions and images.
 Training in one and testing in the other shows what a network takes with it; geometry labels are exact in each.
 """
 
@@ -28,11 +28,11 @@ class Rig:
     """How a world is filmed: lens, place and movement of the camera. It looks at the people all the time."""
 
     aspects: dict[str, float]
-    """Shapes of the picture (names of cameras.ASPECTS) with their chances."""
+    """Shapes of the image (names of cameras.ASPECTS) with their chances."""
     field_deg: Range
     """Field of view along the longer side."""
     person_share: Range
-    """How much of the picture's height a person fills; people are never cut off for it."""
+    """How much of the image's height a person fills; people are never cut off for it."""
     eye_height_m: Range
     """Height of the camera over the floor."""
     orbit_deg_s: float
@@ -44,10 +44,10 @@ class Rig:
     roll_deg: float
     """Standard deviation of a constant tilt."""
     aside: float
-    """Standard deviation of how far from the middle people are put, in half widths of the picture."""
+    """Standard deviation of how far from the middle people are put, in half widths of the image."""
 
     def lens(self, rng: np.random.Generator, long_side_px: int, aspect: str | None) -> cameras.Lens:
-        """A lens of this rig for pictures of that longer side."""
+        """A lens of this rig for images of that longer side."""
         aspect = aspect or str(rng.choice(list(self.aspects), p=list(self.aspects.values())))
         lens = cameras.random_lens(rng, long_side_px, aspect)
         field_rad = np.radians(rng.uniform(*self.field_deg))

@@ -235,7 +235,7 @@ def _foot_measures(reconstruction: Reconstruction, person: Person) -> list[Measu
 def _contacts(person: Person, times_s: np.ndarray, fps: float, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(frames, 2) which foot stands from a frame on, and how fast standing feet move over the floor, in cm/s.
 
-    Without two sightings `STEP_S` apart (a picture) there is no motion to tell from: then what is not raised stands.
+    Without two sightings `STEP_S` apart (an image) there is no motion to tell from: then what is not raised stands.
     """
     ends = person.joints_world[:, FEET].astype(np.float64)
     height = (ends @ up).min(axis=-1)

@@ -1,4 +1,4 @@
-"""The scene as a COLMAP project: cameras, posed pictures, points with tracks, and masks that leave the people out.
+"""The scene as a COLMAP project: cameras, posed images, points with tracks, and masks that leave the people out.
 
 `sparse/0`, `images/` and `masks/` are where COLMAP, nerfstudio and trainers of Gaussian splats look for them. A
 pixel's centre is at (½, ½), as it is in COLMAP.
@@ -43,7 +43,7 @@ def write_colmap(
     """Write a COLMAP project into a new or replaced folder.
 
     With `clip`, from which the result was made, `images/` holds its frames at the result's times, at their size, and
-    the intrinsics are theirs; without it both are the network's. `masks/` are white where a picture may be used and
+    the intrinsics are theirs; without it both are the network's. `masks/` are white where an image may be used and
     black on people, under both names that programs look for: `frame_N.jpg.png` and `frame_N.png`. `sparse/0` holds the
     model as text and as binary: a pinhole camera for each set of intrinsics, world-to-camera poses in metres (z up),
     at most `max_points` points of the scene. Raises `InputError` when `clip` is another one, or the folder cannot be
@@ -67,7 +67,7 @@ def write_colmap(
 
 
 def picture_name(frame: int) -> str:
-    """Name of a frame's picture."""
+    """Name of a frame's image."""
     return f"frame_{frame:05d}.jpg"
 
 
@@ -161,7 +161,7 @@ def _sees(
 
 
 def colmap_model(cameras: Cameras, points: PointCloud, seen: Observations, frame: OriginalFrame) -> ColmapModel:
-    """The model of pictures of the size of `frame`; pixels are rounded to a thousandth, points to a micrometre."""
+    """The model of images of the size of `frame`; pixels are rounded to a thousandth, points to a micrometre."""
     lenses, lens_of = np.unique(_parameters(frame.map_intrinsics(cameras.intrinsics)), axis=0, return_inverse=True)
     views = Views.of(cameras)
     quaternion = matrix_to_quaternion(torch.from_numpy(views.rotation)).numpy()
@@ -240,7 +240,7 @@ def _write_images(
         Image.fromarray(np.asarray(image)).save(folder / "images" / name, quality=JPEG_QUALITY, subsampling=0)
         scene = np.where(reconstruction.person_mask[index] > 0, 0, 255).astype(np.uint8)
         scene = frame.within_content(frame.enlarge(scene))
-        # COLMAP looks for the picture's name and .png, nerfstudio for .png in place of its suffix.
+        # COLMAP looks for the image's name and .png, nerfstudio for .png in place of its suffix.
         for mask in (f"{name}.png", Path(name).with_suffix(".png").name):
             Image.fromarray(scene).save(folder / "masks" / mask)
         release_pages(reconstruction.images, reconstruction.person_mask)

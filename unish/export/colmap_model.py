@@ -27,7 +27,7 @@ class ColmapCamera:
 
 @dataclass(frozen=True)
 class ColmapImage:
-    """One picture and what it observes."""
+    """One image and what it observes."""
 
     id: int
     camera_id: int

@@ -1,4 +1,4 @@
-"""Drawing meshes, points and lines into a picture with depth, on the CPU: no OpenGL, no window.
+"""Drawing meshes, points and lines into an image with depth, on the CPU: no OpenGL, no window.
 
 Pixel (0, 0) has its middle at (½, ½); depth is metres along the camera's axis.
 """
@@ -16,7 +16,7 @@ _LEAST_SHADE = 0.35
 
 @dataclass(frozen=True)
 class Canvas:
-    """A picture, how far away what it shows is, and the camera that sees it. Drawing changes the arrays."""
+    """An image, how far away what it shows is, and the camera that sees it. Drawing changes the arrays."""
 
     rgb: UInt8[np.ndarray, "height width 3"]
     depth_m: Float32[np.ndarray, "height width"]

@@ -7,7 +7,7 @@ camera stands above the origin and looks along −z. Nodes that stand in the wor
   under SMPL's names. One animation turns every joint and moves the pelvis, a key a frame, from 0 s; `extras` hold the
   id and the shape numbers. Where a person is not seen the skeleton is scaled to zero (a step), which glTF means for
   hiding; the motion itself goes on, bridged, so taking that channel away shows it.
-- `scene`: points with colours. `camera`: the clip's camera, animated, with the network's picture's aspect.
+- `scene`: points with colours. `camera`: the clip's camera, animated, with the network's image's aspect.
 
 Left out: pose correctives of licensed SMPL bodies (a skin cannot hold them, so bent joints have a slightly other form;
 the open body has none), a zooming lens (the median angle is written, each frame's is in the camera's `extras`), and

@@ -47,8 +47,8 @@ def write_video(
 
     `clip`: the clip that the result was made from, at any size and rate. The video has its size and its times; between
     the frames of the result bodies and camera are interpolated, and what hides a body is taken from the nearest frame.
-    Without it the network's pictures are drawn over. `layout`: "overlay", or "side-by-side" with a view of the world
-    from a place that stands still. `long_side_px` bounds the size of the pictures. `body`: as `body_of` takes it,
+    Without it the network's images are drawn over. `layout`: "overlay", or "side-by-side" with a view of the world
+    from a place that stands still. `long_side_px` bounds the size of the images. `body`: as `body_of` takes it,
     needed only between frames.
 
     Raises `InputError` for another ending or layout, a clip that is another one, or a file that cannot be written, and
@@ -89,7 +89,7 @@ def overlay(
     moment: int,
     content_box: tuple[float, ...] = (),
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture of a moment with `bodies`, (vertices in the world, id of the person), drawn where nothing of
+    """The image of a moment with `bodies`, (vertices in the world, id of the person), drawn where nothing of
     the scene stands before them, as `frame` of the result has it. `content_box` as in `original_frame`."""
     fit = original_frame(reconstruction.cameras, picture.shape[1], picture.shape[0], content_box)
     shift = [0.5 * fit.scale - 0.5 + margin for margin in fit.margin_px]  # OpenCV's pixels have whole middles
@@ -185,7 +185,7 @@ def _poser(
 
 
 def _even_size(width: int, height: int, long_side_px: int | None) -> tuple[int, int]:
-    """Of the video's pictures: both sides even, the longer one at least 320 and at most `long_side_px`."""
+    """Of the video's images: both sides even, the longer one at least 320 and at most `long_side_px`."""
     longer = max(width, height)
     wanted = max(_LEAST_SIDE_PX, min(longer, long_side_px or longer))
     return max(2, round(width * wanted / longer / 2) * 2), max(2, round(height * wanted / longer / 2) * 2)

@@ -18,7 +18,7 @@ MAX_POINTS = 120_000
 _FIELD_OF_VIEW = np.radians(50)
 _ELEVATION = np.radians(28)
 _MARGIN = 0.86
-"""Of the picture that people and camera may fill."""
+"""Of the image that people and camera may fill."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class WorldView:
     @staticmethod
     def of(reconstruction: Reconstruction, size_px: tuple[int, int]) -> "WorldView":
         """The view, `size_px` (width, height) pixels large: from behind the clip's first camera and above it, far
-        enough away to have people and cameras of the whole clip in the picture."""
+        enough away to have people and cameras of the whole clip in the image."""
         width, height = size_px
         focal = 0.5 * height / np.tan(0.5 * _FIELD_OF_VIEW)
         intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
@@ -80,7 +80,7 @@ def _stand(reconstruction: Reconstruction, intrinsics: np.ndarray, size_px: tupl
     right = np.cross(forward, up) / np.linalg.norm(np.cross(forward, up))
     rotation = np.stack([right, np.cross(forward, right), forward])
     seen = (wanted - wanted.mean(0)) @ rotation.T
-    # Far enough back for every point to lie within the picture's half width and half height.
+    # Far enough back for every point to lie within the image's half width and half height.
     half = _MARGIN * np.array(size_px) / 2 / np.diag(intrinsics)[:2]
     back = max(1.5, float((np.abs(seen[:, :2]) / half - seen[:, 2:]).max()))
     result = np.eye(4)
@@ -106,7 +106,7 @@ def _size_of(scene: PointCloud, points_camera: np.ndarray, focal_px: float) -> i
 
 
 def _frustum(cameras: Cameras, moment: int, depth_m: float = 0.3) -> list[Float[np.ndarray, "points 3"]]:
-    """Lines of the clip's camera in the world: its picture, and the way to two opposite corners through its centre."""
+    """Lines of the clip's camera in the world: its image, and the way to two opposite corners through its centre."""
     width, height = cameras.width_px, cameras.height_px
     pixels = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]], float)
     corners = depth_m * pixels @ np.linalg.inv(cameras.intrinsics[moment].astype(np.float64)).T

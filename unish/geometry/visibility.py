@@ -25,7 +25,7 @@ def visible_vertices(
     """Which vertices the camera sees, the mesh itself being all that can hide them.
 
     A vertex is seen when it belongs to a face that is the nearest one at some pixel's centre; both sides of a face
-    count, and only what lies in front of the camera and inside the picture. Carries no gradient: it says which
+    count, and only what lies in front of the camera and inside the image. Carries no gradient: it says which
     vertices to take, and their coordinates stay differentiable. Source: UniSH (arXiv 2601.01222), stage 3.
     """
     batch, count = vertices_camera.shape[:-2], vertices_camera.shape[-2]
@@ -55,7 +55,7 @@ def _nearest_faces(triangles: Tensor, cameras: Tensor, height: int, width: int) 
 def _pixel_boxes(triangles: Tensor, cameras: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """First and last (column, row) whose centre a face can cover; last < first where there is none.
 
-    A face that crosses the camera's plane has no bounded picture, so it is cut a little in front of it.
+    A face that crosses the camera's plane has no bounded image, so it is cut a little in front of it.
     """
     ahead = triangles.roll(-1, dims=-2)
     z, z_ahead = triangles[..., 2], ahead[..., 2]

@@ -182,7 +182,7 @@ class ConvStem(nn.Module):
 
 
 class PyramidStem(nn.Module):
-    """Image to tokens by 3×3 convolutions that halve the resolution from a quarter of the picture's to the patches'.
+    """Image to tokens by 3×3 convolutions that halve the resolution from a quarter of the image's to the patches'.
 
     Learns where limbs are from a few thousand crops, where a shallow stem learns nothing. `patch_size` is 4·2ⁿ.
     """

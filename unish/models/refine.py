@@ -1,4 +1,4 @@
-"""Pixel-sharp maps for small networks: rays as a starting point, and a U-shaped refinement guided by the picture."""
+"""Pixel-sharp maps for small networks: rays as a starting point, and a U-shaped refinement guided by the image."""
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,9 @@ def pixel_rays(like: Float[Tensor, "frames 3 height width"]) -> Float[Tensor, "1
 
 
 class Refiner(nn.Module):
-    """Adds a correction, read from the picture and the coarse maps, to points and confidence.
+    """Adds a correction, read from the image and the coarse maps, to points and confidence.
 
-    Patch heads draw each block of pixels on its own; the convolutions let edges follow the picture. Everything
+    Patch heads draw each block of pixels on its own; the convolutions let edges follow the image. Everything
     runs on folded 2 × 2 pixels, where convolutions are cheap and nothing is lost. The last layer starts at zero,
     so that training begins with the coarse maps.
     """

@@ -176,7 +176,7 @@ def _padded(images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 heig
 
 
 class Decoded(NamedTuple):
-    """People of one picture, in its pixels, the surest first."""
+    """People of one image, in its pixels, the surest first."""
 
     boxes_px: np.ndarray
     scores: np.ndarray
@@ -184,7 +184,7 @@ class Decoded(NamedTuple):
 
 
 def decode(output: MiniDetectorOutput, size: tuple[int, int], config: MiniDetectorConfig) -> Decoded:
-    """The people that a network output of one picture of `size` (width, height) speaks of."""
+    """The people that a network output of one image of `size` (width, height) speaks of."""
     width, height = size
     center = torch.sigmoid(output.center_logits)
     peaks = center * (functional.max_pool2d(center, 5, stride=1, padding=2) == center)

@@ -1,6 +1,6 @@
 """Between the pixels of a clip and the inputs of the network: resize, crop, and the maps back.
 
-Points and boxes are continuous picture coordinates, pixel (j, i) covering [j, j + 1) × [i, i + 1), unless said
+Points and boxes are continuous image coordinates, pixel (j, i) covering [j, j + 1) × [i, i + 1), unless said
 otherwise; a uniform resize is then a plain multiplication.
 """
 
@@ -19,7 +19,7 @@ from unish.geometry.camera import image_fit
 
 CROP_SIZE_PX = 256
 _ALIAS_FREE_SCALE = 2.0
-"""Up to this many picture pixels a crop pixel, bilinear sampling alone is used, as in the released model."""
+"""Up to this many image pixels a crop pixel, bilinear sampling alone is used, as in the released model."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def resize_frames(
 def unit_images(
     frames: UInt8[np.ndarray, "frames height width 3"], device: torch.device | str = "cpu"
 ) -> Float32[Tensor, "frames 3 height width"]:
-    """Pictures as networks take them, in 0..1; they go to the device as bytes."""
+    """Images as networks take them, in 0..1; they go to the device as bytes."""
     return torch.from_numpy(frames).to(device).permute(0, 3, 1, 2).float().div_(255.0)
 
 
@@ -130,9 +130,9 @@ def crop_people(
 ) -> Float32[Tensor, "frames 3 256 256"]:
     """Square crops around one person's box in every frame, as the human branch takes them: 256×256, in 0..1.
 
-    Crop pixel (u, v) samples picture point centre + (u − 128, v − 128) · b/256 bilinearly, b = max(w, h) · bbox_scale,
-    zero outside the picture, integer coordinates on pixel centres as in CameraHMR's warp. Crops that shrink the
-    picture more than twice are first averaged down, so that a large person is not aliased.
+    Crop pixel (u, v) samples image point centre + (u − 128, v − 128) · b/256 bilinearly, b = max(w, h) · bbox_scale,
+    zero outside the image, integer coordinates on pixel centres as in CameraHMR's warp. Crops that shrink the
+    image more than twice are first averaged down, so that a large person is not aliased.
     `frames` are uint8, or floats in 0..1; boxes are in their pixels.
     """
     crops = np.empty((len(frames), CROP_SIZE_PX, CROP_SIZE_PX, 3), np.float32)
@@ -150,7 +150,7 @@ def _square_crop(
 ) -> Float32[np.ndarray, "256 256 3"]:
     step_px = side_px / CROP_SIZE_PX
     reduction = math.floor(step_px) if step_px > _ALIAS_FREE_SCALE else 1
-    # The part of the picture under the crop, with a border for the interpolation, in whole blocks of `reduction`.
+    # The part of the image under the crop, with a border for the interpolation, in whole blocks of `reduction`.
     margin = side_px / 2 + 2 * reduction
     start = np.maximum(np.floor(center_px - margin), 0).astype(int)
     stop = np.minimum(np.ceil(center_px + margin), [frame.shape[1], frame.shape[0]]).astype(int)
@@ -159,7 +159,7 @@ def _square_crop(
     part = frame[start[1] : stop[1], start[0] : stop[0]]
     if reduction > 1:
         part = _block_means(part, reduction)
-    # Integer coordinate x of the picture lies at (x − start + ½) / reduction − ½ in the part.
+    # Integer coordinate x of the image lies at (x − start + ½) / reduction − ½ in the part.
     origin = (center_px - start + 0.5) / reduction - 0.5
     offsets = (np.arange(CROP_SIZE_PX) - CROP_SIZE_PX / 2) * step_px / reduction
     rows, columns = origin[1] + offsets, origin[0] + offsets
@@ -180,7 +180,7 @@ def _block_means(
 def _sample_lines(
     picture: Float32[np.ndarray, "lines length 3"], positions: Float[np.ndarray, "n"]
 ) -> Float32[np.ndarray, "n length 3"]:
-    """Linear interpolation between the lines of a picture, zero outside it."""
+    """Linear interpolation between the lines of an image, zero outside it."""
     count = len(picture)
     below = np.floor(positions)
     share = (positions - below).astype(np.float32)[:, None, None]

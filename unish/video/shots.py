@@ -20,7 +20,7 @@ from unish.video import LONGEST_SHOT
 _THUMBNAIL_SIDE_PX = 64
 _BINS = 8
 _SHIFT_SHARE = 0.2
-"""How far the picture may move between two frames and still be recognised, as a share of its sides."""
+"""How far the image may move between two frames and still be recognised, as a share of its sides."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ShotConfig:
     """When two frames are of different shots."""
 
     least_change: float = 0.2
-    """A cut changes the picture at least this much, 0..1 (see `picture_change`)."""
+    """A cut changes the image at least this much, 0..1 (see `picture_change`)."""
     restlessness: float = 2.5
     """And this many times as much as the median of the frames around it."""
     around_frames: int = 6
@@ -111,7 +111,7 @@ def _usual_change(changes: Float[np.ndarray, "steps"], index: int, config: ShotC
 
 
 def picture_change(a: _Look, b: _Look) -> float:
-    """How much the picture has changed: 0 the same, 1 other colours and other shapes."""
+    """How much the image has changed: 0 the same, 1 other colours and other shapes."""
     colors = float(np.sqrt(max(0.0, 1.0 - float(a.colors @ b.colors))))
     likeness = max(_best_match(a.thumbnail, b.thumbnail), _best_match(b.thumbnail, a.thumbnail))
     return colors * (1.0 - max(0.0, likeness))

@@ -154,7 +154,7 @@ def write_scene(reconstruction: Reconstruction, path: str | Path, max_points: in
 
 
 def camera_corners(reconstruction: Reconstruction, depth_m: float) -> Float[np.ndarray, "frames 5 3"]:
-    """Centre of each camera and its picture's four corners (clockwise from top left) `depth_m` ahead, world, metres."""
+    """Centre of each camera and its image's four corners (clockwise from top left) `depth_m` ahead, world, metres."""
     cameras = reconstruction.cameras
     height, width = reconstruction.images.shape[1:3]
     depth_m = float(np.clip(depth_m, 0.1, 1.0))
@@ -203,7 +203,7 @@ def _target(
 
 
 def _first_eye(camera: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """A little behind, above and beside the first camera, so that the camera itself is in the picture."""
+    """A little behind, above and beside the first camera, so that the camera itself is in the image."""
     away = camera - target
     distance = max(float(np.linalg.norm(away)), 0.5)
     aside = np.array([-away[1], away[0], 0.0])

@@ -9,7 +9,7 @@ from PIL import Image
 
 WIDTHS_PX = (192, 128, 96, 64)
 MAX_PICTURE_BYTES = 3 * 2**20
-"""All pictures of a clip together."""
+"""All images of a clip together."""
 QUALITY = 72
 
 
@@ -39,7 +39,7 @@ def _jpegs(images: np.ndarray, width: int) -> Iterable[bytes]:
 
 
 def _within(pictures: Iterable[bytes], limit: int) -> list[bytes] | None:
-    """The pictures, or None as soon as they are too large together."""
+    """The images, or None as soon as they are too large together."""
     kept, total = [], 0
     for picture in pictures:
         kept.append(picture)

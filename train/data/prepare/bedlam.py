@@ -81,7 +81,7 @@ class BedlamConfig:
     source_fps: float | None = None
     """Frames a second of the files, where neither the scene's name (…_6fps, …_30fps) nor the numbering says it."""
     long_side_px: int | None = None
-    """Longer side of the pictures; as rendered (1280) when not given."""
+    """Longer side of the images; as rendered (1280) when not given."""
     workers: int = 2
     """Processes."""
     push_to_hub: str | None = None

@@ -27,7 +27,7 @@ from unish.errors import InputError
 from unish.geometry.rotations import axis_angle_to_matrix
 
 NUMBERED_FPS = 30.0
-"""Pictures are numbered at this rate, also where only every fifth is there."""
+"""Images are numbered at this rate, also where only every fifth is there."""
 _SPEED_M_S, _REACH_M = 10.0, 0.5
 _LARGEST_BODY_M = 1.25
 """How far from its bones a pixel of a person may be, in 3-D and generously: the depth is that of its pelvis."""
@@ -84,10 +84,10 @@ def sequence_clips(scene: Path, sequence: str, labels: Labels, settings: ClipSet
 
 
 def timeline(there: list[int], scene: str, settings: ClipSettings, labels: Labels) -> list[int]:
-    """Numbers of the pictures at `settings.fps`, evenly spaced from the first one on.
+    """Numbers of the images at `settings.fps`, evenly spaced from the first one on.
 
     The rate of the files is what the settings or the scene's name say, else what the numbers say: they count at 30 a
-    second. Raises InputError where the rates do not fit, or a picture is missing.
+    second. Raises InputError where the rates do not fit, or an image is missing.
     """
     if not there:
         raise InputError("no pictures")
@@ -239,7 +239,7 @@ def people_masks(actors: np.ndarray, depth_m: np.ndarray, people: People, focal_
 def split_people(somebody: np.ndarray, depth_m: np.ndarray, people: People, frame: int, focal_px: float) -> np.ndarray:
     """(height, width) uint8: the pixels of `somebody`, each given to the nearest person of the frame as p + 1.
 
-    Nearness is in metres: along the picture from the person's bones, at the pixel's depth, and in depth from the
+    Nearness is in metres: along the image from the person's bones, at the pixel's depth, and in depth from the
     person's pelvis. Pixels of people without labels, farther from everybody than a body is large, stay 0.
     """
     nearest, owner = np.full(somebody.shape, _LARGEST_BODY_M, np.float32), np.zeros(somebody.shape, np.uint8)
@@ -270,7 +270,7 @@ def _distance_to_bones_px(joints_px: np.ndarray, shape: tuple[int, int]) -> np.n
 
 
 def joints_seen(person_mask: np.ndarray, joints_px: np.ndarray) -> np.ndarray:
-    """(people, frames) float32: the share of a person's known joints that lie in the picture and on that person."""
+    """(people, frames) float32: the share of a person's known joints that lie in the image and on that person."""
     seen = [
         (_at_joints(person_mask, joints) == index + 1).sum(1) / np.isfinite(joints[..., 0]).sum(1).clip(1)
         for index, joints in enumerate(joints_px)

@@ -2,11 +2,11 @@
 
 The layout of a scene, as the rendering tools of BEDLAM (Black et al., CVPR 2023) write it:
 
-    png/SEQ/SEQ_NNNN.png                    picture; NNNN counts at 30 a second, also in 6 fps files
+    png/SEQ/SEQ_NNNN.png                    image; NNNN counts at 30 a second, also in 6 fps files
     depth/SEQ/SEQ_NNNN_depth.exr            channel "Depth": centimetres along the optical axis
     masks/SEQ/SEQ_NNNN_env.png              white where there is nobody
     masks/SEQ/SEQ_NNNN_PP_{body,clothing,hair}.png   parts of actor PP; missing where the actor is out of sight
-    ground_truth/camera/SEQ_camera.csv      one row a picture: centimetres, degrees (Unreal axes), millimetres
+    ground_truth/camera/SEQ_camera.csv      one row per image: centimetres, degrees (Unreal axes), millimetres
 
 Labels are one npz a scene with one row a person and frame.
 """
@@ -48,7 +48,7 @@ def unreal_rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.
     """(…, 3, 3) world_from_camera in Unreal axes of angles in degrees.
 
     First yaw about z (to the right), then pitch about the new y (upwards), then roll about the new x (clockwise as
-    the camera sees it, so the picture turns the other way).
+    the camera sees it, so the image turns the other way).
     """
 
     def turn(angle: np.ndarray, from_axis: int, to_axis: int) -> np.ndarray:
@@ -65,7 +65,7 @@ def unreal_rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.
 def read_cameras(path: Path, names: list[str], width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     """Intrinsics (frames, 3, 3) in pixels and world_from_camera (frames, 4, 4), OpenCV axes and metres.
 
-    `names` are the pictures' file names, by which the rows are found. Raises InputError without them.
+    `names` are the images' file names, by which the rows are found. Raises InputError without them.
     """
     if not path.is_file():
         raise InputError(f"{path.name} is missing; unpack the scene's ground truth (…_gt.tar.gz) beside its pictures.")
@@ -90,17 +90,17 @@ def read_cameras(path: Path, names: list[str], width: int, height: int) -> tuple
     return intrinsics, world_from_camera
 
 
-# ---------------------------------------------------------------- pictures
+# ---------------------------------------------------------------- images
 
 
 def frame_numbers(folder: Path) -> list[int]:
-    """The numbers NNNN of a sequence's pictures, in order."""
+    """The numbers NNNN of a sequence's images, in order."""
     matches = (re.fullmatch(re.escape(folder.name) + r"_(\d+)\.png", path.name) for path in folder.glob("*.png"))
     return sorted(int(match[1]) for match in matches if match)
 
 
 def read_image(path: Path) -> np.ndarray:
-    """(height, width, 3) uint8 RGB. Raises InputError for a missing or damaged picture."""
+    """(height, width, 3) uint8 RGB. Raises InputError for a missing or damaged image."""
     return _decoded(path, cv2.IMREAD_COLOR)[..., ::-1]
 
 
@@ -163,7 +163,7 @@ def _mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _decoded(path: Path, mode: int) -> np.ndarray:
-    """Pixels of a picture; never from a file of which the end is missing."""
+    """Pixels of an image; never from a file of which the end is missing."""
     if not path.is_file():
         raise InputError(f"{path.name} is missing; unpack the scene's archive again.")
     data = path.read_bytes()
@@ -183,7 +183,7 @@ class Labels:
     sequence: np.ndarray
     """Name of the sequence."""
     number: np.ndarray
-    """Number of the picture, as in its file name."""
+    """Number of the image, as in its file name."""
     subject: np.ndarray
     """Who it is; two people of a sequence may be the same subject."""
     pose: np.ndarray
@@ -193,7 +193,7 @@ class Labels:
     translation_camera: np.ndarray
     """(rows, 3) SMPL's translation in the camera frame, metres."""
     boxes_px: np.ndarray
-    """(rows, 4) squares around the joints in the picture with BEDLAM's margin, not clipped."""
+    """(rows, 4) squares around the joints in the image with BEDLAM's margin, not clipped."""
     joints_px: np.ndarray
     """(rows, 24, 2) SMPL's joints, NaN where the labels lack one."""
 

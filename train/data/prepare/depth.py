@@ -55,7 +55,7 @@ def depth_labeller(choice: str, device: torch.device, fov_deg: float | None = No
     """The labeller of a name: "moge" or "moge-3" (or that, a colon, and a repository or file), else a transformers
     model's id or folder.
 
-    `fov_deg`: field of view along the longer side of the picture where it is known, degrees. `batch`: frames at once.
+    `fov_deg`: field of view along the longer side of the image where it is known, degrees. `batch`: frames at once.
 
     Raises:
         MissingDependencyError: the network's package is not installed.
@@ -69,14 +69,14 @@ def depth_labeller(choice: str, device: torch.device, fov_deg: float | None = No
 
 
 def intrinsics_of_fov(fov_deg: float, frames: int, width: int, height: int) -> Float32[np.ndarray, "frames 3 3"]:
-    """Centred cameras with square pixels and this field of view along the longer side of the picture."""
+    """Centred cameras with square pixels and this field of view along the longer side of the image."""
     focal = 0.5 * max(width, height) / np.tan(np.deg2rad(fov_deg) / 2)
     camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], np.float32)
     return np.tile(camera, (frames, 1, 1))
 
 
 def _horizontal_fov_deg(fov_deg: float, width: int, height: int) -> float:
-    """Field of view along the picture's width, from the one along its longer side."""
+    """Field of view along the image's width, from the one along its longer side."""
     tangent = np.tan(np.deg2rad(fov_deg) / 2) * width / max(width, height)
     return float(np.rad2deg(2 * np.arctan(tangent)))
 
@@ -88,7 +88,7 @@ def _known(depth: Tensor) -> Float32[np.ndarray, "frames height width"]:
 
 
 def _batches(frames: np.ndarray, size: int, device: torch.device) -> Iterator[Tensor]:
-    """Float pictures in 0..1, (n, 3, height, width)."""
+    """Float images in 0..1, (n, 3, height, width)."""
     for start in range(0, len(frames), size):
         yield torch.from_numpy(frames[start : start + size]).to(device).permute(0, 3, 1, 2).float() / 255
 
@@ -129,7 +129,7 @@ class MoGeDepth:
             fov_x = _horizontal_fov_deg(self.fov_deg, width, height)
         found = list(self._infer(frames, fov_x=fov_x))
         intrinsics = torch.cat([part["intrinsics"] for part in found]).float().cpu()
-        # Normalised intrinsics are in widths and heights of the picture.
+        # Normalised intrinsics are in widths and heights of the image.
         per_side = torch.tensor([width, height, 1.0])[:, None]
         return DepthLabels(_known(torch.cat([part["depth"] for part in found])), (intrinsics * per_side).numpy())
 
@@ -188,7 +188,7 @@ class TransformersDepth:
         if self.model.config.model_type == "depth_pro":
             if intrinsics is None:
                 raise InputError(f"{self.name} has no part for the field of view; say it with --fov-deg.")
-            # DepthPro's answer is the inverse depth of a camera whose focal length is the picture's width.
+            # DepthPro's answer is the inverse depth of a camera whose focal length is the image's width.
             answer = intrinsics[0, 0, 0] / width / answer.clamp(min=1e-4)
         return DepthLabels(_known(answer), intrinsics)
 
@@ -206,7 +206,7 @@ def _require_metric(config: Any, source: str) -> None:
 
 def _preparation(config: Any, source: str) -> Callable[[np.ndarray], Tensor]:
     if config.model_type == "depth_pro":
-        # Its own processor needs torchvision; it only stretches the picture to a square and maps 0..1 to −1..1.
+        # Its own processor needs torchvision; it only stretches the image to a square and maps 0..1 to −1..1.
         patch = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
         side = round(patch / min(config.scaled_images_ratios))
 

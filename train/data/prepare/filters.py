@@ -34,13 +34,13 @@ class FilterConfig:
     least_present_share: float = 0.9
     """Share of the frames in which a person is seen."""
     least_height_share: float = 0.25
-    """Median height of a person's box, as a share of the picture's height."""
+    """Median height of a person's box, as a share of the image's height."""
     least_area_share: float = 0.01
-    """Median area of a person's mask (of the box, without masks), as a share of the picture."""
+    """Median area of a person's mask (of the box, without masks), as a share of the image."""
     most_truncated_share: float = 0.1
-    """Share of the frames in which a person's box or mask may touch the border of the picture."""
+    """Share of the frames in which a person's box or mask may touch the border of the image."""
     border_share: float = 0.005
-    """Nearer to the border than this share of the picture's longer side is touching it."""
+    """Nearer to the border than this share of the image's longer side is touching it."""
     most_step: float = 0.5
     """Farthest that a box's middle moves from one frame to the next, in longer sides of the box, at 6 fps."""
     most_growth: float = 1.7
@@ -68,7 +68,7 @@ def reason_against(
 ) -> str | None:
     """Why a clip is rejected (a name of `REASONS`), or None for a good one.
 
-    `frame_shape` is (height, width) of the pictures that the boxes are in.
+    `frame_shape` is (height, width) of the images that the boxes are in.
     """
     if fps < config.least_fps_share * wanted_fps:
         return "slow"
@@ -88,7 +88,7 @@ def reason_against(
 
 
 def truncated(track: PersonTrack, frame_shape: tuple[int, int], border_share: float) -> np.ndarray:
-    """Whether the person touches the border of the picture, in each frame in which there is one to see: (present,)."""
+    """Whether the person touches the border of the image, in each frame in which there is one to see: (present,)."""
     height, width = frame_shape
     margin = border_share * max(height, width)
     x0, y0, x1, y1 = track.boxes_px[track.present].T

@@ -24,7 +24,7 @@ def fit_to_box(
     boxes_px: Float[Tensor, "*batch 4"],
     intrinsics: Float[Tensor, "*batch 3 3"],
 ) -> Float[Tensor, "*batch 3"]:
-    """Translation, in metres, that makes a body's picture fill a box: the same middle, and the same longer side.
+    """Translation, in metres, that makes a body's image fill a box: the same middle, and the same longer side.
 
     `vertices` are metres about the pelvis, in the camera's axes; boxes are x0, y0, x1, y1 in pixels of the intrinsics.
     Starts from weak perspective (depth = focal · size / side) and goes over to full perspective by fixed-point steps:
@@ -55,7 +55,7 @@ def own_joints_px(
 ) -> Float[np.ndarray, "frames 24 2"]:
     """Pixels of one person's 24 SMPL joints in every frame, as the human branch alone sees them.
 
-    Shape is the mean over the frames, as in inference. Joints may lie outside the picture. The network runs on its
+    Shape is the mean over the frames, as in inference. Joints may lie outside the image. The network runs on its
     own device, the body on the body's.
     """
     device, body_device = next(model.parameters()).device, body.template.device

@@ -48,7 +48,7 @@ log = logging.getLogger("unish")
 FINDERS = {"mini": DetectAndTrack}
 """Name for --finder → what makes one."""
 ASSUMED_FOV_DEG = 55.0
-"""Along the longer side of the picture, where nobody says: about a phone's main camera when filming."""
+"""Along the longer side of the image, where nobody says: about a phone's main camera when filming."""
 PSEUDO = ("depth_m", "person_mask", "intrinsics", "boxes_px", "visibility", "joints_px")
 _FORMATS = {"split": re.compile(r"[\w-]+"), "share": re.compile(r"(\d+)/(\d+)")}
 
@@ -74,9 +74,9 @@ class LabelConfig:
     split: str = "train"
     """Name of the split."""
     long_side_px: int = 640
-    """Longer side of the pictures, at most."""
+    """Longer side of the images, at most."""
     fov_deg: float | None = None
-    """Field of view along the longer side of the picture, where all videos have the same and it is known."""
+    """Field of view along the longer side of the image, where all videos have the same and it is known."""
     share: str | None = None
     """i/n: label every n-th video from the i-th, counted from 0. Default: RANK/WORLD_SIZE of the launcher, else all."""
     device: str | None = None
@@ -173,7 +173,7 @@ def sample_of(
 
 
 def person_mask(tracks: tuple[PersonTrack, ...], frame_shape: tuple[int, int]) -> np.ndarray:
-    """Label image of the people at the pictures' size: 0 nobody, p + 1 person p; their boxes where masks lack."""
+    """Label image of the people at the images' size: 0 nobody, p + 1 person p; their boxes where masks lack."""
     height, width = frame_shape
     labels = np.zeros((len(tracks[0].present), height, width), np.uint8)
     for number, track in enumerate(tracks, start=1):
