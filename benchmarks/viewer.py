@@ -105,7 +105,9 @@ def measure(browser: Browser, page: Path, query: str, steps: int) -> tuple[float
 def main(config: ViewerConfig) -> None:
     """Print one table; the fallback stands below the direct way for every number of points."""
     scene = made_up(config.frames)
-    print("| points asked for | way | points drawn | payload MB | first image s | JS ms per frame | wall ms per frame |")
+    print(
+        "| points asked for | way | points drawn | payload MB | first image s | JS ms per frame | wall ms per frame |"
+    )
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)

@@ -28,8 +28,9 @@ from train.data.batches import HumanBatch, RelativeDepthBatch, SceneBatch
 from train.data.schema import ClipSample
 from unish.body import BodyModel
 from unish.errors import InputError
+from unish.geometry import CROP_SIZE_PX
 from unish.geometry.camera import intrinsics_from_focal, unproject_depth
-from unish.video.preprocess import CROP_SIZE_PX, crop_people
+from unish.video.preprocess import crop_people
 
 Clips = Sequence[ClipSample]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from unish.errors import InputError
+from unish.geometry import CROP_SIZE_PX
 from unish.utils.json_data import from_json, parse_json_object
 
-CROP_SIZE_PX = 256
 CROP_MARGIN_PX = 32  # columns cut from the crop's left and right: the human backbone sees 256 × 192
 NUM_JOINTS = 24
 NUM_BETAS = 10

@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unish.errors import InputError
+from unish.geometry import CROP_SIZE_PX
 from unish.models.align import REFERENCE_FPS, AlignNet
-from unish.models.config import CROP_SIZE_PX, UniSHConfig
+from unish.models.config import UniSHConfig
 from unish.models.human import HumanBranch, HumanFeatures
 from unish.models.layers import Block
 from unish.models.scene import SceneBranch, SceneFeatures

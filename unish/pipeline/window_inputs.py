@@ -13,10 +13,11 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
 from unish.fusion.windows import sample_uv
+from unish.geometry import CROP_SIZE_PX
 from unish.pipeline.options import NetworkChoices
 from unish.structures import Clip, PersonTrack
 from unish.utils.prefetch import prefetch
-from unish.video.preprocess import CROP_SIZE_PX, FrameTransform, crop_people, frame_transform, resize_frames
+from unish.video.preprocess import FrameTransform, crop_people, frame_transform, resize_frames
 
 if TYPE_CHECKING:
     from unish.models.unish import UniSH

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from unish.errors import InputError
+from unish.geometry import CROP_SIZE_PX
 from unish.geometry.camera import image_fit
 
-CROP_SIZE_PX = 256
 _ALIAS_FREE_SCALE = 2.0
 """Up to this many image pixels a crop pixel, bilinear sampling alone is used, as in the released model."""
 
