@@ -27,7 +27,7 @@ from space.layout import form, results
 from space.limits import MAX_UPLOAD_MB, MAX_WAITING, PREVIEW_LIMIT_S, TIME_LIMIT_S
 from space.person_selection import ClipPreview, PeopleSelection, picker_value
 from space.reconstruction import everybody, marked, preview_upload, reconstruct_upload, selected
-from space.request import ClipRequest, Settings, parse_boxes, parse_formats
+from space.request import DEFAULT_FPS, ClipRequest, Settings, parse_boxes, parse_formats
 from space.results import Result, ResultFolders, find_result, write_archive, write_exports, write_overlay, write_page
 from space.style import CSS, INTRODUCTION, KEEP_LINK, SHOW_VIEWER, THEME
 from space.tasks import Task, cancel_tasks
@@ -174,7 +174,7 @@ class Demo:
     def reconstruct(
         self,
         clip: gr.FileData,
-        fps: float = 6.0,
+        fps: float = DEFAULT_FPS,
         start_s: float | None = None,
         end_s: float | None = None,
         weights: str = "auto",

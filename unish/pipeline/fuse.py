@@ -28,9 +28,10 @@ from unish.fusion.windows import blend_weights
 from unish.geometry.camera import focal_px_from_half_diagonal, intrinsics_from_focal
 from unish.geometry.rotations import nearest_rotation, slerp
 from unish.pipeline.clip_predictions import ClipPredictions
-from unish.pipeline.options import TRAINED_FPS, ClipPriors
+from unish.pipeline.options import ClipPriors
 from unish.structures import Cameras, Provenance, Reconstruction, Window
 from unish.utils.disk_arrays import new_array, release_pages
+from unish.video import TRAINED_FPS
 
 log = logging.getLogger("unish")
 

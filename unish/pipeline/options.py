@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unish.errors import InputError
 from unish.geometry import VALID_CONFIDENCE
-from unish.video import LONGEST_SHOT
+from unish.video import LONGEST_SHOT, TRAINED_FPS
 
 if TYPE_CHECKING:
     from unish.people.prompts import Box
@@ -17,8 +17,6 @@ FILM_DIAGONAL_MM = math.hypot(36, 24)
 HEIGHT_RANGE_M = (0.4, 2.6)
 CROP_SOURCES = ("original", "network")
 PRECISIONS = ("float32", "bfloat16", "float16")
-TRAINED_FPS = 6.0
-"""Frame rate of the clips that the network was trained on."""
 MIN_WINDOW_FRAMES = 4
 
 

@@ -14,6 +14,7 @@ from unish.structures import Clip
 from unish.utils.disk_arrays import Stack
 from unish.utils.names import text_name
 from unish.utils.progress import Progress, no_progress
+from unish.video import TRAINED_FPS
 from unish.video.decode import nothing_decoded
 from unish.video.pixels import limited_size
 from unish.video.sampling import Sampling
@@ -31,7 +32,7 @@ _LEAST_SIDE_PX = 640
 
 def read_clip(
     path: str | Path,
-    fps: float | int = 6.0,
+    fps: float | int = TRAINED_FPS,
     start_s: float | int | None = None,
     end_s: float | int | None = None,
     max_frames: int | None = None,
