@@ -12,6 +12,7 @@ import tyro
 
 from train.ablation import AblationConfig
 from train.data.prepare.bedlam import BedlamConfig
+from train.data.prepare.label_depth import LabelDepthConfig
 from train.data.prepare.label_images import LabelImagesConfig
 from train.data.prepare.label_videos import LabelConfig
 from train.person_detector.evaluate import EvaluateConfig
@@ -27,6 +28,7 @@ from unish.structures import Reconstruction
 SETTINGS = {
     "train.ablation": AblationConfig,
     "train.data.prepare.bedlam": BedlamConfig,
+    "train.data.prepare.label_depth": LabelDepthConfig,
     "train.data.prepare.label_images": LabelImagesConfig,
     "train.data.prepare.label_videos": LabelConfig,
     "train.person_detector evaluate": EvaluateConfig,

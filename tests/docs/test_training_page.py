@@ -117,4 +117,4 @@ def test_options_that_the_text_names_are_there(page, script, options):
 def test_the_table_of_fields_is_that_of_a_sample(page):
     named = [name.strip(" `") for row in table(page, "field") for name in row[0].split(",")]
     assert named == [field.name for field in fields(ClipSample)]
-    assert f"has {ASSUMED_FOV_DEG:.0f}° assumed" in page.read_text().replace("\n", " ")
+    assert f"{ASSUMED_FOV_DEG:.0f}° are assumed" in page.read_text().replace("\n", " ")

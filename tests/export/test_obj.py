@@ -86,7 +86,7 @@ def test_a_file_a_person(scene, tmp_path):
 def test_nobody_by_that_id(scene, tmp_path):
     with pytest.raises(InputError, match="got 3, but it has only 1, 7"):
         write_obj(scene, tmp_path / "out", person=(3,))
-    with pytest.raises(InputError, match="nobody at all"):
+    with pytest.raises(InputError, match="it has no people"):
         write_obj(dataclasses.replace(scene, people=()), tmp_path / "out", person=(3,))
     assert list(tmp_path.iterdir()) == []
 

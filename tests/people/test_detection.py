@@ -106,7 +106,7 @@ def test_the_finder_links_detections(moving_square):
     (track,) = DetectAndTrack(_Scripted(boxes)).track(frames)
     np.testing.assert_allclose(track.boxes_px, boxes)
     found = detect_people(_clip(frames), finder=DetectAndTrack(_Scripted(boxes)))
-    assert found.finder == "mini" and "synthetic" in found.warnings[0]
+    assert found.finder == "mini" and "bundled" in found.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_without_a_gpu_the_mini_looks_and_says_why(monkeypatch):
     monkeypatch.setattr(people_module, "sam2_detector", _fails(AssertionError("not to be loaded")))
     found = detect_people(_clip(_frames()))
     assert found.finder == "mini"
-    assert "synthetic" in found.warnings[0] and "SAM 2 was not used: without a CUDA or XPU device" in found.warnings[0]
+    assert "bundled" in found.warnings[0] and "SAM 2 was not used: without a CUDA or XPU device" in found.warnings[0]
     plain = detect_people(_clip(_frames()), finder="mini")
     assert plain.finder == "mini" and "SAM 2" not in plain.warnings[0]
     on_cpu = detect_people(_clip(_frames()), device="cpu")

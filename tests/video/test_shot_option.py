@@ -20,7 +20,7 @@ def film(tmp_path):
 def test_every_shot_has_a_folder_and_one_that_fails_stops_no_other(film, tmp_path, monkeypatch, capsys):
     done = []
 
-    def into(out, options):
+    def into(out, options, interrupts):
         if options.shot == 2:
             raise InputError("Nobody is there.")
         done.append((out.name, options.shot, round(float(read_clip(film, shot=options.shot).times_s[0]), 2)))
