@@ -254,7 +254,8 @@ def build(demo: Demo) -> gr.Blocks:
                 **quiet,
             )
         running.success(None, name, js=KEEP_LINK)
-        f.cancel.click(demo.cancel, None, [f.run, f.cancel], cancels=[running], queue=False, **quiet)
+        # In the queue, without a limit: outside it Gradio shows no message to the visitor.
+        f.cancel.click(demo.cancel, None, [f.run, f.cancel], cancels=[running], concurrency_limit=None, **quiet)
         f.example.click(None, js=SHOW_VIEWER)
         example = f.example.click(demo.open_example, None, outputs, **quiet)
         example.success(None, name, js=KEEP_LINK)

@@ -409,7 +409,7 @@ def test_cancel_takes_the_buttons_place_says_so_and_ends_the_work(visit, app):
     assert tab.locator("#cancel").bounding_box()["y"] < 700, "in view, where the button was pressed"
     assert not tab.locator("#run").is_visible()
     tab.locator("#cancel").click()
-    tab.locator("[data-testid=toast-body]").filter(has_text="Cancelled").wait_for()
+    tab.locator("[data-testid=toast-body]").filter(has_text="Cancelled").first.wait_for()
     tab.locator("#run").wait_for()
     tab.wait_for_timeout(4000)
     assert tab.locator("#viewer [data-ready=true]").count() == 0
