@@ -153,7 +153,7 @@ def _picked(tracks: tuple[PersonTrack, ...], picks: Sequence[int]) -> tuple[Pers
 
 
 def sam2_detector(device: str | None = None, keyframe_step: int = 6) -> DetectAndSegment:
-    """A detector and SAM 2 with their weights, from the cache or the Hub; the detector runs on every so many-th frame.
+    """A detector and SAM 2 with their weights, from the cache or the Hub; the detector runs on keyframes.
 
     Raises `MissingDependencyError` without transformers, `MissingAssetError` when weights cannot be had,
     `CheckpointError` when they are damaged, `InputError` for a device that is not there.

@@ -26,7 +26,7 @@ class PromptConfig:
     """Who is segmented, when two tracks are one person, and which are dropped."""
 
     keyframe_step: int = 6
-    """The detector looks at every so many-th frame, and at the last one."""
+    """The detector runs on every `keyframe_step`-th frame and on the last one."""
     high_score: float = 0.5
     """A person needs at least one detection of this score."""
     low_score: float = 0.3

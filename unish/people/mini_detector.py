@@ -51,7 +51,7 @@ class MiniDetectorConfig:
     """Middles below this are not reported."""
     mask_threshold: float = 0.5
     merge_iou: float = 0.55
-    """Of boxes that overlap more, only the surest is kept."""
+    """Of boxes that overlap more, only the most confident is kept."""
     most_people: int = 20
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ class MiniDetector:
     def detect(
         self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress = no_progress
     ) -> tuple[Detections, ...]:
-        """The people in each frame, the surest first, with masks at the network's input resolution."""
+        """The people in each frame, most confident first, with masks at the network's input resolution."""
         config = self.network.config
         height, width = frames.shape[1:3]
         scale = config.long_side_px / max(height, width)
@@ -176,7 +176,7 @@ def _padded(images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 heig
 
 
 class Decoded(NamedTuple):
-    """People of one image, in its pixels, the surest first."""
+    """People of one image, in its pixels, most confident first."""
 
     boxes_px: np.ndarray
     scores: np.ndarray

@@ -25,7 +25,7 @@ TEACHERS = ("transformers", "movenet", "nanodet")
 
 @dataclass(frozen=True)
 class TeacherPeople:
-    """What one teacher sees in an image, the surest first."""
+    """What one teacher sees in an image, most confident first."""
 
     boxes_px: Float[np.ndarray, "people 4"]
     """x0, y0, x1, y1."""
@@ -147,7 +147,7 @@ def _fitted(
 
 
 def _clean(people: TeacherPeople, shape: tuple[int, int], merge_iou: float = 0.7) -> TeacherPeople:
-    """Inside the image, the surest first, of boxes that overlap by more than `merge_iou` only the surest."""
+    """Inside the image, most confident first; of boxes that overlap by more than `merge_iou`, only the best."""
     boxes = np.clip(people.boxes_px, 0, [shape[1], shape[0], shape[1], shape[0]])
     overlap, kept = box_iou(boxes, boxes), []
     for index in np.argsort(-people.scores, kind="stable"):
