@@ -35,6 +35,24 @@ def test_save_and_load(tmp_path, people):
         assert_equal(a, b)
 
 
+def test_keypoints_are_saved_where_there_are_some_and_older_results_load_without(tmp_path):
+    made = make_reconstruction(people=2)
+    keypoints = np.random.default_rng(0).random((len(made), 17, 3), np.float32)
+    people = (made.people[0], dataclasses.replace(made.people[1], keypoints_px=keypoints))
+    folder = dataclasses.replace(made, people=people).save(tmp_path / "out")
+    first, second = Reconstruction.load(folder).people
+    assert first.keypoints_px is None
+    assert np.array_equal(second.keypoints_px, keypoints)
+    keypoints[1, 2, 2] = 7  # a confidence
+    made.save(folder)
+    assert [person.keypoints_px for person in Reconstruction.load(folder).people] == [None, None]
+    for wrong in (keypoints, keypoints[:, :16]):
+        object.__setattr__(people[1], "keypoints_px", wrong)
+        dataclasses.replace(made, people=people).save(folder)
+        with pytest.raises(InputError, match=r"people\.1\.keypoints_px"):
+            Reconstruction.load(folder)
+
+
 def test_points_world_follow_the_camera():
     scene = make_reconstruction()
     first, third = scene.points_world(0), scene.points_world(2)

@@ -49,16 +49,22 @@ def read_header(folder: Path, kind: type[Header]) -> Header:
 
 
 def read_arrays(
-    folder: Path, hints: Mapping[str, Any], sizes: tuple[int, int, int], people: int
+    folder: Path,
+    hints: Mapping[str, Any],
+    sizes: tuple[int, int, int],
+    people: int,
+    optional: Mapping[str, Any],
 ) -> dict[str, np.ndarray]:
     """The arrays of a saved result; large ones are read from the disk as they are looked at.
 
     `hints` gives the jaxtyping annotation of each array by its name; those of people are "people.0.betas" and so on.
-    `sizes` are (frames, height, width) as the header states them. Raises InputError for an array that lacks, of another
-    type or shape, or with numbers that cannot be.
+    `optional` gives those of arrays that need not be there: older results lack them. `sizes` are (frames, height,
+    width) as the header states them. Raises InputError for an array that lacks, of another type or shape, or with
+    numbers that cannot be.
     """
     try:
         arrays = map_arrays(folder / ARRAYS_FILE)
+        hints = {**hints, **{name: hint for name, hint in optional.items() if name in arrays}}
         _check_shapes(arrays, hints)
         if arrays["depth_m"].shape != sizes:
             raise ValueError(f"{HEADER_FILE} states {sizes} frames, rows and columns, not {arrays['depth_m'].shape}")
@@ -131,6 +137,10 @@ def _is_share(numbers: np.ndarray) -> bool:
     return bool(((numbers >= -_TOLERANCE) & (numbers <= 1 + _TOLERANCE)).all())
 
 
+def _are_keypoints(keypoints: np.ndarray) -> bool:
+    return _is_near(keypoints) and _is_share(keypoints[..., 2])
+
+
 def _is_rising(times_s: np.ndarray) -> bool:
     return bool((np.diff(times_s) > 0).all()) and _is_near(times_s)
 
@@ -163,6 +173,7 @@ _RULES: Mapping[str, tuple[Callable[[np.ndarray], bool], str]] = {
     "world_up": (_is_unit, "a unit vector"),
     "cameras.world_from_camera": (_are_rigid, "rigid motions"),
     "cameras.intrinsics": (_are_pinholes, "the matrices of pinhole cameras"),
+    "person.keypoints_px": (_are_keypoints, "positions in pixels with a confidence in 0..1"),
     "person.body_rotations": (_are_rotations, "rotations"),
     "person.root_rotation_world": (_are_rotations, "rotations"),
 }

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,12 @@ from unish.utils.result_files import ARRAYS_FILE, HEADER_FILE, RESULT_FILES
 
 MOST_PEOPLE = 255
 """As many as `Reconstruction.person_mask` can tell apart."""
+KEYPOINT_NAMES = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+"""COCO's 17 keypoints, in the order of `keypoints_px`; left and right are the person's own."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,9 @@ class PersonTrack:
     confidence: Float[np.ndarray, "frames"]
     masks: Bool[np.ndarray, "frames height width"] | None = None
     """Pixels of the person, at any one resolution with the frames' aspect ratio."""
+    keypoints_px: Float[np.ndarray, "frames 17 3"] | None = None
+    """x, y in pixels of `Clip.frames`, and confidence in 0..1, of each of `KEYPOINT_NAMES`; confidence 0 where the
+    person was not detected. None: the detector has no keypoints."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +204,9 @@ class Person:
     """SMPL's `transl` in the world."""
     joints_world: Float32[np.ndarray, "frames 24 3"]
     vertices_world: Float32[np.ndarray, "frames vertices 3"]
+    keypoints_px: Float32[np.ndarray, "frames 17 3"] | None = None
+    """The 2D detection, not the body's joints: x, y in pixels of `Reconstruction.images`, and confidence in 0..1, of
+    each of `KEYPOINT_NAMES`; confidence 0 where there is none. None: the detector has no keypoints."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +296,8 @@ class Reconstruction:
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"cameras.{name}": getattr(self.cameras, name) for name in _CAMERA_ARRAYS}
         for index, person in enumerate(self.people):
-            arrays |= {f"people.{index}.{name}": getattr(person, name) for name in _PERSON_ARRAYS}
+            names = (*_PERSON_ARRAYS, *(name for name in _PERSON_OPTIONS if getattr(person, name) is not None))
+            arrays |= {f"people.{index}.{name}": getattr(person, name) for name in names}
         return arrays
 
     def _header(self) -> dict[str, Any]:
@@ -301,18 +314,19 @@ class Reconstruction:
         }
 
 
-def _array_fields(cls: type) -> tuple[str, ...]:
+def _array_fields(cls: type, *, optional: bool = False) -> tuple[str, ...]:
+    """Names of the fields that are arrays: those that every result has, or those that may be None."""
     plain = {"cameras", "people", "fps", "provenance", "windows", "id", "name", "width_px", "height_px"}
-    return tuple(f.name for f in dataclasses.fields(cls) if f.name not in plain)
+    return tuple(f.name for f in dataclasses.fields(cls) if f.name not in plain and (f.default is None) == optional)
 
 
 _ARRAYS = _array_fields(Reconstruction)
 _CAMERA_ARRAYS = _array_fields(Cameras)
-_PERSON_ARRAYS = _array_fields(Person)
+_PERSON_ARRAYS, _PERSON_OPTIONS = _array_fields(Person), _array_fields(Person, optional=True)
 
 
 def _hints(cls: type, names: tuple[str, ...], prefix: str = "") -> dict[str, Any]:
-    kinds = {f.name: f.type for f in dataclasses.fields(cls)}
+    kinds = {f.name: (get_args(f.type) or (f.type,))[0] for f in dataclasses.fields(cls)}  # of `array | None`, array
     return {f"{prefix}{name}": kinds[name] for name in names}
 
 
@@ -349,13 +363,18 @@ class _Header:
 def _load(folder: Path) -> Reconstruction:
     header = read_header(folder, _Header)
     hints = _hints(Reconstruction, _ARRAYS) | _hints(Cameras, _CAMERA_ARRAYS, "cameras.")
+    optional: dict[str, Any] = {}
     for index in range(len(header.people)):
         hints |= _hints(Person, _PERSON_ARRAYS, f"people.{index}.")
-    arrays = read_arrays(folder, hints, (header.frames, header.height_px, header.width_px), len(header.people))
-    people = tuple(
-        Person(named.id, named.name, **{name: arrays[f"people.{index}.{name}"] for name in _PERSON_ARRAYS})
-        for index, named in enumerate(header.people)
-    )
+        optional |= _hints(Person, _PERSON_OPTIONS, f"people.{index}.")
+    sizes = (header.frames, header.height_px, header.width_px)
+    arrays = read_arrays(folder, hints, sizes, len(header.people), optional)
+
+    def arrays_of(index: int) -> dict[str, np.ndarray]:
+        places = {name: f"people.{index}.{name}" for name in (*_PERSON_ARRAYS, *_PERSON_OPTIONS)}
+        return {name: arrays[place] for name, place in places.items() if place in arrays}
+
+    people = tuple(Person(named.id, named.name, **arrays_of(index)) for index, named in enumerate(header.people))
     cameras = {name: arrays[f"cameras.{name}"] for name in _CAMERA_ARRAYS}
     return Reconstruction(
         cameras=Cameras(width_px=header.width_px, height_px=header.height_px, **cameras),

@@ -28,7 +28,11 @@ def truth():
 
 @pytest.fixture(scope="module")
 def scene(truth, body):
-    tracks = (make_track(), make_track(person=2))
+    second = make_track(person=2)
+    keypoints = np.zeros((len(second.present), 17, 3))
+    keypoints[:, 0, :2], keypoints[:, 16, :2] = second.boxes_px[:, :2], second.boxes_px[:, 2:]
+    keypoints[:, 16, 2] = 0.75
+    tracks = (make_track(), dataclasses.replace(second, keypoints_px=keypoints))
     return reconstruct_tracked(make_clip(), tracks, OracleNetwork(truth, body), body, finder="oracle")
 
 
@@ -88,6 +92,14 @@ def test_absence_is_bridged_evenly(truth, body):
 def test_masks_label_people_at_the_networks_size(scene):
     assert scene.person_mask.shape == (6, HEIGHT, WIDTH)
     assert set(np.unique(scene.person_mask)) == {0, 2}  # the second person's mask covers the first's
+
+
+def test_keypoints_lie_where_the_boxes_do(scene):
+    first, second = scene.people
+    assert first.keypoints_px is None
+    corners = np.concatenate([second.keypoints_px[:, 0, :2], second.keypoints_px[:, 16, :2]], axis=1)
+    assert np.allclose(corners, second.boxes_px, atol=1e-3)
+    assert (second.keypoints_px[:, 0, 2] == 0).all() and (second.keypoints_px[:, 16, 2] == 0.75).all()
 
 
 def test_same_input_same_numbers(scene, truth, body):

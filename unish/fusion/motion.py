@@ -132,8 +132,10 @@ def posed_person(
     motion_world: BodyMotion,
     world_from_camera: Float[Tensor, "frames 4 4"],
     body: BodyModel,
+    keypoints_px: Float[np.ndarray, "frames 17 3"] | None = None,
 ) -> Person:
-    """The person of a result, absences interpolated in the world; `boxes_px` in pixels of the network's frames."""
+    """The person of a result, absences interpolated in the world; boxes and keypoints in pixels of the network's
+    frames."""
     motion = interpolated_absences(motion_world, torch.from_numpy(track.present))
     in_camera = transformed_motion(motion, torch.linalg.inv(world_from_camera.double()), body)
     vertices, joints = posed_vertices(motion, body)
@@ -150,4 +152,5 @@ def posed_person(
         translation_world=motion.translation.numpy(),
         joints_world=joints,
         vertices_world=vertices,
+        keypoints_px=None if keypoints_px is None else keypoints_px.astype(np.float32),
     )

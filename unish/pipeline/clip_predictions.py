@@ -113,4 +113,5 @@ def _truncated_track(track: PersonTrack, stop: int) -> PersonTrack:
         present=track.present[:stop],
         confidence=track.confidence[:stop],
         masks=None if track.masks is None else track.masks[:stop],
+        keypoints_px=None if track.keypoints_px is None else track.keypoints_px[:stop],
     )

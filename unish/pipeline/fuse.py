@@ -72,8 +72,14 @@ def fuse(
     turn = torch.from_numpy(upright.upright_from_world)[None]
     cameras = turn @ cameras
     boxes = [transform.map_boxes(torch.from_numpy(track.boxes_px).float()).numpy() for track in tracks]
+    keypoints = [
+        None if track.keypoints_px is None else transform.map_keypoints(torch.from_numpy(track.keypoints_px)).numpy()
+        for track in tracks
+    ]
     people = tuple(
-        posed_person(track, boxes[index], transformed_motion(motions[index], turn, body), cameras, body)
+        posed_person(
+            track, boxes[index], transformed_motion(motions[index], turn, body), cameras, body, keypoints[index]
+        )
         for index, track in enumerate(tracks)
     )
     depth_m, depth_confidence = _blended_maps(predictions, scales, weights)

@@ -52,6 +52,10 @@ class FrameTransform:
         """Boxes x0, y0, x1, y1 in the network's frame → in the clip."""
         return (boxes_model + self._offset(boxes_model).repeat(2)) / self.scale
 
+    def map_keypoints(self, keypoints_clip: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+        """Keypoints x, y, confidence in the clip → in the network's frame; they may lie outside it."""
+        return torch.cat([self.map_points(keypoints_clip[..., :2]), keypoints_clip[..., 2:]], dim=-1)
+
     def map_masks(
         self, masks: Shaped[np.ndarray, "frames mask_height mask_width"], frame_shape: tuple[int, int]
     ) -> Shaped[np.ndarray, "frames model_height model_width"]:
