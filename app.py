@@ -10,8 +10,6 @@ os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / "unis
 
 from space.gpu import networks  # isort: skip  (on ZeroGPU, `spaces` in it comes before whatever touches CUDA)
 
-import argparse
-import html
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -24,32 +22,18 @@ from space.boundary import spoken, without_paths
 from space.cleanup import KEEP_FILES_S, SWEEP_EVERY_S, start_sweeping
 from space.example import Example
 from space.layout import form, results
-from space.limits import MAX_UPLOAD_MB, MAX_WAITING, PREVIEW_LIMIT_S, TIME_LIMIT_S
-from space.person_selection import ClipPreview, PeopleSelection, picker_value
-from space.reconstruction import everybody, marked, preview_upload, reconstruct_upload, selected
+from space.limits import MAX_WAITING, PREVIEW_LIMIT_S, TIME_LIMIT_S
+from space.person_selection import ClipPreview, PeopleSelection
+from space.reconstruction import everybody, marked, preview_upload, reconstruct_to_files, reconstruct_upload, selected
 from space.request import DEFAULT_FPS, ClipRequest, Settings, parse_boxes, parse_formats
 from space.results import Result, ResultFolders, find_result, write_archive, write_exports, write_overlay, write_page
-from space.style import CSS, INTRODUCTION, KEEP_LINK, SHOW_VIEWER, THEME
+from space.server import offered_weights, parse_options, serve
+from space.style import INTRODUCTION, KEEP_LINK, SHOW_VIEWER
 from space.tasks import Task, cancel_tasks
+from space.updates import button_updates, preview_updates, result_updates
 from space.upload_reader import open_upload, part_used
 from space.uploads import uploaded_file
 from unish.errors import UniSHError
-from unish.utils.assets import SAMPLE_CLIP
-from unish.viewer.numbers import NUMBERS_CSS
-from unish.viewer.page import plotly_js_path
-
-OFFERED = ("auto", "mini", "release")
-"""Weights that a visitor may ask for, beside those of --weights."""
-
-
-def file_data(path: Path) -> dict[str, Any]:
-    """A file as Gradio sends it."""
-    return gr.FileData(path=str(path), orig_name=path.name).model_dump()
-
-
-def note(sentence: str | None, kind: str = "warning"):
-    """What there is to say of a clip before it is run."""
-    return gr.HTML(f'<p class="{kind}">{html.escape(sentence or "")}</p>', visible=bool(sentence))
 
 
 class Demo:
@@ -70,7 +54,7 @@ class Demo:
     def preview(self, video, fps, start_s, end_s, seen, request: gr.Request, progress=gr.Progress()):  # noqa: B008
         """A clip has come, or another part of it is wanted: show some of its frames and who is in them."""
         if not video:
-            yield None, gr.Group(visible=False), None, gr.HTML(visible=False)
+            yield preview_updates(None, False)
             return
         with spoken(self.folders):
             try:
@@ -78,17 +62,12 @@ class Demo:
                 if isinstance(seen, ClipPreview) and seen.request == part:
                     return
                 unused = part_used(part, open_upload(part))
-                yield None, gr.Group(visible=True), None, note(unused)
+                yield preview_updates(None, True, unused or "")
                 task = Task(request.session_hash or "", PREVIEW_LIMIT_S, progress)
                 seen = task.run(lambda report: preview_upload(part, self.folders, task, report))
-                yield (
-                    seen,
-                    gr.Group(visible=True),
-                    picker_value(seen, file_data),
-                    note(unused or " ".join(seen.warnings)),
-                )
+                yield preview_updates(seen, True, unused or " ".join(seen.warnings))
             except UniSHError as error:  # said beside the clip, where it stays; only the button opens a message
-                yield None, gr.Group(visible=False), None, note(without_paths(error, self.folders), "error")
+                yield preview_updates(None, False, without_paths(error, self.folders), "error")
 
     def run(
         self, video, fps, start_s, end_s, weights, focal, static, height, seen, picked,
@@ -103,9 +82,8 @@ class Demo:
             else:
                 people = everybody()
             task = Task(request.session_hash or "", self.time_limit_s, progress)
-            return self.shown(
-                task.run(lambda report: reconstruct_upload(part, people, settings, self.folders, task, report))
-            )
+            result = task.run(lambda report: reconstruct_upload(part, people, settings, self.folders, task, report))
+            return result_updates(result)
 
     def finish(self, result, request: gr.Request, progress=gr.Progress()):  # noqa: B008
         """Behind the scene that is shown: the viewer's page, the overlay video, the archive, each when it is ready."""
@@ -128,42 +106,24 @@ class Demo:
             path = task.run(lambda report: write_exports(result, parse_formats(formats), report))
         return gr.DownloadButton(value=str(path), visible=True)
 
-    def shown(self, result: Result | None) -> list:
-        """What the page shows of a result, in the order of `Shown.parts`, then the result and the name for its link."""
-        if result is None:
-            return [gr.skip()] * 9
-        hidden = gr.DownloadButton(visible=False)
-        scene, numbers = file_data(result.scene), gr.HTML(result.numbers, visible=True)
-        return [
-            scene,
-            numbers,
-            gr.Accordion(visible=True),
-            hidden,
-            hidden,
-            gr.Video(visible=False),
-            hidden,
-            result,
-            result.name,
-        ]
-
     def reopen(self, request: gr.Request) -> list:
         """A reload, or somebody's link: the result is shown again while its files live."""
         name = request.query_params.get("result")
         result = find_result(self.folders, name)
         if name and result is None:
             gr.Info("This result has expired (results are kept for an hour). Please run the video again.")
-        return self.shown(result)
+        return result_updates(result)
 
     def open_example(self) -> list:
         """The finished example; it has no link, as it lives in its own folder."""
         with spoken(self.folders):
-            return [*self.shown(self.example.result())[:-1], ""]
+            return [*result_updates(self.example.result())[:-1], ""]
 
     def cancel(self, request: gr.Request):
         """The cancel button: the work ends with the window that it is at."""
         cancel_tasks(request.session_hash or "")
         gr.Info("Cancelled.")
-        return gr.Button(visible=True), gr.Button(visible=False)
+        return button_updates(running=False)
 
     def leave(self, request: gr.Request) -> None:
         """The tab is closed."""
@@ -196,15 +156,9 @@ class Demo:
             people = marked(drawn) if drawn else everybody()
             task = Task("", self.time_limit_s)
 
-            def work(report):
-                result = reconstruct_upload(part, people, settings, self.folders, task, report)
-                return result, (
-                    write_archive(result, wanted, report),
-                    write_page(result),
-                    write_overlay(result, report),
-                )
-
-            result, files = task.run(work)
+            result, files = task.run(
+                lambda report: reconstruct_to_files(part, people, settings, self.folders, task, report, wanted)
+            )
         return (*(gr.FileData(path=str(file), orig_name=file.name) for file in files), result.numbers)  # type: ignore[return-value]
 
 
@@ -233,9 +187,7 @@ def build(demo: Demo) -> gr.Blocks:
         )
         # The buttons change places before the work begins: even an error that comes at once finds them so.
         f.run.click(None, js=SHOW_VIEWER)
-        swapped = f.run.click(
-            lambda: (gr.Button(visible=False), gr.Button(visible=True)), None, [f.run, f.cancel], queue=False, **quiet
-        )
+        swapped = f.run.click(lambda: button_updates(running=True), None, [f.run, f.cancel], queue=False, **quiet)
         running = swapped.then(
             demo.run,
             [*f.part, f.weights, f.focal, f.static, f.height, seen, f.picker],
@@ -246,13 +198,7 @@ def build(demo: Demo) -> gr.Blocks:
             api_visibility="private",
         )
         for ended in (running.success, running.failure):
-            ended(
-                lambda: (gr.Button(visible=True), gr.Button(visible=False)),
-                None,
-                [f.run, f.cancel],
-                queue=False,
-                **quiet,
-            )
+            ended(lambda: button_updates(running=False), None, [f.run, f.cancel], queue=False, **quiet)
         running.success(None, name, js=KEEP_LINK)
         # In the queue, without a limit: outside it Gradio shows no message to the visitor.
         f.cancel.click(demo.cancel, None, [f.run, f.cancel], cancels=[running], concurrency_limit=None, **quiet)
@@ -270,39 +216,17 @@ def build(demo: Demo) -> gr.Blocks:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="The demo: a clip goes in, a 3-D scene with people comes out.")
-    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
-    parser.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")
-    parser.add_argument("--weights", default="auto", help="release, mini, auto, a folder or a Hub repository id")
-    parser.add_argument(
-        "--time-limit", type=float, default=TIME_LIMIT_S, help="seconds that one request may take (default %(default)g)"
-    )
-    options = parser.parse_args()
-    names = dict.fromkeys([options.weights if options.weights in OFFERED else "own", *OFFERED])
-    weights = {name: options.weights if name == "own" else name for name in names}
+    options = parse_options()
     try:
         networks(options.weights)
     except UniSHError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
-    demo = Demo(weights, ResultFolders.beside(Path(get_upload_folder())), options.time_limit)
+    folders = ResultFolders.beside(Path(get_upload_folder()))
+    demo = Demo(offered_weights(options.weights), folders, options.time_limit)
     demo.example.start()
-    start_sweeping(demo.folders.served, demo.folders.private)
-    gr.set_static_paths([plotly_js_path()])
-    build(demo).launch(
-        server_name=options.host,
-        server_port=options.port,
-        share=options.share,
-        theme=THEME,
-        head=f"<style>{CSS}{NUMBERS_CSS}</style>",
-        max_file_size=f"{MAX_UPLOAD_MB}mb",
-        allowed_paths=[str(SAMPLE_CLIP)],
-        footer_links=["api", "settings"],
-        show_error=True,  # Gradio's own sentence for values of a wrong kind; ours are written in `Demo.spoken`
-        run_history=False,  # results live for an hour, a history in the browser for good
-        ssr_mode=False,
-    )
+    start_sweeping(folders.served, folders.private)
+    serve(build(demo), options)
     return 0
 
 

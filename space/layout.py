@@ -64,12 +64,12 @@ class Shown:
 
     @property
     def parts(self) -> list:
-        """In the order of `callbacks.shown`."""
+        """In the order of `updates.result_updates`."""
         return [self.viewer, self.numbers, self.exports, self.made, *self.files]
 
     @property
     def files(self) -> list:
-        """Those written behind the scene, in the order of `callbacks.files`."""
+        """Those written behind the scene, in the order of `Demo.finish`."""
         return [self.page, self.overlay, self.archive]
 
 

@@ -1,19 +1,21 @@
 """The way from an upload to a result, for the page and for programs alike."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from space.gpu import ON_ZEROGPU, detect_on_gpu, reconstruct_on_gpu
 from space.limits import MAX_PEOPLE, check_gpu_time
 from space.person_selection import ClipPreview, PeopleSelection, check_people, preview_clip, selected_people
 from space.request import ClipRequest, Settings
-from space.results import Result, ResultFolders, write_scene
+from space.results import Result, ResultFolders, write_archive, write_overlay, write_page, write_scene
 from space.tasks import Task
 from space.upload_reader import open_upload, read_upload
 from unish.analysis.fit_report import fit_report
 from unish.errors import InputError
 from unish.people.detection import Box, DetectedPeople, detect_people
+from unish.pipeline import require_plausible
 from unish.structures import Clip, Reconstruction
 from unish.utils.progress import Progress, part_of
 
@@ -78,9 +80,25 @@ def reconstruct_upload(
         check_gpu_time(clip, len(ids))
     clip = dataclasses.replace(clip, warnings=clip.warnings + detected.warnings)
     scene = reconstruct_on_gpu(clip, detected.tracks, detected.finder, settings.weights, priors, task.id)
+    require_plausible(scene)
     progress(0.93, "Preparing the scene")
     scene = _named(scene, people.names)
     return write_scene(folders, scene, fit_report(scene), request.path)
+
+
+def reconstruct_to_files(
+    request: ClipRequest,
+    people: People,
+    settings: Settings,
+    folders: ResultFolders,
+    task: Task,
+    progress: Progress,
+    formats: Sequence[str] = (),
+) -> tuple[Result, tuple[Path, Path, Path]]:
+    """`reconstruct_upload`, and its files for programs: zipped data with `formats` in it, viewer's page, overlay."""
+    result = reconstruct_upload(request, people, settings, folders, task, progress)
+    archive = write_archive(result, formats, progress)
+    return result, (archive, write_page(result), write_overlay(result, progress))
 
 
 def preview_upload(request: ClipRequest, folders: ResultFolders, task: Task, progress: Progress) -> ClipPreview:

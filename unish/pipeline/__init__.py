@@ -15,6 +15,7 @@ _HOMES = {
     "reconstruct_clip": "unish.pipeline.reconstruction",
     "reconstruct_tracked": "unish.pipeline.reconstruction",
     "require_people": "unish.pipeline.reconstruction",
+    "require_plausible": "unish.pipeline.reconstruction",
 }
 __all__ = [
     "ClipPriors",
@@ -25,6 +26,7 @@ __all__ = [
     "reconstruct_clip",
     "reconstruct_tracked",
     "require_people",
+    "require_plausible",
 ]
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
         reconstruct_clip,
         reconstruct_tracked,
         require_people,
+        require_plausible,
     )
     from unish.utils.progress import Progress
 

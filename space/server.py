@@ -1,0 +1,51 @@
+"""How the demo is started and served."""
+
+import argparse
+
+import gradio as gr
+
+from space.limits import MAX_UPLOAD_MB, TIME_LIMIT_S
+from space.style import CSS, THEME
+from unish.utils.assets import SAMPLE_CLIP
+from unish.viewer.numbers import NUMBERS_CSS
+from unish.viewer.page import plotly_js_path
+
+OFFERED = ("auto", "mini", "release")
+"""Weights that a visitor may ask for, beside those of --weights."""
+
+
+def parse_options() -> argparse.Namespace:
+    """The options of `python app.py`."""
+    parser = argparse.ArgumentParser(description="The demo: a clip goes in, a 3-D scene with people comes out.")
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    parser.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")
+    parser.add_argument("--weights", default="auto", help="release, mini, auto, a folder or a Hub repository id")
+    parser.add_argument(
+        "--time-limit", type=float, default=TIME_LIMIT_S, help="seconds that one request may take (default %(default)g)"
+    )
+    return parser.parse_args()
+
+
+def offered_weights(weights: str) -> dict[str, str]:
+    """What a visitor may ask for → what is loaded; the server's own `weights` come first."""
+    names = dict.fromkeys([weights if weights in OFFERED else "own", *OFFERED])
+    return {name: weights if name == "own" else name for name in names}
+
+
+def serve(page: gr.Blocks, options: argparse.Namespace) -> None:
+    """Listens until the process is ended."""
+    gr.set_static_paths([plotly_js_path()])
+    page.launch(
+        server_name=options.host,
+        server_port=options.port,
+        share=options.share,
+        theme=THEME,
+        head=f"<style>{CSS}{NUMBERS_CSS}</style>",
+        max_file_size=f"{MAX_UPLOAD_MB}mb",
+        allowed_paths=[str(SAMPLE_CLIP)],
+        footer_links=["api", "settings"],
+        show_error=True,  # Gradio's own sentence for values of a wrong kind; ours are written in `space.boundary`
+        run_history=False,  # results live for an hour, a history in the browser for good
+        ssr_mode=False,
+    )

@@ -1,0 +1,48 @@
+"""What the callbacks of the page return: new values and properties of its components."""
+
+import html
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from space.person_selection import ClipPreview, picker_value
+from space.results import Result
+
+
+def file_data(path: Path) -> dict[str, Any]:
+    """A file as Gradio sends it."""
+    return gr.FileData(path=str(path), orig_name=path.name).model_dump()
+
+
+def preview_updates(preview: ClipPreview | None, visible: bool, message: str = "", kind: str = "warning") -> list:
+    """The preview as the page keeps it, the picker's group and value, and the note beside the clip."""
+    return [
+        preview,
+        gr.Group(visible=visible),
+        picker_value(preview, file_data) if preview else None,
+        gr.HTML(f'<p class="{kind}">{html.escape(message)}</p>', visible=bool(message)),
+    ]
+
+
+def result_updates(result: Result | None) -> list:
+    """What the page shows of a result, in the order of `Shown.parts`, then the result and the name for its link."""
+    if result is None:
+        return [gr.skip()] * 9
+    hidden = gr.DownloadButton(visible=False)
+    return [
+        file_data(result.scene),
+        gr.HTML(result.numbers, visible=True),
+        gr.Accordion(visible=True),
+        hidden,
+        hidden,
+        gr.Video(visible=False),
+        hidden,
+        result,
+        result.name,
+    ]
+
+
+def button_updates(running: bool) -> tuple[gr.Button, gr.Button]:
+    """Reconstruct and Cancel, one of which is there at a time."""
+    return gr.Button(visible=not running), gr.Button(visible=running)
