@@ -28,6 +28,9 @@ _SCRIPTS = (
     "drawables.js",
     "layers.js",
     "camera.js",
+    "navigation.js",
+    "opening.js",
+    "share.js",
     "gestures.js",
     "measure.js",
     "screenshot.js",
@@ -59,7 +62,7 @@ def script() -> str:
 def js_on_load() -> str:
     """`gr.HTML(js_on_load=…)`: the script, mounted on the component; its value is the scene file, as FileData."""
     return script() + (
-        "\nconst viewer = UnishViewer.mount(element.querySelector('.unish-viewer'));"
+        "\nconst viewer = UnishViewer.mount(element.querySelector('.unish-viewer'), {opening: true});"
         "\nconst show = () => { if (props.value && props.value.url) viewer.load({url: props.value.url}); };"
         "\nwatch('value', show);\nshow();\n"
     )

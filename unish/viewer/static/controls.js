@@ -1,5 +1,5 @@
 // Buttons, sliders and keys of a viewer. What they show follows the viewer; what they do is in the viewer.
-const NARROW_PX = 640;
+const NARROW_PX = 640, LOW_PX = 460;
 
 function bindControls(viewer, keys) {
   const {element, find} = viewer, on = (selector, event, handle) => find(selector).addEventListener(event, handle);
@@ -16,7 +16,9 @@ function bindControls(viewer, keys) {
   on('.uv-home', 'click', () => viewer.resetView());
   on('.uv-measure', 'click', () => viewer.measure.toggle());
   on('.uv-shot', 'click', () => saveScreenshot(viewer));
-  on('.uv-help-button', 'click', () => showHelp(viewer));
+  on('.uv-help-button', 'click', () => showPanel(viewer, 'help'));
+  on('.uv-speed', 'change', () => viewer.tell());
+  bindShare(viewer);
   on('.uv-box', 'input', event => { keepApart(event.target, find('.uv-box')); viewer.refresh(); });
   on('.uv-crop', 'click', () => showCrop(viewer));
   for (const button of find('.uv-layers').children) {
@@ -33,12 +35,13 @@ function bindControls(viewer, keys) {
   foldWhenNarrow(viewer);
 }
 
-// On a narrow page the options fold away, so that the view keeps its room.
+// On a narrow or a low page, such as a phone's, the options fold away, so that the view keeps its room.
 function foldWhenNarrow({element, find}) {
   let narrow = null;
-  new ResizeObserver(([{contentRect: {width}}]) => {
-    if (!width || narrow === width <= NARROW_PX) return;
-    narrow = width <= NARROW_PX;
+  new ResizeObserver(([{contentRect: {width, height}}]) => {
+    const now = width <= NARROW_PX || height <= LOW_PX;
+    if (!width || narrow === now) return;
+    narrow = now;
     element.toggleAttribute('data-narrow', narrow);
     find('.uv-more').open = !narrow;
   }).observe(element);
@@ -53,7 +56,7 @@ function key(viewer, event) {
   // Keys that the control under the focus needs itself stay with it.
   const free = {
     ' ': !control || onTime, ArrowRight: !on(['input', 'select', 'textarea']), ArrowLeft: !on(['input', 'select', 'textarea']),
-    Home: !on(['input', 'select', 'textarea']),
+    Home: !on(['input', 'select', 'textarea']), Escape: true,
   };
   const actions = {
     ' ': () => viewer.toggle(),
@@ -63,20 +66,26 @@ function key(viewer, event) {
     f: () => viewer.follow.next(),
     m: () => viewer.measure.toggle(),
     s: () => saveScreenshot(viewer),
-    '?': () => showHelp(viewer),
+    '?': () => showPanel(viewer, 'help'),
+    v: () => fullscreen(viewer),
     Escape: () => escape(viewer),
   };
   const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const person = /^[1-9]$/.test(name) && viewer.find('.uv-people').children[Number(name) - 1];
-  const action = person ? () => person.click() : actions[name];
+  const navigate = navigationKey(name, event.shiftKey);
+  const action = person ? () => person.click() : navigate ? () => navigate(viewer) : actions[name];
   if (!action || !(name in free ? free[name] : !on(['select', 'textarea']))) return;
   event.preventDefault();
   action();
 }
 
-function showHelp(viewer, shown = viewer.find('.uv-help').hidden) {
-  viewer.find('.uv-help').hidden = !shown;
-  viewer.find('.uv-help-button').setAttribute('aria-expanded', String(shown));
+// The panels beside the tools, one at a time: 'help', 'share'.
+function showPanel(viewer, panel, shown = viewer.find(`.uv-${panel}`).hidden) {
+  for (const name of ['help', 'share']) {
+    const open = shown && name === panel;
+    viewer.find(`.uv-${name}`).hidden = !open;
+    viewer.find(`.uv-${name}-button`).setAttribute('aria-expanded', String(open));
+  }
 }
 
 function showCrop(viewer, shown = viewer.find('.uv-box').hidden) {
@@ -84,10 +93,11 @@ function showCrop(viewer, shown = viewer.find('.uv-box').hidden) {
   viewer.find('.uv-crop').setAttribute('aria-expanded', String(shown));
 }
 
-// One thing at a time: the list of keys, the measured points, measuring itself.
+// One thing at a time: an open panel, the measured points, measuring itself.
 function escape(viewer) {
   const {measure} = viewer;
-  if (!viewer.find('.uv-help').hidden) showHelp(viewer, false);
+  const open = ['help', 'share'].find(panel => !viewer.find(`.uv-${panel}`).hidden);
+  if (open) showPanel(viewer, open, false);
   else if (measure.points.length) measure.clear();
   else if (measure.on) measure.toggle(false);
 }

@@ -1,7 +1,8 @@
-// The wheel and two fingers call zoom(factor), which says whether it did: Plotly alone follows one finger and the
-// wheel only. Below 1 is closer.
-function zoomWith(stage, zoom) {
-  let apart = 0;
+// The wheel and two fingers call zoom(factor), which says whether it did, and two fingers pan(right, down), in pixels:
+// Plotly alone follows one finger and the wheel only. Below 1 is closer.
+function useGestures(stage, {zoom, pan}) {
+  let apart = 0, middle = null;
+  const midway = ({touches: [a, b]}) => [0.5 * (a.clientX + b.clientX), 0.5 * (a.clientY + b.clientY)];
   const distance = ({touches: [a, b]}) => Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
   const take = (event, factor) => {
     if (!zoom(factor)) return;
@@ -13,12 +14,17 @@ function zoomWith(stage, zoom) {
     const lines = event.deltaY * (event.deltaMode ? 30 : 1);
     take(event, Math.exp(Math.min(200, Math.max(-200, lines)) * 0.0015));
   });
-  listen('touchstart', event => { if (event.touches.length === 2) { apart = distance(event); take(event, 1); } });
+  listen('touchstart', event => {
+    if (event.touches.length !== 2) return;
+    [apart, middle] = [distance(event), midway(event)];
+    take(event, 1);
+  });
   listen('touchmove', event => {
     if (event.touches.length !== 2) return;
-    const now = distance(event);
+    const [now, at] = [distance(event), midway(event)];
+    pan(at[0] - middle[0], at[1] - middle[1]);
     take(event, apart / now);
-    apart = now;
+    [apart, middle] = [now, at];
   });
 }
 

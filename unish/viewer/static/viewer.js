@@ -36,8 +36,9 @@ const UnishViewer = (() => {
   }
 
   class Viewer {
-    constructor(element, {fallback = false, keys = element} = {}) {
+    constructor(element, {fallback = false, keys = element, opening = false} = {}) {
       this.element = element;
+      this.opens = opening;
       this.forceFallback = fallback || element.dataset.fallback === '1';
       this.find = selector => element.querySelector(selector);
       this.plot = this.find('.uv-plot');
@@ -48,10 +49,12 @@ const UnishViewer = (() => {
       this.shownPeople = [];
       this.loads = 0;
       this.follow = new Follow(this);
+      this.opening = new Opening(this);
+      this.link = sharedView();   // taken up by the first scene
       this.measure = new Measure(this);
       bindControls(this, keys);
       followTheme(element);
-      zoomWith(this.plot, factor => this.zoom(factor));
+      useGestures(this.plot, {zoom: factor => this.zoom(factor), pan: (right, down) => this.pan(-right / this.plot.offsetHeight, down / this.plot.offsetHeight)});
       dragOrClick(this.plot, () => this.layers && this.follow.release(), (x, y) => this.layers && this.measure.click(x, y));
       new ResizeObserver(() => this.resize()).observe(this.find('.uv-stage'));
       setEnabled(this, false);
@@ -66,7 +69,7 @@ const UnishViewer = (() => {
         drawnPoints: this.drawnPoints, layers: {...this.shown}, people: [...this.shownPeople],
         bodies: this.scene ? this.scene.meta.people.map((_, i) => this.bodyVisible(i)) : [],
         camera: this.layers && this.camera(), fov: this.layers && this.layers.fov, follow: this.follow.mode,
-        measured: this.measure.length, crop: this.crop, milliseconds: {...this.milliseconds},
+        measured: this.measure.length, crop: this.crop, opening: this.opening.running, milliseconds: {...this.milliseconds},
       };
     }
 
@@ -74,6 +77,7 @@ const UnishViewer = (() => {
 
     async load(source) {
       const load = ++this.loads;
+      this.opening.running = false;
       this.pause();
       setEnabled(this, false);
       delete this.element.dataset.ready;
@@ -93,6 +97,8 @@ const UnishViewer = (() => {
       }
       this.milliseconds.ready = performance.now() - started;
       this.element.dataset.ready = 'true';
+      if (this.link) showShared(this, this.link); else if (this.opens) this.opening.start();
+      this.link = null;
     }
 
     async show(scene) {
@@ -150,7 +156,7 @@ const UnishViewer = (() => {
 
     personVisible(person) { return this.shownPeople[person] && this.scene.present(person, this.frame); }
     bodyVisible(person) { return Boolean(this.shown.people && this.personVisible(person)); }
-    get cameraVisible() { return this.shown.camera && this.follow.mode !== 'clip'; }
+    get cameraVisible() { return this.shown.camera && this.follow.mode !== 'clip' && !this.opening.atCamera; }
 
     // Takes effect with the next refresh.
     showLayer(layer, shown) {
@@ -207,6 +213,14 @@ const UnishViewer = (() => {
       this.find('.uv-clock').textContent = `${seconds} s · ${frame + 1}/${meta.frames}`;
       const reduced = this.layers.constructor.kind === 'public' ? ' (reduced)' : '';
       this.find('.uv-count').textContent = `${this.drawnPoints.toLocaleString('en')} points${reduced}`;
+      this.tell();
+    }
+
+    // For whatever else keeps time with the scene, such as a video beside it.
+    tell() {
+      if (!this.scene) return;
+      const detail = {time_s: this.scene.meta.times_s[this.frame], playing: this.playing, speed: Number(this.find('.uv-speed').value)};
+      this.element.dispatchEvent(new CustomEvent('unish:time', {detail, bubbles: true}));
     }
 
     // Everything but the frame: layers, point size, threshold, crop box.
@@ -278,6 +292,7 @@ const UnishViewer = (() => {
       const button = this.find('.uv-play');
       button.classList.toggle('uv-playing', this.playing);
       button.setAttribute('aria-label', this.playing ? 'Pause' : 'Play');
+      this.tell();
     }
 
     // ---- the view ------------------------------------------------------------------------------------------------
@@ -335,6 +350,16 @@ const UnishViewer = (() => {
       this.layers.zoom(factor);
       return true;
     }
+
+    // A free view from there.
+    look({eye, center}) {
+      this.follow.release();
+      this.layers.look({eye, center, up: {x: 0, y: 0, z: 1}}, PLOTLY_FOV, false);
+      this.layers.flush();
+    }
+
+    turn(aside, upward) { if (this.layers) this.look(turned(this.camera(), aside, upward)); }
+    pan(right, up) { if (this.layers) this.look(panned(this.camera(), right, up, PLOTLY_FOV)); }
 
     resize() {
       if (!this.layers || !this.plot.offsetWidth) return;
