@@ -84,7 +84,8 @@ def test_keys_turn_move_and_zoom(viewer):
 def test_two_fingers_move_the_view_as_well(viewer):
     before = viewer.state()["camera"]
     viewer.tab.evaluate("""() => {
-      const target = document.querySelector('.uv-plot'), touch = (type, y) => target.dispatchEvent(new TouchEvent(type, {
+      const target = document.querySelector('.uv-plot');
+      const touch = (type, y) => target.dispatchEvent(new TouchEvent(type, {
         bubbles: true, cancelable: true,
         touches: [1, 2].map(identifier => new Touch({identifier, target, clientX: 200 + 100 * identifier, clientY: y})),
       }));
@@ -115,7 +116,10 @@ def test_a_link_opens_at_the_same_moment_from_the_same_place(viewer, open_page, 
     assert not viewer.tab.locator(".uv-share").is_visible()
 
 
-@pytest.mark.parametrize("fragment", ["#view=1,2&time=x", "#view=a,b,c,d,e,f", "#time=-3", "#time=1e9&view=,,,,,", "#time=1&view=1,1,1,1,1,1"])
+FRAGMENTS = ["#view=1,2&time=x", "#view=a,b,c,d,e,f", "#time=-3", "#time=1e9&view=,,,,,", "#time=1&view=1,1,1,1,1,1"]
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS)
 def test_a_link_that_is_none_changes_nothing_it_cannot(opened, fragment):
     view = opened.tab.evaluate(f"sharedView({{hash: '{fragment}'}})")
     assert view is None or (view["view"] is None and view["time_s"] is not None)
