@@ -24,13 +24,13 @@ from space.example import Example
 from space.layout import form, results
 from space.limits import MAX_WAITING, PREVIEW_LIMIT_S, TIME_LIMIT_S
 from space.person_selection import ClipPreview, PeopleSelection
-from space.reconstruction import everybody, marked, preview_upload, reconstruct_to_files, reconstruct_upload, selected
 from space.request import DEFAULT_FPS, ClipRequest, Settings, parse_boxes, parse_formats
 from space.results import Result, ResultFolders, find_result, write_archive, write_exports, write_overlay, write_page
 from space.server import offered_weights, parse_options, serve
 from space.style import INTRODUCTION, KEEP_LINK, SHOW_VIEWER
 from space.tasks import Task, cancel_tasks
 from space.updates import button_updates, preview_updates, result_updates
+from space.upload_pipeline import everybody, marked, preview_upload, reconstruct_to_files, reconstruct_upload, selected
 from space.upload_reader import open_upload, part_used
 from space.uploads import uploaded_file
 from unish.errors import UniSHError

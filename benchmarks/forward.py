@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from unish.geometry.camera import solve_focal_shift
 from unish.models.config import CROP_SIZE_PX, MINI, RELEASE
-from unish.models.scene import SceneFeatures
+from unish.models.scene_branch import SceneFeatures
 from unish.models.unish import UniSH
 from unish.utils.device import free_bytes
 

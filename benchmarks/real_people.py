@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from train.cli import command_line_errors
 from train.data.prepare.teachers import Consensus, TeacherPeople, consensus, open_teacher
-from train.person_detector.evaluate import match_boxes
+from train.person_detector.detector_scores import match_boxes
 from unish.errors import InputError
 from unish.people.detection import DetectAndTrack
 from unish.people.mini_detector import load_mini_detector

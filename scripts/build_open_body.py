@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from open_body import fit, labels, mesh, skinning, tpose
+from open_body import clothes, fit, mesh, skinning, tpose
 from open_body.anny_source import ADULT_YEARS, AnnyBodies, read_anny
 from open_body.skeleton import symmetric_joints
 
@@ -64,8 +64,8 @@ def build(source: AnnyBodies) -> dict[str, np.ndarray]:
     head = dense.weights[:, JOINT_NAMES.index("head")] > 0.9
     nose = dense_mean[np.where(head & (np.abs(dense_mean[:, 0]) < 0.01), dense_mean[:, 2], -np.inf).argmax()]
     ear = dense_mean[np.where(head, dense_mean[:, 0], -np.inf).argmax()]
-    clothes = labels.wardrobe(joints, dense_mean[:, 1].min(), nose, ear)
-    light = mesh.lighten(dense_mean, source.faces, FACES, clothes.borders)
+    borders = clothes.wardrobe(joints, dense_mean[:, 1].min(), nose, ear)
+    light = mesh.lighten(dense_mean, source.faces, FACES, borders.borders)
     print(f"simplified: at most {light.largest_move_m * 1e3:.2f} mm off the dense surface")
 
     bodies = light.vertices(dense.vertices)
@@ -79,18 +79,18 @@ def build(source: AnnyBodies) -> dict[str, np.ndarray]:
     regressor = fit.fit_joint_regressor(fitted, dense.joints[:FITTED], weights, partner, SEED)
     report(template, directions, share, regressor, unseen, dense.joints[FITTED:])
 
-    regions = clothes.region(template)
+    regions = borders.region(template)
     eye = dense.left_eye + np.array([0.0, 0.0, 0.012])  # the bone lies inside the eyeball
     return pack(
         v_template=template,
         shapedirs=directions,
         J_regressor=regressor,
         weights=weights,
-        f=labels.lead_with_region(light.faces, template, regions, clothes),
+        f=clothes.lead_with_region(light.faces, template, regions, borders),
         uv=light.plain(source.uv),
         regions=regions,
-        soles=labels.soles(template),
-        vertex_ids=labels.landmarks(light, template, weights, source.finger_tips, eye),
+        soles=clothes.soles(template),
+        vertex_ids=clothes.landmarks(light, template, weights, source.finger_tips, eye),
     )
 
 

@@ -15,7 +15,7 @@ from train.data.prepare.bedlam import BedlamConfig
 from train.data.prepare.label_depth import LabelDepthConfig
 from train.data.prepare.label_images import LabelImagesConfig
 from train.data.prepare.label_videos import LabelConfig
-from train.person_detector.evaluate import EvaluateConfig
+from train.person_detector.detector_scores import EvaluateConfig
 from train.person_detector.training import TrainConfig
 from train.pretrain import PretrainConfig
 from train.score import ScoreConfig

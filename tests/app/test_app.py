@@ -530,7 +530,7 @@ def refuse(*arguments, **options):
     raise RuntimeError('no CUDA here')
 torch.cuda._lazy_init = refuse
 import app
-from space import gpu, reconstruction
+from space import gpu, upload_pipeline
 from space.request import ClipRequest, Settings
 from space.results import ResultFolders
 from space.tasks import Task
@@ -544,12 +544,12 @@ def detect_inside(clip, **options):
 gpu.detect_people = detect_inside
 folders = ResultFolders.beside(pathlib.Path(tempfile.mkdtemp()) / 'results')
 task, request = Task('', 600), ClipRequest.of(SAMPLE_CLIP, 3, None, 1.0)
-seen = task.run(lambda report: reconstruction.preview_upload(request, folders, task, report))
+seen = task.run(lambda report: upload_pipeline.preview_upload(request, folders, task, report))
 torch.cuda.is_available = lambda: False
 gpu.networks('mini')
 settings = Settings.of({'mini': 'mini'}, 'mini')
-people = reconstruction.selected(seen, reconstruction.PeopleSelection.of(None, seen))
-made = task.run(lambda report: reconstruction.reconstruct_upload(request, people, settings, folders, task, report))
+people = upload_pipeline.selected(seen, upload_pipeline.PeopleSelection.of(None, seen))
+made = task.run(lambda report: upload_pipeline.reconstruct_upload(request, people, settings, folders, task, report))
 app.build(app.Demo({'mini': 'mini'}, folders))
 print(len(made.load()), touched, looked)
 """

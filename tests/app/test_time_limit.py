@@ -22,7 +22,7 @@ def hanging(tmp_path, monkeypatch):
     import numpy as np
 
     import app
-    from space import reconstruction
+    from space import upload_pipeline
     from space.results import ResultFolders
 
     released = threading.Event()
@@ -37,8 +37,8 @@ def hanging(tmp_path, monkeypatch):
         track = PersonTrack(1, np.tile([1.0, 1, 9, 9], (count, 1)), np.ones(count, bool), np.ones(count))
         return DetectedPeople((track,) * len(boxes), "box")
 
-    monkeypatch.setattr(reconstruction, "reconstruct_on_gpu", network)
-    monkeypatch.setattr(reconstruction, "detect_people", boxes)
+    monkeypatch.setattr(upload_pipeline, "reconstruct_on_gpu", network)
+    monkeypatch.setattr(upload_pipeline, "detect_people", boxes)
     monkeypatch.setattr("space.tasks._GRACE_S", 0.5)
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
     demo = app.Demo({"mini": "mini"}, ResultFolders.beside(Path(tmp_path / "files")), LIMIT_S)

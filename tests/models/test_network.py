@@ -11,7 +11,7 @@ import torch
 from tests.models.conftest import TINY, clip
 from unish.errors import InputError
 from unish.geometry.rotations import rotation_angle
-from unish.models.human import standing_pose
+from unish.models.human_branch import standing_pose
 from unish.models.unish import UniSH, empty_crops
 
 

@@ -162,8 +162,8 @@ def test_the_bundled_network_finds_a_drawn_figure_nowhere_in_noise():
 
 def test_the_network_learns_one_picture():
     """A few steps on one picture are enough to find the rectangle in it: targets, losses and decoding fit together."""
-    from train.person_detector.images import PersonImage
     from train.person_detector.objective import losses, make_batch
+    from train.person_detector.person_images import PersonImage
 
     torch.manual_seed(0)
     rgb = np.full((64, 96, 3), 60, np.uint8)

@@ -9,9 +9,9 @@ import torch
 from train.data.labelled_images import LabelledImage, write_labelled_images
 from train.engine.schedule import LoopConfig
 from train.person_detector.augmentation import ImageSources, fitted, sample_image
-from train.person_detector.evaluate import evaluate_detector, match_boxes
-from train.person_detector.images import UNKNOWN, PersonImage, RealImage, RenderedImage, people_from_keypoints
+from train.person_detector.detector_scores import evaluate_detector, match_boxes
 from train.person_detector.objective import losses, make_batch
+from train.person_detector.person_images import UNKNOWN, PersonImage, RealImage, RenderedImage, people_from_keypoints
 from train.person_detector.training import DetectorBatches, TrainConfig, grow, train
 from unish.errors import InputError
 from unish.people.mini_detector import MiniDetectorConfig, MiniDetectorNet, MiniDetectorOutput, load_mini_detector

@@ -19,7 +19,7 @@ from unish.body import open_body
 from unish.errors import InputError
 from unish.geometry.camera import unproject_depth
 from unish.geometry.metric import clip_norm
-from unish.models.scene import SceneFeatures
+from unish.models.scene_branch import SceneFeatures
 from unish.models.unish import UniSH
 
 PATCHES = Stage1Weights(patch=PatchSettings(radius=0.3, min_points=8))

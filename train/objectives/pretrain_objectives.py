@@ -29,7 +29,7 @@ from unish.geometry.camera import focal_px_from_half_diagonal, project, solve_fo
 from unish.geometry.metric import VALID_CONFIDENCE, clip_norm
 from unish.geometry.rotations import matrix_to_rotation_6d
 from unish.models.config import CROP_MARGIN_PX, NUM_JOINTS
-from unish.models.scene import SceneFeatures
+from unish.models.scene_branch import SceneFeatures
 from unish.models.unish import UniSH
 from unish.video.preprocess import bbox_info
 

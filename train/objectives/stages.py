@@ -17,7 +17,7 @@ from unish.body import BodyModel
 from unish.geometry.camera import focal_px_from_half_diagonal, project, solve_focal_shift, unproject_depth
 from unish.geometry.metric import VALID_CONFIDENCE, metric_factor
 from unish.geometry.visibility import visible_vertices
-from unish.models.scene import SceneFeatures
+from unish.models.scene_branch import SceneFeatures
 from unish.models.unish import PeopleFeatures, UniSH
 from unish.video.preprocess import bbox_info
 

@@ -14,7 +14,7 @@ if not __package__:  # started as a script: the repository's root is not on the 
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from train.cli import command_line_errors
-from train.person_detector.evaluate import EvaluateConfig, evaluate
+from train.person_detector.detector_scores import EvaluateConfig, evaluate
 from train.person_detector.training import TrainConfig, train
 
 

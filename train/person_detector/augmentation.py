@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from train.person_detector.images import SMALLEST_PERSON_PX, UNKNOWN, PersonImage, RealImage, StoredImage
+from train.person_detector.person_images import SMALLEST_PERSON_PX, UNKNOWN, PersonImage, RealImage, StoredImage
 
 Size = tuple[int, int]
 """(width, height)"""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.data.batches import Batch
-from train.person_detector.images import SMALLEST_PERSON_PX, UNKNOWN, PersonImage
+from train.person_detector.person_images import SMALLEST_PERSON_PX, UNKNOWN, PersonImage
 from unish.people.mini_detector import STRIDE, MiniDetectorNet, MiniDetectorOutput, boxes_of_cells
 
 

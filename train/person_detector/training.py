@@ -17,9 +17,9 @@ from train.engine.loop import accelerator_for, fit
 from train.engine.run_logger import ValidationReport
 from train.engine.schedule import LoopConfig
 from train.person_detector.augmentation import ImageSources, sample_image
-from train.person_detector.evaluate import evaluate_detector
-from train.person_detector.images import RealImage, rendered_images
+from train.person_detector.detector_scores import evaluate_detector
 from train.person_detector.objective import DetectorBatch, DetectorObjective, make_batch
+from train.person_detector.person_images import RealImage, rendered_images
 from unish.errors import InputError
 from unish.people.mini_detector import MiniDetectorConfig, MiniDetectorNet, load_mini_detector, save_mini_detector
 

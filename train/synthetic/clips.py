@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from train.data.schema import ClipSample
-from train.synthetic import cameras, people, scenes
+from train.synthetic import cameras, performers, scenes
 from train.synthetic.camera_effects import centre_motion_px
 from train.synthetic.renderer import Renderer, coverage
 from train.synthetic.worlds import DEFAULT, World, named_world
@@ -20,8 +20,8 @@ MAX_VALID_DEPTH_M = 30.0
 
 
 @cache
-def _default_wardrobe() -> people.Wardrobe:
-    return people.Wardrobe.of(open_body())
+def _default_wardrobe() -> performers.Wardrobe:
+    return performers.Wardrobe.of(open_body())
 
 
 def generate_clip(
@@ -48,7 +48,7 @@ def generate_clip(
     """
     world = named_world(world) if isinstance(world, str) else world
     rng = world.generator(seed)
-    wardrobe = _default_wardrobe() if body is None else people.Wardrobe.of(body)
+    wardrobe = _default_wardrobe() if body is None else performers.Wardrobe.of(body)
     times = np.arange(frames) / fps
     domain = domain or str(rng.choice(("indoor", "outdoor"), p=(world.indoor, 1 - world.indoor)))
     lens = world.rig.lens(rng, long_side_px, aspect) if world.rig else cameras.random_lens(rng, long_side_px, aspect)
@@ -102,22 +102,22 @@ def generate_clip(
 
 
 def _cast(
-    rng: np.random.Generator, world: World, wardrobe: people.Wardrobe, times, count: int, script: tuple[str, ...]
-) -> list[people.Performer]:
+    rng: np.random.Generator, world: World, wardrobe: performers.Wardrobe, times, count: int, script: tuple[str, ...]
+) -> list[performers.Performer]:
     """People who move and dress as the world's do, on the floor about the origin; the first follows `script`."""
     times = times * world.tempo
     cast = []
     for index in range(count):
         actions = script if script and index == 0 else world.script(rng, float(times[-1]))
-        person = people.perform(rng, wardrobe, times, actions)
+        person = performers.perform(rng, wardrobe, times, actions)
         if world.clothes:
             person = replace(person, outfit=world.clothes.dress(rng, person.outfit, wardrobe))
         cast.append(person)
-    return people.place(rng, cast)
+    return performers.place(rng, cast)
 
 
 def _labels(
-    person: people.Performer, wardrobe: people.Wardrobe, path, lens: cameras.Lens, seen
+    person: performers.Performer, wardrobe: performers.Wardrobe, path, lens: cameras.Lens, seen
 ) -> dict[str, np.ndarray]:
     """A person's SMPL-format parameters in each camera, its boxes, and how much of it is seen."""
     frames = len(path)
@@ -149,7 +149,7 @@ def _labels(
 
 
 def _projected_joints(
-    person: people.Performer, body: BodyModel, rotations: np.ndarray, translation: np.ndarray, lens: cameras.Lens
+    person: performers.Performer, body: BodyModel, rotations: np.ndarray, translation: np.ndarray, lens: cameras.Lens
 ) -> np.ndarray:
     """(frames, 24, 2) pixels of a person's joints, NaN behind the camera."""
     rest = body.rest_joints(torch.from_numpy(person.betas).float())

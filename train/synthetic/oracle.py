@@ -15,7 +15,7 @@ from unish.geometry.metric import clip_norm
 from unish.geometry.rotations import axis_angle_to_matrix
 from unish.geometry.transforms import relative_to_first, rigid
 from unish.models.config import MINI
-from unish.models.scene import SceneFeatures
+from unish.models.scene_branch import SceneFeatures
 from unish.models.unish import PeopleFeatures
 
 

@@ -117,7 +117,7 @@ class Renderer:
         rasterise_shadow(mesh.vertices, mesh.faces, mesh.casts_shadow, self.axes, self.focus, self.shadow_scale, shadow)
 
     def render(self, people: list[Mesh], parts, intrinsics, world_from_camera, width: int, height: int) -> Frame:
-        """One frame. `parts` holds a body part for each vertex of `people` joined (see `people.py`)."""
+        """One frame. `parts` holds a body part for each vertex of `people` joined (see `performers.py`)."""
         mesh = Mesh.join([self.static, *people])
         parts = np.concatenate([np.zeros(len(self.static.vertices), np.uint8), *parts])
         shadow = self.shadow.copy()

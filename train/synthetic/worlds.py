@@ -13,7 +13,7 @@ import numpy as np
 from train.synthetic import cameras
 from train.synthetic import shading as r
 from train.synthetic.camera_effects import Film, Range
-from train.synthetic.people import Wardrobe
+from train.synthetic.performers import Wardrobe
 from train.synthetic.renderer import Tone
 from train.synthetic.scenes import Scene, random_color
 from unish.errors import InputError

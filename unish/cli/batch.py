@@ -29,7 +29,7 @@ def add(commands) -> None:
 
 def _batch(options: argparse.Namespace) -> int:
     from unish.body import load_body
-    from unish.cli.progress import progress_bar
+    from unish.cli.progress_bar import progress_bar
     from unish.pipeline import Options, load_chosen
     from unish.runs.batch import TABLE, find_jobs, run_batch, table, write_table
     from unish.utils.distributed import launched_rank

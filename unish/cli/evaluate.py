@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unish.cli.progress import without_warnings
+from unish.cli.progress_bar import without_warnings
 from unish.errors import InputError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unish.cli.progress import progress_bar
+from unish.cli.progress_bar import progress_bar
 from unish.errors import InputError
 from unish.export.formats import FORMATS, check_places
 from unish.export.settings import LAYOUTS, MAX_FPS, UNITS, check_fps

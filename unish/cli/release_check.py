@@ -21,7 +21,7 @@ import torch
 from unish import __version__
 from unish.analysis.fit_report import fit_report
 from unish.body import BodyModel, load_body
-from unish.cli.progress import progress_bar, without_warnings
+from unish.cli.progress_bar import progress_bar, without_warnings
 from unish.errors import InputError
 from unish.evaluation.datasets import benchmark
 from unish.evaluation.predict import reconstruct_sequence

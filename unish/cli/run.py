@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unish.cli.common_options import ALL, add_common_options, common_options_of
 from unish.cli.parsing import parse_box, parse_heights
-from unish.cli.progress import progress_bar
+from unish.cli.progress_bar import progress_bar
 from unish.errors import InputError, Interrupted, UniSHError
 from unish.runs.result_folder import RESULT_PAGE, reserve_result, write_result
 from unish.utils.interrupts import Interrupts, deferred_interrupts

@@ -10,9 +10,9 @@ from unish.errors import InputError
 from unish.geometry import CROP_SIZE_PX
 from unish.models.align import REFERENCE_FPS, AlignNet
 from unish.models.config import UniSHConfig
-from unish.models.human import HumanBranch, HumanFeatures
+from unish.models.human_branch import HumanBranch, HumanFeatures
 from unish.models.layers import Block
-from unish.models.scene import SceneBranch, SceneFeatures
+from unish.models.scene_branch import SceneBranch, SceneFeatures
 from unish.structures import Prediction
 
 

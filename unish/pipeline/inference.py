@@ -19,7 +19,7 @@ from unish.pipeline.window_inputs import ClipInputs, WindowInputs
 from unish.video.preprocess import bbox_info, unit_images
 
 if TYPE_CHECKING:
-    from unish.models.scene import SceneFeatures
+    from unish.models.scene_branch import SceneFeatures
 
 PERSON_MARGIN = 0.015
 """Samples nearer to a person than this share of the frame's long side do not count as static."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.datasets import published
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.images import image_size_px, png_depths, rgb_images
+from unish.evaluation.datasets.frame_files import image_size_px, png_depths, rgb_images
 
 SEQUENCES = ("balloon2", "crowd2", "crowd3", "person_tracking2", "synchronous")
 FRAMES = slice(30, 140)

@@ -14,7 +14,7 @@ from unish.body import BodyModel
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, TruePerson
 from unish.evaluation.datasets import published
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.images import rgb_images
+from unish.evaluation.datasets.frame_files import rgb_images
 from unish.evaluation.datasets.labels import LabelFile, inverted, read_labels
 from unish.evaluation.datasets.smpl_ground_truth import pose_person, smpl_bodies
 from unish.evaluation.scoring import WORLD_METRICS

@@ -21,7 +21,7 @@ from unish.body.library import INSTALLED, bodies_folder
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, TruePerson
 from unish.evaluation.datasets import published
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.images import image_size_px, rgb_images
+from unish.evaluation.datasets.frame_files import image_size_px, rgb_images
 from unish.evaluation.datasets.labels import LabelFile, inverted, read_labels
 from unish.evaluation.datasets.smpl_ground_truth import boxes_px, missing_body, project_px
 from unish.evaluation.datasets.smplx_fits import FIT_SIZES, SmplxModel, read_smpl_from_smplx, read_smplx

@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32
 
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.images import image_size_px, rgb_images
+from unish.evaluation.datasets.frame_files import image_size_px, rgb_images
 from unish.evaluation.datasets.labels import corner_origin, inverted
 
 SEQUENCES = (

@@ -13,7 +13,7 @@ from unish.body import BodyModel
 from unish.body.data import NUM_BETAS
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, TruePerson
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.images import image_size_px, rgb_images
+from unish.evaluation.datasets.frame_files import image_size_px, rgb_images
 from unish.evaluation.datasets.labels import LabelFile, inverted, read_labels
 from unish.evaluation.datasets.smpl_ground_truth import (
     BOX_MARGIN,

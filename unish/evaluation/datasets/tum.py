@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.images import image_size_px, png_depths, rgb_images
+from unish.evaluation.datasets.frame_files import image_size_px, png_depths, rgb_images
 from unish.evaluation.datasets.labels import corner_origin
 from unish.geometry.transforms import rigid
 

@@ -10,7 +10,8 @@ from scipy.optimize import linear_sum_assignment
 from train.data.labelled_images import labelled_images
 from train.data.schema import load_clips
 from train.person_detector.augmentation import fitted
-from train.person_detector.images import (
+from train.person_detector.objective import make_batch
+from train.person_detector.person_images import (
     SMALLEST_PERSON_PX,
     UNKNOWN,
     PersonImage,
@@ -18,7 +19,6 @@ from train.person_detector.images import (
     StoredImage,
     rendered_images,
 )
-from train.person_detector.objective import make_batch
 from unish.people.mini_detector import MiniDetectorNet, decode, load_mini_detector
 from unish.people.tracking import box_iou
 from unish.utils.assets import MINI_DETECTOR

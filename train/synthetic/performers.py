@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from train.synthetic import motion as motions
+from train.synthetic import kinematics
 from train.synthetic import shading as r
 from train.synthetic.actions import STEP_S
 from train.synthetic.raster import vertex_normals
@@ -131,7 +131,7 @@ def perform(
     shape = torch.from_numpy(betas).float()
     rest = body.rest_joints(shape).numpy().astype(np.float64)
     sole = float(body.shaped(shape)[:, 1].min())
-    action = motions.simulate(rng, float(times_s[-1]), rest, body.parents.numpy(), sole, script)
+    action = kinematics.simulate(rng, float(times_s[-1]), rest, body.parents.numpy(), sole, script)
     at = np.clip(np.round(times_s / STEP_S).astype(int), 0, len(action.track) - 1)
     rotations = action.rotations[at]
     with torch.no_grad():

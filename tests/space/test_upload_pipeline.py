@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from space import reconstruction
+from space import upload_pipeline
 from space.request import ClipRequest, Settings
 from space.results import ResultFolders
 from space.tasks import Task
@@ -18,14 +18,14 @@ from unish.utils.assets import SAMPLE_CLIP
 def test_a_scene_that_no_camera_can_see_is_refused(tmp_path, monkeypatch, depth_gain):
     scene = make_posed(4)
     scene = dataclasses.replace(scene, depth_m=scene.depth_m * depth_gain)
-    monkeypatch.setattr(reconstruction, "reconstruct_on_gpu", lambda *arguments: scene)
-    monkeypatch.setattr(reconstruction, "write_scene", lambda folders, scene, fit, upload: scene)
+    monkeypatch.setattr(upload_pipeline, "reconstruct_on_gpu", lambda *arguments: scene)
+    monkeypatch.setattr(upload_pipeline, "write_scene", lambda folders, scene, fit, upload: scene)
     request, settings = ClipRequest.of(SAMPLE_CLIP, 2, 0, 0.8), Settings("mini")
-    people, folders = reconstruction.marked((Box(1, 1, 9, 9),)), ResultFolders.beside(tmp_path / "files")
+    people, folders = upload_pipeline.marked((Box(1, 1, 9, 9),)), ResultFolders.beside(tmp_path / "files")
     task = Task("", 600)
 
     def reconstruct():
-        return reconstruction.reconstruct_upload(request, people, settings, folders, task, task.progress)
+        return upload_pipeline.reconstruct_upload(request, people, settings, folders, task, task.progress)
 
     if depth_gain == 1:
         assert len(reconstruct()) == 4
