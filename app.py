@@ -25,12 +25,21 @@ from space.layout import form, results
 from space.limits import MAX_WAITING, PREVIEW_LIMIT_S, TIME_LIMIT_S
 from space.person_selection import ClipPreview, PeopleSelection
 from space.request import DEFAULT_FPS, ClipRequest, Settings, parse_boxes, parse_formats
-from space.results import Result, ResultFolders, find_result, write_archive, write_exports, write_overlay, write_page
+from space.results import (
+    Result,
+    ResultFolders,
+    find_result,
+    write_all,
+    write_archive,
+    write_exports,
+    write_overlay,
+    write_page,
+)
 from space.server import offered_weights, parse_options, serve
 from space.style import INTRODUCTION, KEEP_LINK, SHOW_VIEWER
 from space.tasks import Task, cancel_tasks
 from space.updates import button_updates, preview_updates, result_updates
-from space.upload_pipeline import everybody, marked, preview_upload, reconstruct_to_files, reconstruct_upload, selected
+from space.upload_pipeline import everybody, marked, preview_upload, reconstruct_upload, selected
 from space.upload_reader import open_upload, part_used
 from space.uploads import uploaded_file
 from unish.errors import UniSHError
@@ -156,9 +165,11 @@ class Demo:
             people = marked(drawn) if drawn else everybody()
             task = Task("", self.time_limit_s)
 
-            result, files = task.run(
-                lambda report: reconstruct_to_files(part, people, settings, self.folders, task, report, wanted)
-            )
+            def work(report):
+                result = reconstruct_upload(part, people, settings, self.folders, task, report)
+                return result, write_all(result, wanted, report)
+
+            result, files = task.run(work)
         return (*(gr.FileData(path=str(file), orig_name=file.name) for file in files), result.numbers)  # type: ignore[return-value]
 
 

@@ -41,7 +41,7 @@ SOURCES = {"1 and 3 (videos)": (640, 360), "2 (BEDLAM)": (1280, 720)}
 
 
 @dataclass(frozen=True)
-class LoadingConfig:
+class DataLoadingConfig:
     """What is timed."""
 
     threads: tuple[int, ...] = (1, max(2, default_threads()))
@@ -55,7 +55,7 @@ class LoadingConfig:
 
 
 def filmed(width: int, height: int, seed: int) -> ClipSample:
-    """A clip that compresses about as a film does: soft texture, wavy depth."""
+    """A clip that compresses about as real footage does: soft texture, wavy depth."""
     clip, rng = made_up_clip(FRAMES, width, height), np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (FRAMES, height // 8, width // 8, 3), dtype=np.uint8)
     images = np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC) for frame in coarse])
@@ -70,7 +70,7 @@ def made(sample: ClipSample, rng: np.random.Generator) -> StageBatch | None:
     return stage_batch(sample, ViewConfig(), RELEASE.scene.image_long_side_px, RELEASE.scene.patch_size, rng)
 
 
-def waits(folder: str, threads: int, step: float, config: LoadingConfig) -> float:
+def waits(folder: str, threads: int, step: float, config: DataLoadingConfig) -> float:
     """Seconds that the next batch is waited for, in the mean, by steps that take `step` seconds themselves."""
     batches = ClipBatches(DataConfig((folder,), streaming=config.streaming, threads=threads), made)
 
@@ -94,7 +94,7 @@ def parts(folder: str) -> dict[str, float]:
     sample = decode_sample(row)
     work: dict[str, Callable[[], object]] = {
         "read the row": lambda: rows[0],
-        "decode pictures": lambda: _decoded(row["images"], cv2.IMREAD_COLOR),
+        "decode images": lambda: _decoded(row["images"], cv2.IMREAD_COLOR),
         "decode depth": lambda: _decoded(row["depth_m"], cv2.IMREAD_UNCHANGED),
         "decode masks": lambda: _decoded(row["person_mask"], cv2.IMREAD_UNCHANGED),
         "resize": lambda: fit_frames(sample.images, scene.image_long_side_px, scene.patch_size),
@@ -105,8 +105,8 @@ def parts(folder: str) -> dict[str, float]:
     return found | {"rest (colours, stacking, copies)": whole - sum(found.values()), "all": whole}
 
 
-def _decoded(pictures: list[dict], mode: int) -> list[Any]:
-    return [cv2.imdecode(np.frombuffer(picture["bytes"], np.uint8), mode) for picture in pictures]
+def _decoded(encoded: list[dict], mode: int) -> list[Any]:
+    return [cv2.imdecode(np.frombuffer(image["bytes"], np.uint8), mode) for image in encoded]
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -119,7 +119,7 @@ def _fastest(work: Callable[[], object], repeats: int = 4) -> float:
     return min(_seconds(work) for _ in range(repeats))
 
 
-def main(config: LoadingConfig) -> None:
+def main(config: DataLoadingConfig) -> None:
     """Print the tables as Markdown."""
     cv2.setNumThreads(1)  # as a stage does
     datasets.disable_progress_bars()
@@ -131,7 +131,7 @@ def main(config: LoadingConfig) -> None:
             write_shards(clips, Path(places[stage]) / "train", per_shard=config.clips)
         print(_machine() + "\n")
         step = f"{config.step_seconds:g} s"
-        print(f"| stage | pictures | MB a clip | threads | s a clip | clips/s | waits of a step of {step} |")
+        print(f"| stage | images | MB a clip | threads | s a clip | clips/s | waits of a step of {step} |")
         print("|---" * 7 + "|")
         for stage, place in places.items():
             for threads in config.threads:
@@ -140,7 +140,7 @@ def main(config: LoadingConfig) -> None:
         print(_parts_table({SOURCES[stage]: parts(place) for stage, place in places.items()}))
 
 
-def _row(stage: str, place: str, threads: int, config: LoadingConfig) -> str:
+def _row(stage: str, place: str, threads: int, config: DataLoadingConfig) -> str:
     width, height = SOURCES[stage]
     megabytes = sum(path.stat().st_size for path in Path(place).rglob("*.parquet")) / config.clips / 1e6
     alone, beside = waits(place, threads, 0.0, config), waits(place, threads, config.step_seconds, config)
@@ -162,4 +162,4 @@ def _machine() -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(LoadingConfig, description=__doc__))
+    main(tyro.cli(DataLoadingConfig, description=__doc__))

@@ -33,10 +33,10 @@ from unish.structures import PersonTrack
 from unish.utils.assets import MINI_DETECTOR
 from unish.utils.atomic_write import atomic_path
 from unish.video.source import open_source
+from unish.video.suffixes import VIDEO_SUFFIXES, has_suffix
 
 LEAST_HEIGHT = 0.14
 """People lower than this share of the frame are not asked for."""
-VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class BenchmarkConfig:
     cache: Path | None = None
     """Folder for the teachers' answers."""
     images: Path | None = None
-    """Folder for judged frames with boxes drawn: truth green, doubts grey, people found in a colour for each id."""
+    """Folder for judged frames with boxes drawn: truth green, uncertain grey, people found in a colour for each id."""
     out: Path | None = None
     """JSON file for the numbers."""
 
@@ -94,7 +94,7 @@ def read_frames(path: Path, most: int) -> tuple[np.ndarray, float]:
 def score_clip(
     truths: dict[int, Consensus], tracks: tuple[PersonTrack, ...], height: int
 ) -> tuple[Score, dict[int, list[str]]]:
-    """The score of a clip's tracks, and for each judged frame what each present track is: found, false or doubt."""
+    """The score of a clip's tracks, and for each judged frame what each present track is: found, false or uncertain."""
     total, verdicts, identity = Score(), {}, _Identities()
     for frame, truth in truths.items():
         present = [track for track in tracks if track.present[frame]]
@@ -102,16 +102,18 @@ def score_clip(
         asked = truth.agreed & (truth.boxes_px[:, 3] - truth.boxes_px[:, 1] >= LEAST_HEIGHT * height)
         wanted, others = truth.boxes_px[asked], truth.boxes_px[~asked]
         pairs, left = match_boxes(boxes, wanted)
-        doubts = {left[k] for k, _ in match_boxes(boxes[left], others, min_iou=0.3)[0]}
+        uncertain = {left[k] for k, _ in match_boxes(boxes[left], others, min_iou=0.3)[0]}
         everybody, _ = match_boxes(boxes, truth.boxes_px)
         identity.see(truth.boxes_px, {column: present[row].id for row, column in everybody})
-        verdicts[frame] = ["doubt" if k in doubts else "false" if k in left else "found" for k in range(len(present))]
+        verdicts[frame] = [
+            "uncertain" if k in uncertain else "false" if k in left else "found" for k in range(len(present))
+        ]
         total += Score(
             frames=1,
             people=len(wanted),
             found=len(pairs),
             missed=len(wanted) - len(pairs),
-            false=len(left) - len(doubts),
+            false=len(left) - len(uncertain),
         )
     return total + identity.score(), verdicts
 
@@ -204,7 +206,7 @@ def run(config: BenchmarkConfig) -> dict[str, Score]:
     if bool(config.teachers) == (config.truth is not None):
         raise InputError("Expected the truth from either --teachers or --truth, received both or neither.")
     paths = [config.clips] if config.clips.is_file() else sorted(config.clips.glob("*"))
-    paths = [p for p in paths if p.suffix.lower() in VIDEO_SUFFIXES and (not config.only or p.stem in config.only)]
+    paths = [p for p in paths if has_suffix(p, VIDEO_SUFFIXES) and (not config.only or p.stem in config.only)]
     if not paths:
         raise InputError(f"Expected videos in {config.clips}, found none.")
     detector = load_mini_detector(config.weights)
@@ -238,7 +240,7 @@ def drawn(
     present = [track for track in tracks if track.present[frame]]
     for track, word in zip(present, verdict, strict=True):
         box = track.boxes_px[frame].round().astype(int).tolist()
-        color = {"found": (80, 160, 255), "false": (255, 40, 40), "doubt": (255, 200, 60)}[word]
+        color = {"found": (80, 160, 255), "false": (255, 40, 40), "uncertain": (255, 200, 60)}[word]
         cv2.rectangle(image, box[:2], box[2:], color, 2)
         text = f"{track.id} {word} {track.confidence[frame]:.2f}"
         cv2.putText(image, text, (box[0] + 3, box[1] + 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)

@@ -44,7 +44,7 @@ SIZES = {"release": (RELEASE, 30, (518, 294)), "mini": (MINI, 8, (168, 98))}
 LEFT_OUT = """Counted, not measured, without a device: every tensor alive at the worst moment of a step's forward and
 backward pass through the network (a plain sum in place of the stage's loss), with gradients, AdamW's two states and the
 averaged weights of what learns, or during AdamW's step, whose intermediate is one more copy of what learns. Left out:
-the losses and their bodies (0.14 GB or less, by a small network on pictures of the same size), workspaces of kernels,
+the losses and their bodies (0.14 GB or less, by a small network on images of the same size), workspaces of kernels,
 fragmentation, the device's own context. Attention is taken to be fused."""
 
 

@@ -51,7 +51,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 notebook = executed(unrun(source), Path(folder))
             with atomic_path(path) as temporary:
-                nbformat.write(with_pictures(notebook), temporary)
+                nbformat.write(with_smaller_images(notebook), temporary)
             print(f"{path.relative_to(REPOSITORY)} {path.stat().st_size / 1024:.0f} KiB")
 
 
@@ -116,7 +116,7 @@ def outputs(notebook: NotebookNode) -> list[NotebookNode]:
 # --- images ------------------------------------------------------------------------------------------------------
 
 
-def with_pictures(notebook: NotebookNode) -> NotebookNode:
+def with_smaller_images(notebook: NotebookNode) -> NotebookNode:
     """The notebook with an image of every figure, and of the viewer in place of its page."""
     with _browser() as tab:
         for output in outputs(notebook):
@@ -145,10 +145,10 @@ def _figure_png(tab: Page, figure: dict[str, Any]) -> str:
     return _smaller_png(tab.evaluate(draw, [figure, size]).partition(",")[2])
 
 
-def _smaller_png(picture: str) -> str:
+def _smaller_png(encoded: str) -> str:
     """A PNG in base64 with 256 colours: a third of the bytes for photos, no difference for lines."""
     small = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(picture))) as whole:
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as whole:
         whole.convert("RGB").quantize(256).save(small, "png", optimize=True)
     return base64.b64encode(small.getvalue()).decode("ascii")
 

@@ -64,7 +64,7 @@ def build(source: AnnyBodies) -> dict[str, np.ndarray]:
     head = dense.weights[:, JOINT_NAMES.index("head")] > 0.9
     nose = dense_mean[np.where(head & (np.abs(dense_mean[:, 0]) < 0.01), dense_mean[:, 2], -np.inf).argmax()]
     ear = dense_mean[np.where(head, dense_mean[:, 0], -np.inf).argmax()]
-    borders = clothes.wardrobe(joints, dense_mean[:, 1].min(), nose, ear)
+    borders = clothes.clothing_borders(joints, dense_mean[:, 1].min(), nose, ear)
     light = mesh.lighten(dense_mean, source.faces, FACES, borders.borders)
     print(f"simplified: at most {light.largest_move_m * 1e3:.2f} mm off the dense surface")
 

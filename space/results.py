@@ -188,6 +188,11 @@ def write_exports(result: Result, formats: Sequence[str], progress: Progress = n
     return path
 
 
+def write_all(result: Result, formats: Sequence[str], progress: Progress) -> tuple[Path, Path, Path]:
+    """What programs get: the archive with `formats` in it, the viewer as one file, the overlay."""
+    return write_archive(result, formats, progress), write_page(result), write_overlay(result, progress)
+
+
 def find_result(folders: ResultFolders, name: object) -> Result | None:
     """The result of that name, if it is one and its files still live."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):

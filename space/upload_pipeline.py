@@ -1,15 +1,14 @@
 """The way from an upload to a result, for the page and for programs alike."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from space.gpu import ON_ZEROGPU, detect_on_gpu, reconstruct_on_gpu
 from space.limits import MAX_PEOPLE, check_gpu_time
 from space.person_selection import ClipPreview, PeopleSelection, check_people, preview_clip, selected_people
 from space.request import ClipRequest, Settings
-from space.results import Result, ResultFolders, write_archive, write_overlay, write_page, write_scene
+from space.results import Result, ResultFolders, write_scene
 from space.tasks import Task
 from space.upload_reader import open_upload, read_upload
 from unish.analysis.fit_report import fit_report
@@ -23,14 +22,14 @@ FindPeople = Callable[[Clip, Task], DetectedPeople]
 
 
 @dataclass(frozen=True)
-class People:
+class RequestedPeople:
     """Who is to be reconstructed, found once the clip is read."""
 
     find: FindPeople
     names: dict[int, str] = field(default_factory=dict)
 
 
-def everybody() -> People:
+def everybody() -> RequestedPeople:
     """Whoever is detected; the most prominent where those are too many."""
 
     def find(clip: Clip, task: Task) -> DetectedPeople:
@@ -41,21 +40,26 @@ def everybody() -> People:
         warning = f"Only the {MAX_PEOPLE} most prominent people were reconstructed; {left_out} were left out."
         return dataclasses.replace(people, tracks=people.tracks[:MAX_PEOPLE], warnings=(*people.warnings, warning))
 
-    return People(find)
+    return RequestedPeople(find)
 
 
-def marked(boxes: tuple[Box, ...]) -> People:
+def marked(boxes: tuple[Box, ...]) -> RequestedPeople:
     """Those in boxes that a program sends."""
-    return People(lambda clip, task: detect_people(clip, boxes=boxes))
+    return RequestedPeople(lambda clip, task: detect_people(clip, boxes=boxes))
 
 
-def selected(preview: ClipPreview, selection: PeopleSelection) -> People:
+def selected(preview: ClipPreview, selection: PeopleSelection) -> RequestedPeople:
     """Those whom a visitor selected in a preview of the clip."""
-    return People(lambda clip, task: selected_people(preview, selection, clip), dict(selection.names))
+    return RequestedPeople(lambda clip, task: selected_people(preview, selection, clip), dict(selection.names))
 
 
 def reconstruct_upload(
-    request: ClipRequest, people: People, settings: Settings, folders: ResultFolders, task: Task, progress: Progress
+    request: ClipRequest,
+    people: RequestedPeople,
+    settings: Settings,
+    folders: ResultFolders,
+    task: Task,
+    progress: Progress,
 ) -> Result:
     """Reads the part of the upload, reconstructs it, and writes what the viewer shows; `progress` is that of the task.
 
@@ -84,21 +88,6 @@ def reconstruct_upload(
     progress(0.93, "Preparing the scene")
     scene = _named(scene, people.names)
     return write_scene(folders, scene, fit_report(scene), request.path)
-
-
-def reconstruct_to_files(
-    request: ClipRequest,
-    people: People,
-    settings: Settings,
-    folders: ResultFolders,
-    task: Task,
-    progress: Progress,
-    formats: Sequence[str] = (),
-) -> tuple[Result, tuple[Path, Path, Path]]:
-    """`reconstruct_upload`, and its files for programs: zipped data with `formats` in it, viewer's page, overlay."""
-    result = reconstruct_upload(request, people, settings, folders, task, progress)
-    archive = write_archive(result, formats, progress)
-    return result, (archive, write_page(result), write_overlay(result, progress))
 
 
 def preview_upload(request: ClipRequest, folders: ResultFolders, task: Task, progress: Progress) -> ClipPreview:

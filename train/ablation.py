@@ -35,7 +35,7 @@ STAGE_OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class AblationRow:
     """One line of the table: a stage, what it starts from and what it changes."""
 
     name: str
@@ -47,17 +47,17 @@ class Row:
 
 
 ROWS = (
-    Row("start", "start model (the bundled mini)"),
-    Row("s1-studio", "stage 1 on studio (synthetic)", 1, "studio"),
-    Row("s1-both", "stage 1 on both", 1, "both"),
-    Row("s1-wild", "stage 1 on wild (“real”)", 1, "wild"),
-    Row("s2", "stage 1 wild, then stage 2 alone", 2, "studio", "s1-wild"),
-    Row("s2-scene", "… with the scene branch unfrozen", 2, "studio", "s1-wild", ("--weights.train-scene",)),
-    Row("s3", "stage 1 wild, then stages 2 + 3", 3, "wild", "s2"),
-    Row("s3-no-align", "… without L_align", 3, "wild", "s2", ("--weights.align", "0")),
-    Row("s3-no-dreg", "… without L_dreg", 3, "wild", "s2", ("--weights.depth-order", "0")),
-    Row("s3-light-dreg", "… with L_dreg at a fifth", 3, "wild", "s2", ("--weights.depth-order", "0.2")),
-    Row("s3-no-s2", "… without stage 2", 3, "wild", "s1-wild"),
+    AblationRow("start", "start model (the bundled mini)"),
+    AblationRow("s1-studio", "stage 1 on studio (synthetic)", 1, "studio"),
+    AblationRow("s1-both", "stage 1 on both", 1, "both"),
+    AblationRow("s1-wild", "stage 1 on wild (“real”)", 1, "wild"),
+    AblationRow("s2", "stage 1 wild, then stage 2 alone", 2, "studio", "s1-wild"),
+    AblationRow("s2-scene", "… with the scene branch unfrozen", 2, "studio", "s1-wild", ("--weights.train-scene",)),
+    AblationRow("s3", "stage 1 wild, then stages 2 + 3", 3, "wild", "s2"),
+    AblationRow("s3-no-align", "… without L_align", 3, "wild", "s2", ("--weights.align", "0")),
+    AblationRow("s3-no-dreg", "… without L_dreg", 3, "wild", "s2", ("--weights.depth-order", "0")),
+    AblationRow("s3-light-dreg", "… with L_dreg at a fifth", 3, "wild", "s2", ("--weights.depth-order", "0.2")),
+    AblationRow("s3-no-s2", "… without stage 2", 3, "wild", "s1-wild"),
 )  # fmt: skip
 
 COLUMNS = (
@@ -100,12 +100,12 @@ def data_commands(config: AblationConfig) -> list[list[str]]:
     ]
 
 
-def run_folder(config: AblationConfig, row: Row, seed: int) -> Path:
+def run_folder(config: AblationConfig, row: AblationRow, seed: int) -> Path:
     """Where a row's run is."""
     return config.work / f"seed{seed}" / row.name
 
 
-def command(config: AblationConfig, row: Row, seed: int) -> list[str]:
+def command(config: AblationConfig, row: AblationRow, seed: int) -> list[str]:
     """The command of a row: one stage from the weights that its chain has so far."""
     parent = next((str(run_folder(config, other, seed)) for other in ROWS if other.name == row.start), config.start)
     launch = [
@@ -127,7 +127,7 @@ def command(config: AblationConfig, row: Row, seed: int) -> list[str]:
     return [*launch, f"train/stage{row.stage}.py", *options, *STAGE_OPTIONS[row.stage], *row.changes]
 
 
-def score_command(config: AblationConfig, row: Row, seed: int) -> list[str]:
+def score_command(config: AblationConfig, row: AblationRow, seed: int) -> list[str]:
     """The command that scores a row's weights."""
     folder = run_folder(config, row, seed)
     weights = config.start if row.stage == 0 else str(folder)
@@ -135,7 +135,7 @@ def score_command(config: AblationConfig, row: Row, seed: int) -> list[str]:
     return [*scorer, "--no-trivial", "--clips", str(config.held_out_clips), "--out", str(folder)]
 
 
-def run_row(config: AblationConfig, row: Row, seed: int, parent: "Future | None") -> dict[str, float]:
+def run_row(config: AblationConfig, row: AblationRow, seed: int, parent: "Future | None") -> dict[str, float]:
     """Train and score one row, after its parent; returns its numbers."""
     if parent is not None:
         parent.result()

@@ -28,7 +28,7 @@ if not __package__:  # started as a script: the repository's root is not on the 
 from safetensors.torch import load_file
 
 from train.cli import command_line_errors
-from train.data.clip_cache import ClipPool
+from train.data.clip_cache import ClipCache
 from train.data.pretrain_batches import LARGE_VIEWS, CropSettings, ViewSettings
 from train.engine.loop import accelerator_for, fit
 from train.engine.run_logger import ValidationReport
@@ -111,14 +111,14 @@ def pretrain(config: PretrainConfig) -> UniSH:
     model.trunk_dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     config.out.mkdir(parents=True, exist_ok=True)
     names = list(PARTS) if config.parts == "all" else [config.parts]
-    clips = ClipPool(config.data, "train", config.memory_gib, names != ["human"], config.long_side_px)
-    held_out = ClipPool(config.data, "validation", 0.5, names != ["human"], config.long_side_px)
+    clips = ClipCache(config.data, "train", config.memory_gib, names != ["human"], config.long_side_px)
+    held_out = ClipCache(config.data, "validation", 0.5, names != ["human"], config.long_side_px)
     # A budget in steps promises equal numbers for equal seeds, so every clip is there from the first step.
     clips.refresh(seconds=0 if config.minutes else float("inf"), at_least=config.wait_for_clips)
     held_out.refresh()
     real = None
     if config.real is not None and any(name.startswith("scene") for name in names):
-        real = ClipPool(config.real, "train", config.memory_gib, True, config.long_side_px)
+        real = ClipCache(config.real, "train", config.memory_gib, True, config.long_side_px)
         real.refresh()
     body = open_body()
     for name in names:

@@ -223,7 +223,7 @@ class Provenance:
     metres_per_unit: float
     """What the network's units were multiplied by."""
     warnings: tuple[str, ...] = ()
-    """Weaker paths taken and doubts about the input, in words for the user."""
+    """Weaker paths taken and warnings about the input, in words for the user."""
     source_fps: float | None = None
     """Frame rate of the source; None where it is unknown."""
     content_box: tuple[float, ...] = ()

@@ -12,7 +12,7 @@ SOLE_HEIGHT_M = 0.008
 
 
 @dataclass(frozen=True)
-class Wardrobe:
+class ClothingBorders:
     """Borders as signed heights in metres: positive above the shoe, above the waist, beyond the sleeve, …"""
 
     shoe: Field
@@ -34,7 +34,7 @@ class Wardrobe:
         return np.where(self.waist(points) > 0, above, below).astype(np.uint8)
 
 
-def wardrobe(joints: np.ndarray, floor: float, nose: np.ndarray, ear: np.ndarray) -> Wardrobe:
+def clothing_borders(joints: np.ndarray, floor: float, nose: np.ndarray, ear: np.ndarray) -> ClothingBorders:
     """A T-shirt, long trousers, shoes and short hair for a T-pose body with these joints (24,3), metres."""
 
     def at(name: str) -> np.ndarray:
@@ -52,7 +52,7 @@ def wardrobe(joints: np.ndarray, floor: float, nose: np.ndarray, ear: np.ndarray
         slope = points[:, 1] - neck[1] + 0.55 * (points[:, 2] - neck[2])
         return slope - np.maximum(np.abs(points[:, 0]) - 0.055, 0.0)
 
-    return Wardrobe(
+    return ClothingBorders(
         shoe=lambda points: points[:, 1] - shoe,
         waist=lambda points: points[:, 1] - waist,
         sleeve=lambda points: np.abs(points[:, 0]) - sleeve,
@@ -61,7 +61,9 @@ def wardrobe(joints: np.ndarray, floor: float, nose: np.ndarray, ear: np.ndarray
     )
 
 
-def lead_with_region(faces: np.ndarray, vertices: np.ndarray, regions: np.ndarray, clothes: Wardrobe) -> np.ndarray:
+def lead_with_region(
+    faces: np.ndarray, vertices: np.ndarray, regions: np.ndarray, clothes: ClothingBorders
+) -> np.ndarray:
     """Turn every face so that its first vertex has the face's own region: flat colouring then has clean borders."""
     own = clothes.region(vertices[faces].mean(axis=1))
     start = (regions[faces] == own[:, None]).argmax(axis=1)

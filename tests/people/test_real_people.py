@@ -26,13 +26,13 @@ def _track(number: int, boxes) -> PersonTrack:
     return PersonTrack(number, boxes_px, present, present.astype(float), None)
 
 
-def test_found_missed_false_and_doubts():
+def test_found_missed_false_and_uncertain():
     truths = {0: _truth((FIRST, True), (SECOND, True), (FAR, True)), 1: _truth((FIRST, True), (SECOND, False))}
     nowhere = [200.0, 10, 230, 90]
     tracks = (_track(1, [FIRST, FIRST]), _track(2, [None, SECOND]), _track(3, [nowhere, None]))
     score, verdicts = score_clip(truths, tracks, height=100)
     assert score == Score(frames=2, people=3, found=2, missed=1, false=1, persons=2, ids=2)
-    assert verdicts == {0: ["found", "false"], 1: ["found", "doubt"]}
+    assert verdicts == {0: ["found", "false"], 1: ["found", "uncertain"]}
 
 
 def test_a_second_box_on_one_person_is_false():

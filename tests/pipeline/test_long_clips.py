@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import unish
-from benchmarks.joining import JoiningConfig, joined, measure, one_pass, strung
+from benchmarks.joining import JoiningConfig, aligned, concatenated, measure, one_pass
 from tests.helpers.long_clips import errors_m, one_leaves_and_returns, there_and_back, two_people, up_error_deg
 from tests.helpers.oracle import make_track
 from train.data.sequences import reconstruct_with_boxes
@@ -70,18 +70,18 @@ def test_without_faults_joined_windows_are_one_pass(clip, body):
 def test_joining_is_as_good_as_one_pass_and_far_better_than_stringing_together(clip, body, faults):
     rows = {
         way.__name__: measure(way(clip, Oracle(clip, faults), body, CONFIG), clip, body, SEAMS)
-        for way in (one_pass, joined, strung)
+        for way in (one_pass, aligned, concatenated)
     }
     mean = {name: {column: np.nanmean(values) for column, values in row.items()} for name, row in rows.items()}
-    assert mean["joined"]["camera_ate_cm"] < mean["one_pass"]["camera_ate_cm"] + 0.5
+    assert mean["aligned"]["camera_ate_cm"] < mean["one_pass"]["camera_ate_cm"] + 0.5
     for column in ("camera_ate_cm", "wa_mpjpe_mm", "rte_percent", "seam_cm"):
-        assert mean["joined"][column] < 0.35 * mean["strung"][column], column
-    assert rows["joined"]["seam_cm"].max() < 2
+        assert mean["aligned"][column] < 0.35 * mean["concatenated"][column], column
+    assert rows["aligned"]["seam_cm"].max() < 2
 
 
-def test_the_minis_windows_jump_less_than_strung_together(clip, body):
+def test_the_minis_windows_jump_less_than_concatenated(clip, body):
     mini = unish.load("mini")
-    rows = [measure(way(clip, mini, body, CONFIG), clip, body, SEAMS) for way in (joined, strung)]
+    rows = [measure(way(clip, mini, body, CONFIG), clip, body, SEAMS) for way in (aligned, concatenated)]
     assert rows[0]["seam_cm"].mean() < 0.7 * rows[1]["seam_cm"].mean()
     assert rows[0]["camera_ate_cm"][0] < rows[1]["camera_ate_cm"][0]
 

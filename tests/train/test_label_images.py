@@ -7,7 +7,7 @@ import pytest
 
 from train.data.labelled_images import labelled_images
 from train.data.prepare import label_images as module
-from train.data.prepare.label_images import LabelImagesConfig, label_images, read_sources
+from train.data.prepare.label_images import LabelImagesConfig, label_images, read_collections
 from train.data.prepare.teachers import TeacherPeople
 from unish.errors import InputError
 
@@ -82,7 +82,7 @@ def test_finished_collections_are_kept(footage, teacher):
 def test_a_list_of_sources_that_is_none(tmp_path, text):
     (tmp_path / "sources.json").write_text(text)
     with pytest.raises(InputError):
-        read_sources(tmp_path / "sources.json")
+        read_collections(tmp_path / "sources.json")
 
 
 def test_footage_that_is_not_there(tmp_path, teacher):

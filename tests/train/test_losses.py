@@ -209,7 +209,7 @@ def test_translations_and_scales_in_metres():
 STAGE_2 = {
     "vertices": (lambda x, y, w: losses.vertex_loss(x, x[..., 3, :], y, y[..., 3, :], w), (2, 3, 5, 3)),
     "joints": (losses.joint_loss, (2, 3, 5, 3)),
-    "picture": (
+    "joints_2d": (
         lambda x, y, w: losses.joints_2d_loss(x, y, w[..., None].expand(2, 3, 4), 1 + w), (2, 3, 4, 2)
     ),
     "pose": (losses.pose_loss, (2, 3, 4, 3, 3)),

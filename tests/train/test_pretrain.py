@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from train.data.clip_cache import ClipPool
+from train.data.clip_cache import ClipCache
 from train.data.pretrain_batches import CropSettings, ViewSettings
 from train.data.schema import write_shards
 from train.engine.loop import accelerator_for, fit
@@ -120,13 +120,13 @@ def test_all_parts_from_one_command_with_shards(tiny, clips, tmp_path):
 
 def test_the_pool_takes_up_new_shards(clips, tmp_path):
     write_shards(clips[:1], tmp_path / "train")
-    pool = ClipPool(tmp_path, keep_depth=False)
+    pool = ClipCache(tmp_path, keep_depth=False)
     assert pool.refresh() == 1
     write_shards(clips[1:], tmp_path / "train", first=1)
     assert pool.refresh() == 3
     assert pool[2].clip_id == clips[2].clip_id and not pool[2].depth_m.any()
     with pytest.raises(InputError, match="shards of clips"):
-        ClipPool(tmp_path / "nowhere").refresh()
+        ClipCache(tmp_path / "nowhere").refresh()
 
 
 def test_learning_rate_warms_up_and_follows_the_budget():

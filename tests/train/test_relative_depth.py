@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.helpers.videos import gray_ramp, write_video
-from train.data.prepare.label_depth import LabelDepthConfig, OnnxTeacher, labelled_clips, stored_depth
+from train.data.prepare.label_depth import LabelDepthConfig, OnnxDepthTeacher, labelled_clips, stored_depth
 from train.data.pretrain_batches import ViewSettings, relative_depth_batch
 from train.objectives.pretrain_losses import relative_depth_losses
 from unish.errors import MissingAssetError
@@ -41,7 +41,7 @@ def test_unknown_where_the_teacher_says_nothing_near():
 def test_a_missing_teacher_is_one_sentence(tmp_path):
     pytest.importorskip("onnxruntime")
     with pytest.raises(MissingAssetError, match="teacher"):
-        OnnxTeacher(tmp_path / "teacher.onnx")
+        OnnxDepthTeacher(tmp_path / "teacher.onnx")
 
 
 def test_batches_show_pairs_and_mirror_depth_with_the_image(clips):

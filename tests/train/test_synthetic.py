@@ -66,10 +66,10 @@ def renderer(mesh) -> Renderer:
 def test_depth_of_a_floor_and_a_box_is_exact():
     floor = shapes.quad([[-50, -50, 0], [50, -50, 0], [50, 50, 0], [-50, 50, 0]], 0)
     cube = shapes.box((0.0, 3.0, 0.0), (1.0, 1.0, 1.0), 0.0, 0)
-    lens = cameras.make_lens(56, 42, 50.0)
+    pinhole = cameras.centred_pinhole(56, 42, 50.0)
     eye, target = np.array([[0.0, 0.0, 1.5]]), np.array([[0.0, 3.0, 0.6]])
     pose = cameras.look_at(eye, target, np.zeros(1))[0]
-    frame = renderer(shapes.Mesh.join([floor, cube])).render([], [], lens.intrinsics, pose, 56, 42)
+    frame = renderer(shapes.Mesh.join([floor, cube])).render([], [], pinhole.intrinsics, pose, 56, 42)
     u, v = np.meshgrid(np.arange(56) + 0.5, np.arange(42) + 0.5)
     rays = np.stack([(u - 28) / 50, (v - 21) / 50, np.ones_like(u)], -1) @ pose[:3, :3].T
     with np.errstate(divide="ignore", invalid="ignore"):

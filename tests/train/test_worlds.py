@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from train.data.schema import ClipSample
-from train.synthetic.camera_effects import Film, centre_motion_px, compress
+from train.synthetic.camera_effects import CameraEffects, centre_motion_px, compress
 from train.synthetic.clips import generate_clip
 from train.synthetic.worlds import DEFAULT, STUDIO, WILD, World
 from unish.body import open_body
@@ -145,8 +145,8 @@ def test_film_keeps_pixels_where_they_are():
     rng = np.random.default_rng(0)
     ramp = np.clip(40 + 60 * np.hypot(*np.meshgrid(np.linspace(-2, 2, 112), np.linspace(-2, 2, 84))), 0, 255)
     images = np.tile(ramp[None, ..., None], (3, 1, 1, 3)).astype(np.uint8)
-    clean = Film(drift=0, contrast=(0, 0), noise=(0, 0), sharpen=(0, 0), crf=(12, 12))
-    filmed = clean.develop(rng, images, np.full((3, 2), 4.0), fps=24)
+    clean = CameraEffects(drift=0, contrast=(0, 0), noise=(0, 0), sharpen=(0, 0), crf=(12, 12))
+    filmed = clean.apply(rng, images, np.full((3, 2), 4.0), fps=24)
     assert np.abs(filmed.astype(int) - images).mean() < 4
     errors = [np.abs(compress(images, 6, crf).astype(int) - images).mean() for crf in (10, 45)]
     assert errors[0] < errors[1]

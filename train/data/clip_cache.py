@@ -13,7 +13,7 @@ from train.data.schema import ClipSample, decode_sample, load_clips
 from unish.errors import InputError
 
 
-class ClipPool(Sequence[ClipSample]):
+class ClipCache(Sequence[ClipSample]):
     """The clips of one split of a folder of shards (or a Hub repository), as many as fit in `max_gib`.
 
     `refresh` reads on, in shards that were there before and in new ones, so training can start while clips are still

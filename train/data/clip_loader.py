@@ -26,7 +26,7 @@ from unish.errors import InputError
 
 log = logging.getLogger("unish.train")
 
-Row = dict[str, Any]
+EncodedClip = dict[str, Any]
 State = dict[str, Any]
 
 
@@ -63,7 +63,7 @@ class DataConfig:
 class RowStream(Protocol):
     """Rows without end, whose place can be saved and found again."""
 
-    def __next__(self) -> Row: ...
+    def __next__(self) -> EncodedClip: ...
 
     def state_dict(self) -> State: ...
 
@@ -84,7 +84,7 @@ class IndexedRows:
         self._taken = 0
         self._order: tuple[int, np.ndarray] | None = None
 
-    def __next__(self) -> Row:
+    def __next__(self) -> EncodedClip:
         epoch, place = divmod(self._taken * self._world + self._rank, len(self._dataset))
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng((self._seed, epoch)).permutation(len(self._dataset)))
@@ -111,11 +111,11 @@ class StreamedRows:
         self._dataset = split_dataset_by_node(_shuffle_shards(dataset, seed), rank, world)
         self._seed, self._rank, self._block = seed, rank, block
         self._epoch, self._number, self._taken = 0, 0, 0
-        self._source: Iterator[Row] | None = None
+        self._source: Iterator[EncodedClip] | None = None
         self._before: State = self._dataset.state_dict()
-        self._rows: list[Row] = []
+        self._rows: list[EncodedClip] = []
 
-    def __next__(self) -> Row:
+    def __next__(self) -> EncodedClip:
         if self._taken == len(self._rows):
             self._read_block()
         self._taken += 1
@@ -178,7 +178,7 @@ class MixedRows:
         self._shares = np.array(shares or [1.0] * len(streams)) / (sum(shares) if shares else len(streams))
         self.drawn = 0
 
-    def __next__(self) -> Row:
+    def __next__(self) -> EncodedClip:
         chosen = np.random.default_rng((self._seed, self.drawn)).choice(len(self._streams), p=self._shares)
         self.drawn += 1
         return next(self._streams[chosen])
@@ -324,7 +324,7 @@ class ClipBatches:
         row = next(self._rows)
         return self._rows.state_dict(), makers.submit(self._made, row, number)
 
-    def _made(self, row: Row, number: int) -> _Made:
+    def _made(self, row: EncodedClip, number: int) -> _Made:
         clip_id = str(row.get("clip_id", "without a name"))
         try:
             sample = decode_sample(row)

@@ -1,6 +1,6 @@
 """Single images with labelled people: the data set that real footage becomes for the person detector.
 
-One row an image; people whom the teachers do not agree about are kept as doubts, so that training can leave them out.
+One row per image; people whom the teachers do not agree about are marked, so that training can leave them out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ class LabelledImage:
     scores: Float32[np.ndarray, "people"]
     """How sure the teachers are on average, 0..1."""
     agreed: Bool[np.ndarray, "people"]
-    """False for a doubt: neither a person nor background."""
+    """False where uncertain: neither a person nor background."""
     keypoints: Float32[np.ndarray, "people 17 3"]
     """x, y in pixels and a score in 0..1; zeros where no teacher gave any."""
     source: str

@@ -101,13 +101,13 @@ def features(decode: bool = True) -> datasets.Features:
     Without `decode`, images are left as their files' bytes when a row is read.
     """
     number, text = datasets.Value("float32"), datasets.Value("string")
-    pictures = datasets.List(datasets.Image(decode=decode))
+    encoded = datasets.List(datasets.Image(decode=decode))
 
     def nested(depth: int) -> Any:
         return number if depth == 0 else datasets.List(nested(depth - 1))
 
     columns: dict[str, Any] = {"clip_id": text, "fps": number}
-    columns |= {"images": pictures, "depth_m": pictures, "person_mask": pictures}
+    columns |= {"images": encoded, "depth_m": encoded, "person_mask": encoded}
     columns |= {name: nested(len(axes)) for name, axes in _ENDINGS.items() if name not in columns}
     return datasets.Features(columns | {"body": text, "pseudo": datasets.List(text), "unknown": datasets.List(text)})
 
@@ -117,10 +117,10 @@ def encode_sample(sample: ClipSample) -> dict[str, Any]:
     millimetres = np.where(sample.depth_m < MAX_DEPTH_M, np.round(sample.depth_m * 1000), 0).astype(np.uint16)
     row: dict[str, Any] = {"clip_id": sample.clip_id, "fps": sample.fps}
     row["images"] = [
-        _picture(".jpg", image[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY) for image in sample.images
+        _encoded(".jpg", image[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY) for image in sample.images
     ]
-    row["depth_m"] = [_picture(".png", depth, cv2.IMWRITE_PNG_COMPRESSION, 2) for depth in millimetres]
-    row["person_mask"] = [_picture(".png", mask, cv2.IMWRITE_PNG_COMPRESSION, 3) for mask in sample.person_mask]
+    row["depth_m"] = [_encoded(".png", depth, cv2.IMWRITE_PNG_COMPRESSION, 2) for depth in millimetres]
+    row["person_mask"] = [_encoded(".png", mask, cv2.IMWRITE_PNG_COMPRESSION, 3) for mask in sample.person_mask]
     for name in _ENDINGS:
         if name not in row:
             row[name] = np.asarray(getattr(sample, name), np.float32).tolist()
@@ -224,7 +224,7 @@ def iterate_clips(source: str | Path, split: str = "train") -> Iterator[ClipSamp
         yield decode_sample(row)
 
 
-def _picture(ending: str, pixels: np.ndarray, option: int, value: int) -> dict[str, Any]:
+def _encoded(ending: str, pixels: np.ndarray, option: int, value: int) -> dict[str, Any]:
     done, data = cv2.imencode(ending, np.ascontiguousarray(pixels), [option, value])
     assert done
     return {"bytes": data.tobytes(), "path": None}
@@ -237,5 +237,5 @@ def _pixels(item: Any, mode: int) -> np.ndarray:
         return array[..., ::-1] if array.ndim == 3 else array
     pixels = cv2.imdecode(np.frombuffer(item["bytes"] or b"", np.uint8), mode) if item["bytes"] else None
     if pixels is None:
-        raise InputError("A picture of the data set does not decode; download or render its shard again.")
+        raise InputError("An image of the data set does not decode; download or render its shard again.")
     return pixels

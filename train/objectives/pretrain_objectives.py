@@ -70,7 +70,7 @@ class HumanWeights:
     """How many joints' rotations the root's counts for."""
     joints: float = 4.0
     betas: float = 0.05
-    picture: float = 0.5
+    pixel: float = 0.5
     """Which joint is where, asked of every token by a layer that is thrown away in the end. A backbone that starts from
     nothing otherwise answers with the mean body for thousands of steps."""
     dense: float = 1.0
@@ -183,7 +183,7 @@ class HumanObjective(nn.Module):
             "rotations": w.rotations * losses.rotation_loss(features.body_rotations, batch.body_rotations, w.root),
             "joints": w.joints * joint_loss(joints, true_joints),
             "betas": w.betas * losses.betas_loss(features.betas, batch.betas),
-            "picture": w.picture * losses.token_loss(self.locator(tokens.float()), pixels, grid, patch_px),
+            "pixel": w.pixel * losses.token_loss(self.locator(tokens.float()), pixels, grid, patch_px),
             "dense": w.dense * losses.dense_pose_loss(token_poses, true_pose, w.root),
             "place": w.place * losses.place_loss(self.placer(features.tokens), _place_target(batch)),
         }

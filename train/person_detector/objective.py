@@ -26,7 +26,7 @@ class DetectorBatch(Batch):
     center: Float[Tensor, "batch h w"]
     """Gaussian bumps at people's middles, exactly 1 at the middle."""
     center_weight: Float[Tensor, "batch h w"]
-    """0 around people who are not asked for: too small, or doubts."""
+    """0 around people who are not asked for: too small, or uncertain."""
     boxes: Float[Tensor, "batch 4 h w"]
     """x0, y0, x1, y1 of the person in each cell, input pixels."""
     box_weight: Float[Tensor, "batch h w"]

@@ -65,8 +65,8 @@ class RealImage:
 
     labelled: LabelledImage
     certain_score: float = 1.0
-    """A doubt of this mean score is taken for a person all the same (0.3: one of two teachers is very sure), where it
-    has keypoints or stands: a hand is nobody."""
+    """An uncertain person of this mean score counts as one all the same (0.3: one of two teachers is very sure), where
+    it has keypoints or stands: a hand is nobody."""
 
     @property
     def certain(self) -> Bool[np.ndarray, "people"]:

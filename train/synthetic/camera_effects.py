@@ -16,7 +16,7 @@ Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Film:
+class CameraEffects:
     """A phone camera. Ranges are drawn once for a clip; levels are 0..1 after the tone curve."""
 
     shutter_s: Range = (1 / 60, 1 / 24)
@@ -32,7 +32,7 @@ class Film:
     crf: tuple[int, int] = (26, 36)
     """Quality of H.264, both ends included; higher is worse."""
 
-    def develop(self, rng: np.random.Generator, images: np.ndarray, motion_px: np.ndarray, fps: float) -> np.ndarray:
+    def apply(self, rng: np.random.Generator, images: np.ndarray, motion_px: np.ndarray, fps: float) -> np.ndarray:
         """Filmed frames of clean ones (frames, height, width, 3) uint8.
 
         `motion_px` (frames, 2) is how far the middle of the image moves from one frame to the next.

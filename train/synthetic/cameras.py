@@ -1,4 +1,4 @@
-"""Cameras for the scenes: lenses, aspect ratios and moving, hand-held paths. World z up, camera OpenCV."""
+"""Cameras for the scenes: intrinsics, aspect ratios and moving, hand-held paths. World z up, camera OpenCV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = {"orbit": 0.38, "dolly": 0.12, "truck": 0.15, "follow": 0.13, "static": 
 
 
 @dataclass(frozen=True)
-class Lens:
+class PinholeCamera:
     """Image size in pixels and intrinsics (3,3) with the principal point in the middle."""
 
     width: int
@@ -22,8 +22,8 @@ class Lens:
     intrinsics: np.ndarray
 
 
-def random_lens(rng: np.random.Generator, long_side_px: int, aspect: str | None) -> Lens:
-    """A lens of 35 to 75 degrees along the longer side.
+def random_pinhole(rng: np.random.Generator, long_side_px: int, aspect: str | None) -> PinholeCamera:
+    """A pinhole camera of 35 to 75 degrees along the longer side.
 
     Both sides are multiples of 14 pixels if the longer one is, else even.
     """
@@ -33,12 +33,12 @@ def random_lens(rng: np.random.Generator, long_side_px: int, aspect: str | None)
     short = max(1, round(long_side_px * min(ratio, 1 / ratio) / step)) * step
     width, height = (long_side_px, short) if ratio >= 1 else (short, long_side_px)
     field = np.radians(rng.uniform(35.0, 75.0))
-    return make_lens(width, height, 0.5 * long_side_px / np.tan(field / 2))
+    return centred_pinhole(width, height, 0.5 * long_side_px / np.tan(field / 2))
 
 
-def make_lens(width: int, height: int, focal_px: float) -> Lens:
-    """A centred lens of this focal length."""
-    return Lens(width, height, np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1.0]]))
+def centred_pinhole(width: int, height: int, focal_px: float) -> PinholeCamera:
+    """A pinhole camera of this focal length, its principal point in the middle."""
+    return PinholeCamera(width, height, np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1.0]]))
 
 
 def look_at(eye: np.ndarray, target: np.ndarray, roll: np.ndarray) -> np.ndarray:
@@ -68,7 +68,7 @@ def shake(rng: np.random.Generator, times_s: np.ndarray, amount: float, channels
 def random_path(
     rng: np.random.Generator,
     times_s: np.ndarray,
-    lens: Lens,
+    pinhole: PinholeCamera,
     people: np.ndarray,
     tall_m: float,
     indoor: bool,
@@ -81,7 +81,7 @@ def random_path(
     """
     count = len(times_s)
     duration = max(float(times_s[-1]), 0.5)
-    focal, height_px = lens.intrinsics[0, 0], lens.height
+    focal, height_px = pinhole.intrinsics[0, 0], pinhole.height
     center = people.mean((0, 1)) if rng.random() < 0.6 else people[0].mean(0)
     share = rng.uniform(0.33, 0.95) if rng.random() < 0.85 else rng.uniform(0.95, 1.5)
     distance = np.clip(focal * tall_m / (share * height_px), 1.3, 8.0 if indoor else 14.0)
@@ -120,7 +120,7 @@ def random_path(
     eye = np.concatenate([eye_xy, (np.clip(eye_height + rise, 0.7, 2.3))[:, None]], 1)
     eye = eye + shake(rng, times_s, 0.018 * handheld, 3)
     # The people stand off the image's middle by a share of its half width.
-    half_width = distance * lens.width / 2 / focal
+    half_width = distance * pinhole.width / 2 / focal
     aside = np.clip(rng.normal(0, 0.3), -0.7, 0.7) * half_width * np.array([-np.sin(bearing), np.cos(bearing)])
     watch = rng.uniform(0.0, 1.0) if kind != "static" else 0.0  # how much the gaze follows the people
     gaze_xy = heart + watch * (people.mean(0) - heart) + np.outer(np.ones(count), aside)

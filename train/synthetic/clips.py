@@ -51,15 +51,17 @@ def generate_clip(
     wardrobe = _default_wardrobe() if body is None else performers.Wardrobe.of(body)
     times = np.arange(frames) / fps
     domain = domain or str(rng.choice(("indoor", "outdoor"), p=(world.indoor, 1 - world.indoor)))
-    lens = world.rig.lens(rng, long_side_px, aspect) if world.rig else cameras.random_lens(rng, long_side_px, aspect)
+    pinhole = (
+        world.rig.pinhole(rng, long_side_px, aspect) if world.rig else cameras.random_pinhole(rng, long_side_px, aspect)
+    )
     count = people_count or int(rng.choice((1, 2, 3), p=world.people))
     cast = _cast(rng, world, wardrobe, times, count, script)
     tracks = np.stack([person.vertices[..., :2].mean(1) for person in cast])
     tall = float(np.ptp(cast[0].vertices[..., 2], axis=1).mean())
     if world.rig:
-        path = world.rig.path(rng, times, lens, tracks, tall)
+        path = world.rig.path(rng, times, pinhole, tracks, tall)
     else:
-        path = cameras.random_path(rng, times, lens, tracks, tall, domain == "indoor", camera)
+        path = cameras.random_path(rng, times, pinhole, tracks, tall, domain == "indoor", camera)
     floor = np.concatenate([*(person.track[::6] for person in cast), path[:, :2, 3]])
     if clear_view or world.clear_view:
         sight = np.linspace(0, 1, 12)[:, None, None] * (tracks[0] - path[:, :2, 3]) + path[:, :2, 3]
@@ -75,13 +77,13 @@ def generate_clip(
     shots = []
     for k in range(frames):
         meshes = [wardrobe.mesh(index, person.vertices[k]) for index, person in enumerate(cast)]
-        shots.append(renderer.render(meshes, parts, lens.intrinsics, path[k], lens.width, lens.height))
+        shots.append(renderer.render(meshes, parts, pinhole.intrinsics, path[k], pinhole.width, pinhole.height))
     images = np.stack([shot.image for shot in shots])
-    if world.film:
-        images = world.film.develop(rng, images, centre_motion_px(path, lens.intrinsics[0, 0]), fps)
+    if world.effects:
+        images = world.effects.apply(rng, images, centre_motion_px(path, pinhole.intrinsics[0, 0]), fps)
     mask = np.stack([shot.objects for shot in shots])
     depth = np.stack([shot.depth_m for shot in shots])
-    labels = [_labels(person, wardrobe, path, lens, mask == index + 1) for index, person in enumerate(cast)]
+    labels = [_labels(person, wardrobe, path, pinhole, mask == index + 1) for index, person in enumerate(cast)]
     stacked = {name: np.stack([label[name] for label in labels]).astype(np.float32) for name in labels[0]}
     return ClipSample(
         clip_id=f"{'synthetic' if world == DEFAULT else world.name}-{seed:08d}",
@@ -89,7 +91,7 @@ def generate_clip(
         images=images,
         depth_m=np.where(depth <= MAX_VALID_DEPTH_M, depth, 0).astype(np.float32),
         person_mask=mask,
-        intrinsics=np.tile(lens.intrinsics, (frames, 1, 1)).astype(np.float32),
+        intrinsics=np.tile(pinhole.intrinsics, (frames, 1, 1)).astype(np.float32),
         world_from_camera=path.astype(np.float32),
         betas=np.stack([person.betas for person in cast]).astype(np.float32),
         body_rotations=stacked["body_rotations"],
@@ -117,7 +119,7 @@ def _cast(
 
 
 def _labels(
-    person: performers.Performer, wardrobe: performers.Wardrobe, path, lens: cameras.Lens, seen
+    person: performers.Performer, wardrobe: performers.Wardrobe, path, pinhole: cameras.PinholeCamera, seen
 ) -> dict[str, np.ndarray]:
     """A person's SMPL-format parameters in each camera, its boxes, and how much of it is seen."""
     frames = len(path)
@@ -128,19 +130,19 @@ def _labels(
     # A rigid motion (R, T) takes SMPL's translation t to R (J0 + t) + T - J0, as the root turns about J0.
     moved = np.einsum("tij,tj->ti", turn, pelvis + person.translation - shift) - pelvis
     boxes, visibility = np.zeros((frames, 4)), np.zeros(frames)
-    joints_px = _projected_joints(person, wardrobe.body, rotations, moved, lens)
-    size = np.array([lens.width, lens.height, lens.width, lens.height])
+    joints_px = _projected_joints(person, wardrobe.body, rotations, moved, pinhole)
+    size = np.array([pinhole.width, pinhole.height, pinhole.width, pinhole.height])
     for k in range(frames):
         points = (person.vertices[k] - shift[k]) @ turn[k].T
         front = points[points[:, 2] > 0.1]
         if len(front) == 0:
             continue
-        pixels = front[:, :2] / front[:, 2:] * lens.intrinsics[0, 0] + lens.intrinsics[:2, 2]
+        pixels = front[:, :2] / front[:, 2:] * pinhole.intrinsics[0, 0] + pinhole.intrinsics[:2, 2]
         box = np.clip(np.concatenate([pixels.min(0), pixels.max(0)]), 0, size)
         if box[2] <= box[0] or box[3] <= box[1]:
             continue
         boxes[k] = box
-        whole = coverage(points, wardrobe.faces, lens.intrinsics)
+        whole = coverage(points, wardrobe.faces, pinhole.intrinsics)
         visibility[k] = min(1.0, float(seen[k].sum()) / whole) if whole > 0 else 0.0
     return {
         "body_rotations": rotations, "translation_camera": moved, "boxes_px": boxes, "visibility": visibility,
@@ -149,11 +151,15 @@ def _labels(
 
 
 def _projected_joints(
-    person: performers.Performer, body: BodyModel, rotations: np.ndarray, translation: np.ndarray, lens: cameras.Lens
+    person: performers.Performer,
+    body: BodyModel,
+    rotations: np.ndarray,
+    translation: np.ndarray,
+    pinhole: cameras.PinholeCamera,
 ) -> np.ndarray:
     """(frames, 24, 2) pixels of a person's joints, NaN behind the camera."""
     rest = body.rest_joints(torch.from_numpy(person.betas).float())
     parents = tuple(int(parent) for parent in body.parents)
     joints = joint_transforms(torch.from_numpy(rotations).float(), rest, parents)[1].numpy() + translation[:, None]
-    pixels = joints[..., :2] / joints[..., 2:] * lens.intrinsics[0, 0] + lens.intrinsics[:2, 2]
+    pixels = joints[..., :2] / joints[..., 2:] * pinhole.intrinsics[0, 0] + pinhole.intrinsics[:2, 2]
     return np.where(joints[..., 2:] > 0.1, pixels, np.nan)

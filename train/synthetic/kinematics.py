@@ -18,7 +18,7 @@ BODY_TO_WORLD = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
 
 @dataclass(frozen=True)
-class Motion:
+class GeneratedMotion:
     """Joint rotations (T,24,3,3) with the root in the world, and the root's floor track (T,2) before placement."""
 
     rotations: np.ndarray
@@ -82,7 +82,7 @@ def forward_kinematics(rotations: np.ndarray, rest_joints: np.ndarray, parents) 
 
 def simulate(
     rng: np.random.Generator, duration_s: float, rest_joints, parents, sole_y: float, script: tuple[str, ...] = ()
-) -> Motion:
+) -> GeneratedMotion:
     """A random motion whose root follows from its feet: the lowest heel or toe does not move over the floor.
 
     `sole_y` is the height of the soles on the shaped T-pose, which places heels and toes below the foot's joints.
@@ -105,4 +105,4 @@ def simulate(
     if sitting:
         step *= 0.0
     track = np.concatenate([np.zeros((1, 2)), np.cumsum(step, 0)])
-    return Motion(rotations, track, sitting)
+    return GeneratedMotion(rotations, track, sitting)

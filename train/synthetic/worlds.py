@@ -12,7 +12,7 @@ import numpy as np
 
 from train.synthetic import cameras
 from train.synthetic import shading as r
-from train.synthetic.camera_effects import Film, Range
+from train.synthetic.camera_effects import CameraEffects, Range
 from train.synthetic.performers import Wardrobe
 from train.synthetic.renderer import Tone
 from train.synthetic.scenes import Scene, random_color
@@ -25,7 +25,7 @@ SCENE_SECONDS = 2.5
 
 @dataclass(frozen=True)
 class Rig:
-    """How a world is filmed: lens, place and movement of the camera. It looks at the people all the time."""
+    """How a world is filmed: intrinsics, place and movement of the camera. It looks at the people all the time."""
 
     aspects: dict[str, float]
     """Shapes of the image (names of cameras.ASPECTS) with their chances."""
@@ -46,22 +46,27 @@ class Rig:
     aside: float
     """Standard deviation of how far from the middle people are put, in half widths of the image."""
 
-    def lens(self, rng: np.random.Generator, long_side_px: int, aspect: str | None) -> cameras.Lens:
-        """A lens of this rig for images of that longer side."""
+    def pinhole(self, rng: np.random.Generator, long_side_px: int, aspect: str | None) -> cameras.PinholeCamera:
+        """A pinhole camera of this rig, for images of that longer side."""
         aspect = aspect or str(rng.choice(list(self.aspects), p=list(self.aspects.values())))
-        lens = cameras.random_lens(rng, long_side_px, aspect)
+        pinhole = cameras.random_pinhole(rng, long_side_px, aspect)
         field_rad = np.radians(rng.uniform(*self.field_deg))
-        return cameras.make_lens(lens.width, lens.height, 0.5 * long_side_px / np.tan(field_rad / 2))
+        return cameras.centred_pinhole(pinhole.width, pinhole.height, 0.5 * long_side_px / np.tan(field_rad / 2))
 
     def path(
-        self, rng: np.random.Generator, times_s: np.ndarray, lens: cameras.Lens, people: np.ndarray, tall_m: float
+        self,
+        rng: np.random.Generator,
+        times_s: np.ndarray,
+        pinhole: cameras.PinholeCamera,
+        people: np.ndarray,
+        tall_m: float,
     ) -> np.ndarray:
         """world_from_camera (T,4,4) that films people at `people` (P,T,2) on the floor, the tallest `tall_m` high."""
-        focal = lens.intrinsics[0, 0]
+        focal = pinhole.intrinsics[0, 0]
         since_middle = times_s - times_s.mean()
         heart = people.mean((0, 1))
         reach = np.linalg.norm(people - heart, axis=-1).max() + 0.6  # an arm's length beside the farthest
-        far_enough = focal * max(tall_m / (rng.uniform(*self.person_share) * lens.height), 2 * reach / lens.width)
+        far_enough = focal * max(tall_m / (rng.uniform(*self.person_share) * pinhole.height), 2 * reach / pinhole.width)
         bearing = rng.uniform(0, 2 * np.pi) + np.radians(rng.normal(0, self.orbit_deg_s)) * since_middle
         outward = np.stack([np.cos(bearing), np.sin(bearing)], 1)
         eye_xy = heart + max(far_enough, reach + 0.9) * outward
@@ -71,8 +76,8 @@ class Rig:
             eye_xy = eye_xy + too_near * outward
         eye = np.concatenate([eye_xy, np.full((len(times_s), 1), rng.uniform(*self.eye_height_m))], 1)
         eye = eye + cameras.shake(rng, times_s, self.shake, 3)
-        room = max(0.0, 1 - 2 * reach * focal / (far_enough * lens.width))  # beside the people
-        aside = np.clip(rng.normal(0, self.aside), -room, room) * far_enough * lens.width / 2 / focal
+        room = max(0.0, 1 - 2 * reach * focal / (far_enough * pinhole.width))  # beside the people
+        aside = np.clip(rng.normal(0, self.aside), -room, room) * far_enough * pinhole.width / 2 / focal
         gaze_xy = people.mean(0) + aside * np.stack([-outward[:, 1], outward[:, 0]], 1)
         gaze = np.concatenate([gaze_xy, np.full((len(times_s), 1), tall_m * rng.uniform(0.45, 0.55))], 1)
         gaze = gaze + cameras.shake(rng, times_s, self.shake, 3) * far_enough
@@ -195,7 +200,7 @@ class World:
     rig: Rig | None = None
     clothes: Clothes | None = None
     finish: Finish | None = None
-    film: Film | None = None
+    effects: CameraEffects | None = None
 
     def generator(self, seed: int) -> np.random.Generator:
         """Random numbers for a clip; worlds share none, so seed 7 of one says nothing of seed 7 of another."""
@@ -260,7 +265,7 @@ WILD = World(
         patterned=0.9, vivid=1.15, contrast=1.5, grain=(0.2, 0.9), direct=(0.5, 0.9), exposure=0.3,
         white_balance=0.14, gamma=(1.7, 2.7), vignette=(0.2, 0.8), blur_px=(0.2, 0.9),
     ),
-    film=Film(),
+    effects=CameraEffects(),
 )  # fmt: skip
 """Plays real videos of one dancing person: phones, hard light, busy surfaces, noise, smear and compression."""
 

@@ -88,6 +88,9 @@ class BodyModel(nn.Module):
 
         Leading axes broadcast: one shape (people, 1, 10) serves many frames (people, frames, 24, 3, 3).
         """
+        return self._pose(betas, rotations, translation)
+
+    def _pose(self, betas: Tensor, rotations: Tensor, translation: Tensor) -> BodyOutput:
         shaped, rest_joints = self.shaped(betas), self.rest_joints(betas)
         if self.pose_directions is not None:
             features = pose_features(rotations)

@@ -4,7 +4,6 @@ import contextlib
 import io
 
 import numpy as np
-from jaxtyping import Float
 from torch import Tensor
 
 from unish.body.data import NUM_JOINTS, NUM_POSE_FEATURES, BodyData
@@ -50,13 +49,7 @@ class SmplxBody(BodyModel):
                 create_body_pose=False, create_transl=False,
             )  # fmt: skip
 
-    def forward(
-        self,
-        betas: Float[Tensor, "*#batch 10"],
-        rotations: Float[Tensor, "*#batch 24 3 3"],
-        translation: Float[Tensor, "*#batch 3"],
-    ) -> BodyOutput:
-        """Pose the body; see `BodyModel.forward`."""
+    def _pose(self, betas: Tensor, rotations: Tensor, translation: Tensor) -> BodyOutput:
         batch = np.broadcast_shapes(betas.shape[:-1], rotations.shape[:-3], translation.shape[:-1])
         turns = rotations.expand(*batch, NUM_JOINTS, 3, 3).reshape(-1, NUM_JOINTS, 3, 3)
         posed = self.smplx(

@@ -41,13 +41,13 @@ class Refiner(nn.Module):
 
     def forward(
         self,
-        pictures: Float[Tensor, "frames 3 height width"],
+        images: Float[Tensor, "frames 3 height width"],
         point_map: Float[Tensor, "frames 3 height width"],
         logits: Float[Tensor, "frames 1 height width"],
     ) -> tuple[Tensor, Tensor]:
         """Refined slopes and log depth, and refined confidence logits; any height and width."""
         height, width = point_map.shape[-2:]
-        seen = torch.cat([pictures, point_map, logits], dim=1)
+        seen = torch.cat([images, point_map, logits], dim=1)
         even = F.pad(seen, (0, width % 2, 0, height % 2), mode="replicate")
         correction = self.layers(even.contiguous(memory_format=torch.channels_last))[..., :height, :width].float()
         return point_map + correction[:, :3], logits + correction[:, 3:]

@@ -223,7 +223,7 @@ class SceneBranch(Trunk):
         rows, columns = height // self.config.patch_size, width // self.config.patch_size
         head = self.point_head if point_head is None else point_head
         parts = zip(self._chunks(hidden.flatten(0, 1)), self._chunks(self._normalised(images)), strict=True)
-        decoded = [self._decode_frames(tokens, picture, rows, columns, head) for tokens, picture in parts]
+        decoded = [self._decode_frames(tokens, frames_chunk, rows, columns, head) for tokens, frames_chunk in parts]
         points, logits, poses = (torch.cat(maps).unflatten(0, (batch, frames)) for maps in zip(*decoded, strict=True))
         return SceneFeatures(points, logits.sigmoid(), logits, relative_to_first(poses), poses, hidden)
 
@@ -234,7 +234,7 @@ class SceneBranch(Trunk):
         return (frames,) if torch.is_grad_enabled() else frames.split(self.frames_per_chunk)
 
     def _decode_frames(
-        self, hidden: Tensor, pictures: Tensor, rows: int, columns: int, point_head: DenseHead
+        self, hidden: Tensor, images: Tensor, rows: int, columns: int, point_head: DenseHead
     ) -> tuple[Tensor, ...]:
         """Points (frames,H,W,3), confidence logits (frames,H,W) and camera poses of some frames."""
         head_width = self.config.head_width // self.config.head_heads
@@ -250,7 +250,7 @@ class SceneBranch(Trunk):
                 point_map = point_map + pixel_rays(point_map)
         if self.refiner is not None:
             with self.trunk_precision(hidden.device):
-                point_map, logits = self.refiner(pictures, point_map, logits)
+                point_map, logits = self.refiner(images, point_map, logits)
         slopes, log_depth = point_map.permute(0, 2, 3, 1).split([2, 1], dim=-1)
         depth = log_depth.exp()
         return torch.cat([slopes * depth, depth], dim=-1), logits[:, 0], poses

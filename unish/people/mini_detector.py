@@ -146,9 +146,9 @@ class MiniDetector:
         for start in range(0, len(frames), _BATCH):
             part = frames[start : start + _BATCH]
             small = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in part])
-            pictures = torch.from_numpy(small).permute(0, 3, 1, 2).float() / 255
+            images = torch.from_numpy(small).permute(0, 3, 1, 2).float() / 255
             with torch.inference_mode():
-                output = self.network(_padded(pictures))
+                output = self.network(_padded(images))
             for index, frame in enumerate(part):
                 single = MiniDetectorOutput(*(values[index : index + 1] for values in output))
                 boxes, scores, masks = decode(single, size, config)

@@ -36,11 +36,11 @@ def without_bars(clip: Clip) -> Clip:
     for index, frame in enumerate(clip.frames):
         frames[index] = frame[y0:y1, x0:x1]
     cut = dataclasses.replace(clip, frames=frames, content_box=shares)
-    doubt = (
+    warning = (
         f"Black bars around the image were left out: {cut.content_size[0]}×{cut.content_size[1]} of "
         f"{clip.source_size[0]}×{clip.source_size[1]} pixels were used."
     )
-    return dataclasses.replace(cut, warnings=(*clip.warnings, doubt))
+    return dataclasses.replace(cut, warnings=(*clip.warnings, warning))
 
 
 def content_box(frames: UInt8[np.ndarray, "frames height width 3"]) -> tuple[int, int, int, int] | None:

@@ -76,7 +76,7 @@ class VideoSource:
             raise nothing_decoded(path, faults)
         if fps is not None:
             timeline, length_s = timeline.at_rate(fps), math.inf
-        return VideoSource(path, timeline, length_s, size, tuple(_doubts(timeline)), packets)
+        return VideoSource(path, timeline, length_s, size, tuple(_warnings(timeline)), packets)
 
     @property
     def times_s(self) -> np.ndarray:
@@ -189,7 +189,7 @@ def nothing_decoded(path: Path, faults: list[str]) -> InputError:
     )
 
 
-def _doubts(timeline: Timeline) -> Iterator[str]:
+def _warnings(timeline: Timeline) -> Iterator[str]:
     if timeline.jumps:
         yield ("The time stamps of the video jump; the frames after a jump were taken to follow on at the usual rate.")
 

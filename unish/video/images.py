@@ -37,16 +37,22 @@ _LEAST_SHOWN_S, _USUAL_SHOWN_S = 0.011, 0.1
 
 
 @dataclass(frozen=True)
-class ImagesSource:
-    """A folder of images, or a single one: each is a frame."""
+class _TimedFrames:
+    """What sources of images hold (see `source.Source`)."""
 
     path: Path
-    images: tuple[Path, ...]
     times_s: Float64[np.ndarray, "frames"]
     step_s: float
     size: tuple[int, int]
     warnings: tuple[str, ...] = ()
     length_s: float = math.inf
+
+
+@dataclass(frozen=True)
+class ImagesSource(_TimedFrames):
+    """A folder of images, or a single one: each is a frame."""
+
+    images: tuple[Path, ...] = ()
 
     @staticmethod
     def open(path: Path, fps: float | None = None) -> "ImagesSource":
@@ -60,18 +66,18 @@ class ImagesSource:
                 f"Expected images ({', '.join(IMAGE_SUFFIXES)}) in the folder {shown_path(path)}, found none; "
                 "point to a video or to the folder that holds the frames."
             )
-        size = _size_of(images[0])
+        size = image_size(images[0])
         taken_s = None if fps is not None or len(images) == 1 else _exif_times(images)
         if taken_s is not None:
-            return ImagesSource(path, images, taken_s, float(np.median(np.diff(taken_s))), size)
-        doubts = ()
+            return ImagesSource(path, taken_s, float(np.median(np.diff(taken_s))), size, images=images)
+        warnings = ()
         if fps is None and len(images) > 1:
-            doubts = (
+            warnings = (
                 f"The images do not say when they were taken: {ASSUMED_FPS:.0f} frames per second were assumed; "
                 "--source-fps sets the rate.",
             )
         rate = fps or ASSUMED_FPS
-        return ImagesSource(path, images, np.arange(len(images)) / rate, 1 / rate, size, doubts)
+        return ImagesSource(path, np.arange(len(images)) / rate, 1 / rate, size, warnings, images=images)
 
     def frames(self, numbers: Sequence[int], max_long_side_px: int, faults: list[str]) -> Iterator[SourceFrame]:
         """The images of these rising numbers, their long side at most `max_long_side_px`.
@@ -91,22 +97,15 @@ class ImagesSource:
 
 
 @dataclass(frozen=True)
-class AnimationSource:
+class AnimationSource(_TimedFrames):
     """An animated image: a clip whose frames state how long each is shown."""
-
-    path: Path
-    times_s: Float64[np.ndarray, "frames"]
-    step_s: float
-    size: tuple[int, int]
-    warnings: tuple[str, ...] = ()
-    length_s: float = math.inf
 
     @staticmethod
     def open(path: Path, fps: float | None = None) -> "AnimationSource":
         """Raises `InputError` when it cannot be read as an image; `fps` replaces the times that it states."""
         shown_s = [seconds for _, seconds in _animation(path, decode=False)]
         times_s = np.concatenate([[0.0], np.cumsum(shown_s[:-1])]) if fps is None else np.arange(len(shown_s)) / fps
-        return AnimationSource(path, times_s, float(np.median(shown_s)) if fps is None else 1 / fps, _size_of(path))
+        return AnimationSource(path, times_s, float(np.median(shown_s)) if fps is None else 1 / fps, image_size(path))
 
     def frames(self, numbers: Sequence[int], max_long_side_px: int, faults: list[str]) -> Iterator[SourceFrame]:
         """The frames of these rising numbers, their long side at most `max_long_side_px`."""
@@ -136,13 +135,18 @@ def images_in_order(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES) -> l
         raise InputError(f"The folder {shown_path(folder)} cannot be listed ({reason(error)}).") from error
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """An image file as RGB, upright; of an animation its first frame.
+def read_image(path: Path, upright: bool = True) -> UInt8[np.ndarray, "height width 3"]:
+    """An image file as RGB; of an animation its first frame.
+
+    Upright, as cameras mean it; or else as stored, as labels of datasets mean it, and whole: one that breaks off is an
+    error then, not a frame whose rest is grey.
 
     Raises `InputError` when it is none, or larger than is read; `MissingAssetError` for HEIC where the library that
     reads it is not installed.
     """
-    with _opened(path) as image:
+    with opened_image(path) as image:
+        if not upright:
+            return np.array(image.convert("RGB"))
         if image.format not in _READ_BY_OPENCV:
             return _upright(image)
     with open_file(path) as file:
@@ -154,7 +158,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
 
 def is_animation(path: Path) -> bool:
     """Whether an image file holds frames that are shown one after the other."""
-    with _opened(path) as image:
+    with opened_image(path) as image:
         return image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1
 
 
@@ -167,8 +171,8 @@ def holds_image(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """An image, its pixels not read yet; what reading them raises becomes one sentence."""
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """An image file, its pixels not read yet; what reading them in the block raises becomes an `InputError`."""
     with open_file(path) as file:
         head = file.read(12)
         if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
@@ -198,10 +202,10 @@ def _register_heif(path: Path) -> None:
     )
 
 
-def _size_of(path: Path) -> tuple[int, int]:
-    """(width, height), upright."""
-    with _opened(path) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+def image_size(path: Path, upright: bool = True) -> tuple[int, int]:
+    """(width, height) of an image file, from its head alone. Raises `InputError` as `read_image` does."""
+    with opened_image(path) as image:
+        turned = upright and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         return (image.height, image.width) if turned else image.size
 
 
@@ -211,7 +215,7 @@ def _upright(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
 
 def _animation(path: Path, decode: bool = True) -> Iterator[tuple[np.ndarray | None, float]]:
     """Frames of an animation and how long each is shown."""
-    with _opened(path) as image:
+    with opened_image(path) as image:
         frames = getattr(image, "n_frames", 1)
         if frames * image.width * image.height > _MOST_ANIMATED_PIXELS:
             raise _too_large(path, f"{frames} frames of {image.width}×{image.height}")
@@ -228,7 +232,7 @@ def _exif_times(images: Sequence[Path]) -> Float64[np.ndarray, "frames"] | None:
     """When images were taken, since the first; None where not all say it, or not so finely that each has its own."""
     moments = []
     for path in images:
-        with _opened(path) as image:
+        with opened_image(path) as image:
             exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
         text = exif.get(ExifTags.Base.DateTimeOriginal)
         fraction = str(exif.get(ExifTags.Base.SubsecTimeOriginal, "")).strip()

@@ -182,16 +182,16 @@ def _block_means(
 
 
 def _sample_lines(
-    picture: Float32[np.ndarray, "lines length 3"], positions: Float[np.ndarray, "n"]
+    image: Float32[np.ndarray, "lines length 3"], positions: Float[np.ndarray, "n"]
 ) -> Float32[np.ndarray, "n length 3"]:
     """Linear interpolation between the lines of an image, zero outside it."""
-    count = len(picture)
+    count = len(image)
     below = np.floor(positions)
     share = (positions - below).astype(np.float32)[:, None, None]
-    result = np.zeros((len(positions), *picture.shape[1:]), np.float32)
+    result = np.zeros((len(positions), *image.shape[1:]), np.float32)
     for line, weight in ((below.astype(int), 1 - share), (below.astype(int) + 1, share)):
         inside = (line >= 0) & (line < count)
-        result[inside] += picture[line[inside]] * weight[inside]
+        result[inside] += image[line[inside]] * weight[inside]
     return result
 
 

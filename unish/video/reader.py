@@ -75,8 +75,8 @@ def read_samples(
     if not len(numbers):
         raise _no_samples(source, sampling)
     wanted, warnings = numbers[:max_frames], list(source.warnings)
-    long_side_px, doubts = _side_that_fits(source.size, len(wanted), max_long_side_px)
-    warnings += doubts
+    long_side_px, reduced = _side_that_fits(source.size, len(wanted), max_long_side_px)
+    warnings += reduced
     frames, times_s, kept, size, is_hdr, faults = Stack(), [], [], (0, 0), False, []
     for frame in source.frames(wanted.tolist(), long_side_px, faults):
         if kept and frame.size != size:
@@ -93,7 +93,7 @@ def read_samples(
         progress(len(kept) / len(wanted), READING)
     if not kept:
         raise nothing_decoded(source.path, faults)
-    warnings += _doubts(source, sampling, len(numbers), kept, faults, is_hdr)
+    warnings += _warnings(source, sampling, len(numbers), kept, faults, is_hdr)
     progress(1.0, READING)
     rate = sampling.fps
     if len(kept) > 1 and sampling.repeats(source.times_s, source.step_s):
@@ -131,7 +131,7 @@ def _side_that_fits(size: tuple[int, int], frames: int, max_long_side_px: int) -
     ]
 
 
-def _doubts(
+def _warnings(
     source: Source, sampling: Sampling, sampled: int, kept: list[int], faults: list[str], is_hdr: bool
 ) -> list[str]:
     """What is to be said of the frames that were kept, of those that were `sampled`."""

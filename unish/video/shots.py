@@ -28,7 +28,7 @@ class ShotConfig:
     """When two frames are of different shots."""
 
     least_change: float = 0.2
-    """A cut changes the image at least this much, 0..1 (see `picture_change`)."""
+    """A cut changes the image at least this much, 0..1 (see `image_change`)."""
     restlessness: float = 2.5
     """And this many times as much as the median of the frames around it."""
     around_frames: int = 6
@@ -78,11 +78,11 @@ def one_shot(clip: Clip, which: int | str, config: ShotConfig = ShotConfig()) ->
         shot = max(shots, key=lambda shot: shot.stop - shot.start)
         if len(shots) == 1:
             return clip
-        doubt = (
+        warning = (
             f"The video has {len(shots)} shots: only the longest was used, shot {shot.number}, from "
             f"{shot.start_s:.1f} s to {shot.end_s:.1f} s."
         )
-        return dataclasses.replace(clip.part(shot.start, shot.stop), warnings=(*clip.warnings, doubt))
+        return dataclasses.replace(clip.part(shot.start, shot.stop), warnings=(*clip.warnings, warning))
     if not isinstance(which, int) or not 1 <= which <= len(shots):
         raise InputError(f"Expected a shot from 1 to {len(shots)}, or {LONGEST_SHOT}, got {which}.")
     shot = shots[which - 1]
@@ -92,13 +92,13 @@ def one_shot(clip: Clip, which: int | str, config: ShotConfig = ShotConfig()) ->
 def shot_starts(frames: UInt8[np.ndarray, "frames height width 3"], config: ShotConfig = ShotConfig()) -> list[int]:
     """Numbers of the frames that begin a shot; always holds 0."""
     looks = [_look_of(frame) for frame in frames]
-    changes = np.array([picture_change(a, b) for a, b in pairwise(looks)])
+    changes = np.array([image_change(a, b) for a, b in pairwise(looks)])
     starts, reach = [0], config.flash_frames
     for k in range(1, len(looks)):
         if changes[k - 1] < max(config.least_change, config.restlessness * _usual_change(changes, k - 1, config)):
             continue
         before, after = looks[max(starts[-1], k - 1 - reach) : k], looks[k : k + 1 + reach]
-        if min(picture_change(a, b) for a in before for b in after) >= config.least_change:
+        if min(image_change(a, b) for a in before for b in after) >= config.least_change:
             starts.append(k)
     return starts
 
@@ -110,7 +110,7 @@ def _usual_change(changes: Float[np.ndarray, "steps"], index: int, config: ShotC
     return float(np.median(around)) if len(around) else 0.0
 
 
-def picture_change(a: _Look, b: _Look) -> float:
+def image_change(a: _Look, b: _Look) -> float:
     """How much the image has changed: 0 the same, 1 other colours and other shapes."""
     colors = float(np.sqrt(max(0.0, 1.0 - float(a.colors @ b.colors))))
     likeness = max(_best_match(a.thumbnail, b.thumbnail), _best_match(b.thumbnail, a.thumbnail))

@@ -147,7 +147,7 @@ def find_scenes(config: BedlamConfig) -> tuple[list[str], dict[str, str]]:
 
 def _reason_to_leave_out(scene: Path, labelled: bool) -> str | None:
     if "closeup" in scene.name:
-        return "closeup, its pictures are rotated"
+        return "closeup, its images are rotated"
     if "hdri" in scene.name.lower() or scene_name(scene.name) in HDRI_SCENES:
         return "HDRI, no depth"
     if not (scene / "depth").is_dir():

@@ -19,12 +19,12 @@ from train.data.prepare.bedlam_files import (
     read_actors,
     read_cameras,
     read_depth,
-    read_image,
 )
 from train.data.schema import ClipSample
 from unish.body.data import PARENTS
 from unish.errors import InputError
 from unish.geometry.rotations import axis_angle_to_matrix
+from unish.video.images import read_image
 
 NUMBERED_FPS = 30.0
 """Images are numbered at this rate, also where only every fifth is there."""
@@ -46,7 +46,7 @@ class ClipSettings:
     long_side_px: int | None
 
 
-class People(NamedTuple):
+class LabelledPeople(NamedTuple):
     """The people of a sequence; (people, frames, …), zeros where a person has no label in a frame."""
 
     present: np.ndarray
@@ -90,7 +90,7 @@ def timeline(there: list[int], scene: str, settings: ClipSettings, labels: Label
     second. Raises InputError where the rates do not fit, or an image is missing.
     """
     if not there:
-        raise InputError("no pictures")
+        raise InputError("no images")
     gap = _gap(np.array(there))
     named = next((rate for rate in (6.0, 30.0) if scene.endswith(f"_{rate:.0f}fps")), NUMBERED_FPS / gap)
     source_fps = settings.source_fps or named
@@ -103,7 +103,7 @@ def timeline(there: list[int], scene: str, settings: ClipSettings, labels: Label
     wanted = list(range(there[0], there[-1] + 1, step))
     missing = sorted(set(wanted) - set(there))
     if missing:
-        raise InputError(f"picture {missing[0]:04d} is missing")
+        raise InputError(f"image {missing[0]:04d} is missing")
     return wanted
 
 
@@ -116,13 +116,13 @@ def _gap(numbers: np.ndarray) -> int:
 def read_sequence(scene: Path, sequence: str, numbers: list[int], rows: Labels, fps: float) -> ClipSample:
     """The frames `numbers` of a sequence as one sample. Raises InputError for a missing or damaged piece."""
     stems = [f"{sequence}_{number:04d}" for number in numbers]
-    images = np.stack([read_image(scene / "png" / sequence / f"{stem}.png") for stem in stems])
+    images = np.stack([read_image(scene / "png" / sequence / f"{stem}.png", upright=False) for stem in stems])
     height, width = images.shape[1:3]
     camera_file = scene / "ground_truth" / "camera" / f"{sequence}_camera.csv"
     intrinsics, world_from_camera = read_cameras(camera_file, [f"{stem}.png" for stem in stems], width, height)
     depth_m = np.stack([read_depth(scene / "depth" / sequence / f"{stem}_depth.exr") for stem in stems])
     if depth_m.shape != images.shape[:3]:
-        raise InputError(f"depth should have the pictures' size {images.shape[1:3]}, got {depth_m.shape[1:]}")
+        raise InputError(f"depth should have the size of the images, {images.shape[1:3]}, got {depth_m.shape[1:]}")
     actors = read_actors(scene / "masks" / sequence, numbers, (height, width))
     people = gather_people(rows, numbers, world_from_camera, fps)
     mask = people_masks(actors, depth_m, people, intrinsics[:, 0, 0])
@@ -160,7 +160,7 @@ def _only_present(clip: ClipSample, clip_id: str) -> ClipSample:
 # ---------------------------------------------------------------- people over time
 
 
-def gather_people(rows: Labels, numbers: list[int], world_from_camera: np.ndarray, fps: float) -> People:
+def gather_people(rows: Labels, numbers: list[int], world_from_camera: np.ndarray, fps: float) -> LabelledPeople:
     """The labels of a sequence person by person, for the frames `numbers`."""
     frame_of = {number: frame for frame, number in enumerate(numbers)}
     here = np.flatnonzero([number in frame_of for number in rows.number])
@@ -177,7 +177,7 @@ def gather_people(rows: Labels, numbers: list[int], world_from_camera: np.ndarra
 
     betas = np.zeros((count, 10))
     betas[person] = rows.betas[here]
-    return People(
+    return LabelledPeople(
         present=spread(np.ones(len(rows.number))) > 0,
         pose=spread(rows.pose),
         betas=betas,
@@ -217,7 +217,7 @@ def link_people(subject: np.ndarray, frame: np.ndarray, position_world: np.ndarr
 # ---------------------------------------------------------------- who is where
 
 
-def people_masks(actors: np.ndarray, depth_m: np.ndarray, people: People, focal_px: np.ndarray) -> np.ndarray:
+def people_masks(actors: np.ndarray, depth_m: np.ndarray, people: LabelledPeople, focal_px: np.ndarray) -> np.ndarray:
     """(frames, height, width) uint8: 0 nobody who has labels, p + 1 person p.
 
     Where files say which actor is where, an actor is the person whose joints lie on it most often over the sequence.
@@ -236,7 +236,9 @@ def people_masks(actors: np.ndarray, depth_m: np.ndarray, people: People, focal_
     return person_of[actors]
 
 
-def split_people(somebody: np.ndarray, depth_m: np.ndarray, people: People, frame: int, focal_px: float) -> np.ndarray:
+def split_people(
+    somebody: np.ndarray, depth_m: np.ndarray, people: LabelledPeople, frame: int, focal_px: float
+) -> np.ndarray:
     """(height, width) uint8: the pixels of `somebody`, each given to the nearest person of the frame as p + 1.
 
     Nearness is in metres: along the image from the person's bones, at the pixel's depth, and in depth from the

@@ -68,7 +68,7 @@ def read_cameras(path: Path, names: list[str], width: int, height: int) -> tuple
     `names` are the images' file names, by which the rows are found. Raises InputError without them.
     """
     if not path.is_file():
-        raise InputError(f"{path.name} is missing; unpack the scene's ground truth (…_gt.tar.gz) beside its pictures.")
+        raise InputError(f"{path.name} is missing; unpack the scene's ground truth (…_gt.tar.gz) beside its images.")
     columns = ("x", "y", "z", "yaw", "pitch", "roll", "focal_length", "sensor_width", "sensor_height")
     sensor = {"sensor_width": "36", "sensor_height": "20.25"}
     try:
@@ -77,7 +77,7 @@ def read_cameras(path: Path, names: list[str], width: int, height: int) -> tuple
         table = np.array([rows[name] for name in names])
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise InputError(
-            f"{path.name} should have columns name, {', '.join(columns[:7])} and a row for each picture, "
+            f"{path.name} should have columns name, {', '.join(columns[:7])} and a row for each image, "
             f"but {error} is missing or no number; download it again."
         ) from error
     intrinsics = np.tile(np.eye(3), (len(names), 1, 1))
@@ -99,11 +99,6 @@ def frame_numbers(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """(height, width, 3) uint8 RGB. Raises InputError for a missing or damaged image."""
-    return _decoded(path, cv2.IMREAD_COLOR)[..., ::-1]
-
-
 def import_openexr() -> Any:
     """The package that reads depth. Raises MissingDependencyError without it."""
     try:
@@ -120,7 +115,7 @@ def read_depth(path: Path) -> np.ndarray:
     """
     OpenEXR = import_openexr()
     if not path.is_file():
-        raise InputError(f"{path.name} is missing; unpack the scene's depth beside its pictures.")
+        raise InputError(f"{path.name} is missing; unpack the scene's depth beside its images.")
     try:
         channels = OpenEXR.File(str(path), separate_channels=True).channels()
         depth_m = np.asarray(channels["Depth"].pixels, np.float32) / 100
@@ -147,7 +142,7 @@ def read_actors(folder: Path, numbers: list[int], shape: tuple[int, int]) -> np.
     maps = np.zeros((len(numbers), *shape), np.uint8)
     for actors, number in zip(maps, numbers, strict=True):
         if number not in parts and number not in surroundings:
-            raise InputError(f"frame {number:04d} has no mask; unpack the scene's masks beside its pictures.")
+            raise InputError(f"frame {number:04d} has no mask; unpack the scene's masks beside its images.")
         if not parts:
             actors[_mask(surroundings[number], shape) == 0] = SOMEBODY
         for actor, path in parts.get(number, ()):
@@ -158,7 +153,7 @@ def read_actors(folder: Path, numbers: list[int], shape: tuple[int, int]) -> np.
 def _mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     mask = _decoded(path, cv2.IMREAD_GRAYSCALE)
     if mask.shape != shape:
-        raise InputError(f"{path.name} should have the picture's size {shape}, got {mask.shape}; download it again.")
+        raise InputError(f"{path.name} should have its image's size {shape}, got {mask.shape}; download it again.")
     return mask > 127
 
 
@@ -255,7 +250,7 @@ def _labels(arrays: dict[str, np.ndarray], path: str) -> Labels:
     rows = len(arrays["imgname"])
     names = [re.fullmatch(r"(?:.*/)?(.+)_(\d+)\.\w+", str(name)) for name in arrays["imgname"]]
     if not all(names):
-        raise InputError(f"{path} should name pictures like seq_000000/seq_000000_0005.png; download it again.")
+        raise InputError(f"{path} should name images like seq_000000/seq_000000_0005.png; download it again.")
     betas = arrays["shape"][:, :10]
     # A subject has one shape, so the shape tells people apart where the file does not name them.
     subject = arrays["sub"] if "sub" in arrays else np.unique(betas.round(3), axis=0, return_inverse=True)[1]

@@ -134,9 +134,9 @@ class MoGeDepth:
         return DepthLabels(_known(torch.cat([part["depth"] for part in found])), (intrinsics * per_side).numpy())
 
     def _infer(self, frames: np.ndarray, **known: float) -> Iterator[dict[str, Tensor]]:
-        for pictures in _batches(frames, self.batch, self.device):
+        for images in _batches(frames, self.batch, self.device):
             # Masked places come back as infinity; half precision is for GPUs.
-            yield self.model.infer(pictures, use_fp16=self.device.type == "cuda", **known)
+            yield self.model.infer(images, use_fp16=self.device.type == "cuda", **known)
 
 
 # ---------------------------------------------------------------- transformers
@@ -211,8 +211,8 @@ def _preparation(config: Any, source: str) -> Callable[[np.ndarray], Tensor]:
         side = round(patch / min(config.scaled_images_ratios))
 
         def stretched(frames: np.ndarray) -> Tensor:
-            (pictures,) = _batches(frames, len(frames), torch.device("cpu"))
-            return functional.interpolate(pictures * 2 - 1, (side, side), mode="bilinear", align_corners=False)
+            (images,) = _batches(frames, len(frames), torch.device("cpu"))
+            return functional.interpolate(images * 2 - 1, (side, side), mode="bilinear", align_corners=False)
 
         return stretched
     from transformers import AutoImageProcessor

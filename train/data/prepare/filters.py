@@ -19,7 +19,7 @@ REASONS = {
     "several_people": "more people than wanted",
     "absent": "a person missing in too many frames",
     "too_small": "a person too small",
-    "truncated": "a person cut off by the border of the picture",
+    "truncated": "a person cut off by the border of the image",
     "jump": "a box that jumps between frames, as when two people are taken for one",
 }
 """Name → what it means."""

@@ -39,9 +39,9 @@ def fit_to_box(
     depth = torch.maximum((focal * extent).amax(-1) / side, nearest)
     place = (middle - principal) / focal * depth[..., None] - (flat.amax(-2) + flat.amin(-2)) / 2
     for _ in range(_ITERATIONS):
-        seen = _picture_box(vertices + torch.cat([place, depth[..., None]], dim=-1)[..., None, :], intrinsics)
+        seen = _image_box(vertices + torch.cat([place, depth[..., None]], dim=-1)[..., None, :], intrinsics)
         depth = torch.maximum(depth * _longer_side(seen) / side, nearest)
-        seen = _picture_box(vertices + torch.cat([place, depth[..., None]], dim=-1)[..., None, :], intrinsics)
+        seen = _image_box(vertices + torch.cat([place, depth[..., None]], dim=-1)[..., None, :], intrinsics)
         place = place + (middle - (seen[..., :2] + seen[..., 2:]) / 2) * depth[..., None] / focal
     return torch.cat([place, depth[..., None]], dim=-1)
 
@@ -79,7 +79,7 @@ def own_joints_px(
     return joints.cpu().numpy()
 
 
-def _picture_box(points_camera: Tensor, intrinsics: Tensor) -> Tensor:
+def _image_box(points_camera: Tensor, intrinsics: Tensor) -> Tensor:
     pixels = project(points_camera, intrinsics)
     return torch.cat([pixels.amin(-2), pixels.amax(-2)], dim=-1)
 

@@ -25,9 +25,9 @@ from train.cli import command_line_errors
 from train.data.prepare.footage import clips_of
 from train.data.schema import UNLABELLED, ClipSample, write_shards
 from unish.errors import InputError, MissingAssetError, MissingDependencyError
+from unish.video.suffixes import VIDEO_SUFFIXES, has_suffix
 
 MEDIAN_DEPTH_M, NEAREST_M, FARTHEST_M = 4.0, 0.3, 60.0
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class LabelDepthConfig:
 
 
 @runtime_checkable
-class Teacher(Protocol):
+class DepthTeacher(Protocol):
     """A network for relative inverse depth."""
 
     def inverse_depth(self, image: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ class Teacher(Protocol):
         ...
 
 
-class OnnxTeacher:
+class OnnxDepthTeacher:
     """A network in an ONNX file: RGB in 0..255, (1, 3, height, width) at one fixed size; inverse depth out."""
 
     def __init__(self, path: Path) -> None:
@@ -81,7 +81,7 @@ class OnnxTeacher:
         return np.asarray(answer, np.float32).squeeze()
 
 
-class TransformersTeacher:
+class TransformersDepthTeacher:
     """A depth model of transformers that answers with inverse depth, such as Depth Anything V2 Small (Apache-2.0)."""
 
     def __init__(self, name: str) -> None:
@@ -108,7 +108,7 @@ def stored_depth(inverse_depth: np.ndarray, width: int, height: int) -> np.ndarr
     return np.where(known, 1 / np.clip(scaled, 1 / FARTHEST_M, 1 / NEAREST_M), 0).astype(np.float32)
 
 
-def labelled_clips(path: Path, teacher: Teacher, config: LabelDepthConfig) -> Iterator[ClipSample]:
+def labelled_clips(path: Path, teacher: DepthTeacher, config: LabelDepthConfig) -> Iterator[ClipSample]:
     """The clips of a video with the teacher's depth. Raises as `clips_of`."""
     for number, clip in enumerate(clips_of(path, config.frames, config.fps, config.long_side_px)):
         count, height, width = clip.frames.shape[:3]
@@ -134,13 +134,13 @@ def labelled_clips(path: Path, teacher: Teacher, config: LabelDepthConfig) -> It
 
 def label_depth(config: LabelDepthConfig) -> int:
     """Write the data set; returns its number of clips. Raises `InputError` where there is no video."""
-    paths = sorted(path for path in config.videos.glob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    paths = sorted(path for path in config.videos.glob("*") if has_suffix(path, VIDEO_SUFFIXES))
     if config.names:
         paths = [path for path in paths if path.name in config.names]
     if not paths:
         raise InputError(f"Expected videos in {config.videos}, found none of those asked for; check the folder.")
     local = Path(config.teacher)
-    teacher = OnnxTeacher(local) if local.suffix == ".onnx" else TransformersTeacher(config.teacher)
+    teacher = OnnxDepthTeacher(local) if local.suffix == ".onnx" else TransformersDepthTeacher(config.teacher)
     bar = tqdm.tqdm(paths, unit="video")
     clips = [clip for path in bar for clip in labelled_clips(path, teacher, config)]
     order = np.random.default_rng(0).permutation(len(clips))

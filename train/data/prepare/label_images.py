@@ -13,6 +13,7 @@ kept, so a stopped run goes on where it was. `DIR/sources.json` says what the da
 """
 
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -33,11 +34,13 @@ from train.data.labelled_images import LabelledImage, write_labelled_images
 from train.data.prepare.teachers import Teacher, consensus, open_teacher
 from unish.errors import InputError
 from unish.utils.atomic_write import atomic_path
+from unish.video.images import read_image
 from unish.video.source import open_source
+from unish.video.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, has_suffix
+
+log = logging.getLogger("unish.train")
 
 JPEG_QUALITY = 92
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class LabelImagesConfig:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageCollection:
     """A collection of one licence."""
 
     name: str
@@ -66,38 +69,46 @@ class Source:
     """Of each video, and of each folder of images, every so many frames are taken."""
 
 
-def read_sources(path: Path) -> list[Source]:
+def read_collections(path: Path) -> list[ImageCollection]:
     """The collections of a JSON file, paths relative to it. Raises `InputError` when it is no such list."""
     try:
         rows: list[dict[str, Any]] = json.loads(path.read_text())
         for row in rows:
             row["files"] = tuple(path.parent / file for file in row["files"])
-        sources = [Source(**row) for row in rows]
+        collections = [ImageCollection(**row) for row in rows]
     except OSError as error:
-        raise InputError(f"Expected a list of sources at {path}, found nothing that can be read ({error}).") from error
+        raise InputError(f"Expected a list of collections at {path}, found none ({error}).") from error
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"Expected a JSON list of collections with name, license and files in {path}, received something else "
             f"({error}); see python -m train.data.prepare.label_images --help."
         ) from error
-    if not sources:
+    if not collections:
         raise InputError(f"Expected at least one collection in {path}, found none.")
-    return sources
+    return collections
 
 
-def frames_of_source(source: Source, long_side_px: int) -> Iterator[tuple[str, UInt8[np.ndarray, "height width 3"]]]:
+def frames_of_collection(
+    collection: ImageCollection, long_side_px: int
+) -> Iterator[tuple[str, UInt8[np.ndarray, "height width 3"]]]:
     """(clip, RGB) of every frame to be labelled, in order. A folder's images are single ones unless `every` > 1."""
-    for path in source.files:
+    for path in collection.files:
         if not path.exists():
-            raise InputError(f"Expected footage of {source.name} at {path}, found nothing; check the list of sources.")
+            raise InputError(
+                f"Expected footage of {collection.name} at {path}, found nothing; check the list of collections."
+            )
         files = sorted(path.iterdir()) if path.is_dir() else [path]
-        images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-        for image in images[:: source.every]:
-            bgr = cv2.imread(str(image), cv2.IMREAD_COLOR)
-            if bgr is not None:
-                yield (path.name if source.every > 1 else image.name), _limited(bgr[..., ::-1], long_side_px)
-        for video in (file for file in files if file.suffix.lower() in VIDEO_SUFFIXES):
-            yield from ((video.name, rgb) for rgb in _video_frames(video, source.every, long_side_px))
+        videos = [file for file in files if has_suffix(file, VIDEO_SUFFIXES)]
+        images = [file for file in files if has_suffix(file, IMAGE_SUFFIXES) and file not in videos]
+        for image in images[:: collection.every]:
+            try:
+                rgb = read_image(image)
+            except InputError as error:
+                log.warning("%s It is left out.", error)
+                continue
+            yield (path.name if collection.every > 1 else image.name), _limited(rgb, long_side_px)
+        for video in videos:
+            yield from ((video.name, rgb) for rgb in _video_frames(video, collection.every, long_side_px))
 
 
 def _video_frames(path: Path, every: int, long_side_px: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
@@ -132,37 +143,39 @@ def label_image(
 
 def label_images(config: LabelImagesConfig) -> list[dict[str, Any]]:
     """Label every collection; one line of the model card for each comes back, and lies in `DIR/sources.json`."""
-    sources = read_sources(config.sources)
+    collections = read_collections(config.sources)
     teachers = [open_teacher(text) for text in config.teachers]
     lines = []
-    for index, source in enumerate(sources):
+    for index, collection in enumerate(collections):
         shard, line_file = (
-            config.out / source.split / f"{index:05d}.parquet",
+            config.out / collection.split / f"{index:05d}.parquet",
             config.out / ".done" / f"{index:05d}.json",
         )
         if not (shard.is_file() and line_file.is_file()):
-            name = f"{source.name} ({source.license})"
+            name = f"{collection.name} ({collection.license})"
             images = [
                 label_image(rgb, teachers, name, clip)
-                for clip, rgb in tqdm(frames_of_source(source, config.long_side_px), desc=source.name, mininterval=5)
+                for clip, rgb in tqdm(
+                    frames_of_collection(collection, config.long_side_px), desc=collection.name, mininterval=5
+                )
             ]
             if not images:
-                raise InputError(f"Expected images or videos of {source.name} at {source.files[0]}, found none.")
+                raise InputError(f"Expected footage of {collection.name} at {collection.files[0]}, found none.")
             write_labelled_images(images, shard)
-            _write_json(line_file, _line(source, images))
+            _write_json(line_file, _line(collection, images))
         lines.append(json.loads(line_file.read_text()))
     _write_json(config.out / "sources.json", {"teachers": [t.name for t in teachers], "collections": lines})
     return lines
 
 
-def _line(source: Source, images: list[LabelledImage]) -> dict[str, Any]:
-    facts = {key: value for key, value in asdict(source).items() if key in ("name", "license", "split")}
+def _line(collection: ImageCollection, images: list[LabelledImage]) -> dict[str, Any]:
+    facts = {key: value for key, value in asdict(collection).items() if key in ("name", "license", "split")}
     agreed = [image.agreed for image in images]
     return facts | {
         "clips": len({image.clip for image in images}),
         "images": len(images),
         "people": int(sum(a.sum() for a in agreed)),
-        "doubts": int(sum((~a).sum() for a in agreed)),
+        "uncertain": int(sum((~a).sum() for a in agreed)),
         "images_without_people": sum(not len(a) for a in agreed),
     }
 

@@ -1,7 +1,7 @@
 """Networks that label people in single images, for training and judging the bundled detector.
 
 A teacher says who is in an image; none is trusted alone. What all of them are sure of counts as a person, what one is
-sure of, or several suspect, is a doubt: neither asked for nor punished.
+sure of, or several suspect, is uncertain: neither asked for nor punished.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Teacher(Protocol):
 
     @property
     def sure_score(self) -> float:
-        """From here on the teacher's word counts towards agreement; below, its people are doubts."""
+        """From here on the teacher's word counts towards agreement; below, its people are uncertain."""
         ...
 
     def look(self, rgb: UInt8[np.ndarray, "height width 3"]) -> TeacherPeople: ...
@@ -171,7 +171,7 @@ class Consensus:
     scores: Float[np.ndarray, "people"]
     """Mean of the teachers' scores, 0 for a teacher who says nothing of the person."""
     agreed: Bool[np.ndarray, "people"]
-    """True: every teacher is sure. False: a doubt (one is sure, or several see it), neither a person nor background."""
+    """True: every teacher is sure. False: uncertain (one is sure, or several see it): not scored."""
     keypoints: Float[np.ndarray, "people 17 3"]
     """x, y in pixels and a score; zeros where no teacher gives keypoints."""
 

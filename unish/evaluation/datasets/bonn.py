@@ -9,7 +9,7 @@ from pathlib import Path
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.datasets import published
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.frame_files import image_size_px, png_depths, rgb_images
+from unish.evaluation.datasets.frame_files import image_size_px, png_depths, rgb_sequence
 
 SEQUENCES = ("balloon2", "crowd2", "crowd3", "person_tracking2", "synchronous")
 FRAMES = slice(30, 140)
@@ -34,14 +34,8 @@ def read(root: Path) -> tuple[BenchmarkSequence, ...]:
 def _sequence(name: str, folder: Path) -> BenchmarkSequence:
     images, depths = _chosen(folder / "rgb"), _chosen(folder / "depth")
     size_px = image_size_px(images[0], DOWNLOAD)
-    return BenchmarkSequence(
-        name=name,
-        frames=len(images),
-        fps=FPS,
-        size_px=size_px,
-        image=rgb_images(images, size_px, DOWNLOAD),
-        depth_m=png_depths(depths, size_px, DOWNLOAD, UNITS_PER_M),
-    )
+    depth_m = png_depths(depths, size_px, DOWNLOAD, UNITS_PER_M)
+    return rgb_sequence(name, images, FPS, size_px, DOWNLOAD, depth_m=depth_m)
 
 
 def _chosen(folder: Path) -> tuple[Path, ...]:

@@ -2,24 +2,32 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import Image
 
+from unish.errors import InputError
+from unish.evaluation.benchmark import BenchmarkSequence
 from unish.evaluation.datasets.download import Download
-
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+from unish.video.images import image_size, opened_image, read_image
 
 
 def image_size_px(path: Path, download: Download) -> tuple[int, int]:
     """(width, height), from the file's header alone. Raises MissingAssetError or InputError."""
     download.file(path)
     try:
-        with Image.open(path) as image:
-            return image.size
-    except _UNREADABLE as error:
-        raise download.broken(f"{path} cannot be read as an image ({error})") from error
+        return image_size(path, upright=False)
+    except InputError as error:
+        raise download.broken(f"{path} cannot be read as an image") from error
+
+
+def rgb_sequence(
+    name: str, images: Sequence[Path], fps: float, size_px: tuple[int, int], download: Download, **labels: Any
+) -> BenchmarkSequence:
+    """A sequence whose frames are image files; `labels` are the other fields of `BenchmarkSequence`."""
+    image = rgb_images(images, size_px, download)
+    return BenchmarkSequence(name=name, frames=len(images), fps=fps, size_px=size_px, image=image, **labels)
 
 
 def rgb_images(
@@ -28,7 +36,12 @@ def rgb_images(
     """Reads the image at a frame, as stored: labels ignore an orientation tag in the file."""
 
     def image(frame: int) -> UInt8[np.ndarray, "height width 3"]:
-        return _decode(paths[frame], size_px, download, "RGB")
+        path = download.file(paths[frame])
+        try:
+            rgb = read_image(path, upright=False)
+        except InputError as error:
+            raise download.broken(f"{path} cannot be read as an image") from error
+        return _of_size(rgb, path, size_px, download)
 
     return image
 
@@ -42,22 +55,25 @@ def png_depths(
         path = paths[frame]
         if path is None:
             return np.zeros(size_px[::-1], np.float32)
-        return (_decode(path, size_px, download, None) / units_per_m).astype(np.float32)
+        return (_read_map(path, size_px, download) / units_per_m).astype(np.float32)
 
     return depth_m
 
 
-def _decode(path: Path, size_px: tuple[int, int], download: Download, mode: str | None) -> np.ndarray:
-    """Pixels of an image, converted to a mode of PIL, or of a 16-bit map where there is none."""
+def _read_map(path: Path, size_px: tuple[int, int], download: Download) -> np.ndarray:
+    """Values of a 16-bit image."""
     download.file(path)
     try:
-        with Image.open(path) as image:
-            kind = image.mode
-            values = np.asarray(image if mode is None else image.convert(mode))
-    except _UNREADABLE as error:
-        raise download.broken(f"{path} cannot be read as an image ({error})") from error
-    if mode is None and not kind.startswith("I"):
+        with opened_image(path) as image:
+            kind, values = image.mode, np.asarray(image)
+    except InputError as error:
+        raise download.broken(f"{path} cannot be read as an image") from error
+    if not kind.startswith("I"):
         raise download.broken(f"{path} should be a 16-bit depth map, but is an image of kind {kind}")
+    return _of_size(values, path, size_px, download)
+
+
+def _of_size(values: np.ndarray, path: Path, size_px: tuple[int, int], download: Download) -> np.ndarray:
     if values.shape[1::-1] != size_px:
         raise download.broken(
             f"{path} is {values.shape[1]}×{values.shape[0]} pixels where its sequence has {size_px[0]}×{size_px[1]}"

@@ -30,7 +30,7 @@ from unish.evaluation.scoring import WORLD_METRICS
 FPS = 30.0
 MALE_SUBJECTS = ("011",)
 """Of the test split; the others are female."""
-IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp")
+FRAME_SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp")
 _CHUNK_FRAMES = 32
 _TEST_SPLIT = """
 ParkingLot2_017_burpeejump2 023  ParkingLot2_017_burpeejump1 015  ParkingLot2_017_overfence1 034
@@ -150,7 +150,7 @@ def _sequence(
     person: TruePerson,
 ) -> BenchmarkSequence:
     folder = root / "images" / "test" / name / f"cam_{camera:02d}"
-    suffix = next((suffix for suffix in IMAGE_SUFFIXES if any(folder.glob(f"*{suffix}"))), IMAGE_SUFFIXES[0])
+    suffix = next((suffix for suffix in FRAME_SUFFIXES if any(folder.glob(f"*{suffix}"))), FRAME_SUFFIXES[0])
     images = DOWNLOAD.files(folder, [f"{number}_{camera:02d}{suffix}" for number in numbers])
     size_px = image_size_px(images[0], DOWNLOAD)
     world_from_camera, intrinsics = calibration

@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32
 
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.datasets.download import Download
-from unish.evaluation.datasets.frame_files import image_size_px, rgb_images
+from unish.evaluation.datasets.frame_files import image_size_px, rgb_sequence
 from unish.evaluation.datasets.labels import corner_origin, inverted
 
 SEQUENCES = (
@@ -50,12 +50,12 @@ def _sequence(name: str, training: Path, rendering: str) -> BenchmarkSequence:
     cameras = DOWNLOAD.files(training / "camdata_left" / name, [f"{stem}.cam" for stem in stems])
     size_px = image_size_px(images[0], DOWNLOAD)
     intrinsics, camera_from_world = (np.stack(parts) for parts in zip(*map(_read_camera, cameras), strict=True))
-    return BenchmarkSequence(
-        name=name,
-        frames=len(images),
-        fps=FPS,
-        size_px=size_px,
-        image=rgb_images(images, size_px, DOWNLOAD),
+    return rgb_sequence(
+        name,
+        images,
+        FPS,
+        size_px,
+        DOWNLOAD,
         depth_m=_depths(depths, size_px),
         world_from_camera=inverted(camera_from_world),
         intrinsics=corner_origin(intrinsics),

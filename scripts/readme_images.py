@@ -1,6 +1,6 @@
 """Makes the image and the animation of README from the bundled clip, in headless Chromium.
 
-python scripts/readme_pictures.py                # docs/pictures/viewer.png and viewer.gif
+python scripts/readme_images.py                # docs/images/viewer.png and viewer.gif
 """
 
 import argparse
@@ -27,7 +27,7 @@ EVERY = 2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", default="mini")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "pictures")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "images")
     options = parser.parse_args()
     clip = SAMPLE_CLIP
     scene = unish.reconstruct(clip, weights=options.weights, finder="mini", device="cpu", body="open")
