@@ -26,7 +26,7 @@ def broken(page: Path, target: str) -> str:
     return "" if not anchor or made or anchor in anchors(place) else "no such heading"
 
 
-def test_every_link_and_picture_is_there(repository):
+def test_every_link_and_image_is_there(repository):
     found = [(page, target) for page in pages(repository) for target in links(page)]
     assert len(found) > 50
     faults = [f"{page.name}: {target}: {fault}" for page, target in found if (fault := broken(page, target))]

@@ -273,7 +273,7 @@ def test_damaged_folders_are_one_sentence(damage, small, truths, tmp_path, capsy
     assert str(root) in sentence and "build_synthetic_benchmark.py" in sentence
 
 
-def test_a_picture_that_is_damaged_is_its_sequence_s_own_failure(small, tmp_path, capsys):
+def test_a_image_that_is_damaged_is_its_sequence_s_own_failure(small, tmp_path, capsys):
     root = tmp_path / "root"
     shutil.copytree(small, root)
     path = root / f"{FIRST}.zip"

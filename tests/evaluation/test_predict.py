@@ -63,7 +63,7 @@ def test_where_nobody_is_found_depth_does_not_depend_on_it(mini, sequence, monke
     assert score(result, unlabelled, ["abs_rel"])["abs_rel"].values[0] < 0.3
 
 
-def test_large_pictures_are_reduced_and_their_boxes_with_them(mini, sequence, monkeypatch):
+def test_large_images_are_reduced_and_their_boxes_with_them(mini, sequence, monkeypatch):
     monkeypatch.setattr("unish.evaluation.predict.LONG_SIDE_PX", 168)
     reduced = reconstruct_sequence(sequence, SLOWER, mini, open_body())
     half = reduced.cameras.width_px / sequence.size_px[0]

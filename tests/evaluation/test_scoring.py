@@ -141,7 +141,7 @@ def test_true_depth_from_seventy_metres_on_does_not_count(world):
     assert scored(world.result(), sequence, "abs_rel")["abs_rel"] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_map_of_the_middle_falls_on_the_middle_of_the_picture():
+def test_a_map_of_the_middle_falls_on_the_middle_of_the_image():
     picture = (640, 480)
     crop = frame_transform(*picture, long_side_px=518, patch_size=14)
     assert (crop.width_px, crop.height_px) == (518, 392)

@@ -84,7 +84,7 @@ def test_a_progress_bar_keeps_its_last_state(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_figure_has_a_picture_and_the_viewer_only_a_picture(tmp_path):
+def test_a_figure_has_a_image_and_the_viewer_only_a_image(tmp_path):
     figure = "import plotly.graph_objects as go\ngo.Figure(go.Bar(y=[1, 3]), {'width': 400, 'height': 300})"
     viewer = (
         "from tests.helpers.posed import make_posed\nfrom unish.viewer import notebook_view\n"
@@ -128,7 +128,7 @@ def test_it_was_run_from_top_to_bottom_without_an_error(name):
 
 
 @of_every_notebook
-def test_every_figure_has_its_picture(name):
+def test_every_figure_has_its_image(name):
     notebook = kept(name)
     rich = [output.data for output in outputs(notebook) if "data" in output]
     figures = [data for data in rich if PLOTLY in data]

@@ -74,7 +74,7 @@ def test_two_boxes_are_two_people(moving_square):
     np.testing.assert_allclose(people[1].boxes_px[0], boxes[0])
 
 
-def test_somebody_who_is_gone_is_not_present(moving_square, textured_picture):
+def test_somebody_who_is_gone_is_not_present(moving_square, textured_image):
     frames, boxes = moving_square
     frames = frames[:8].copy()
     frames[5:] = 128  # the lights go out

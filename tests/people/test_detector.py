@@ -162,7 +162,7 @@ def test_batches_and_limits():
     assert detector.detect(np.zeros((0, 30, 40, 3), np.uint8)) == ()
 
 
-def test_pictures_are_stretched_and_normalised_as_the_network_wants_them():
+def test_images_are_stretched_and_normalised_as_the_network_wants_them():
     frames = np.zeros((1, 40, 100, 3), np.uint8)
     frames[:, :, :50] = (51, 102, 255)
     network = Scripted([[0.0, 0.5]], [[0.5, 0.5, 0.2, 0.2]])

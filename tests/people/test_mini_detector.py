@@ -84,7 +84,7 @@ def test_nobody_gives_nothing():
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (63, 47), (200, 90), (1, 64)])
-def test_any_picture_shape(shape):
+def test_any_image_shape(shape):
     torch.manual_seed(0)
     detector = MiniDetector(MiniDetectorNet(SMALL).eval())
     frames = np.random.default_rng(0).integers(0, 255, (2, *shape, 3)).astype(np.uint8)
@@ -160,7 +160,7 @@ def test_the_bundled_network_finds_a_drawn_figure_nowhere_in_noise():
         assert (detections.scores < 0.5).all()
 
 
-def test_the_network_learns_one_picture():
+def test_the_network_learns_one_image():
     """A few steps on one picture are enough to find the rectangle in it: targets, losses and decoding fit together."""
     from train.person_detector.objective import losses, make_batch
     from train.person_detector.person_images import PersonImage

@@ -139,7 +139,7 @@ def _imagenet() -> tuple[tuple[float, ...], tuple[float, ...]]:
     return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def test_pictures_are_normalised_and_boxes_scaled(segmenter):
+def test_images_are_normalised_and_boxes_scaled(segmenter):
     seen = []
 
     class Network:

@@ -133,7 +133,7 @@ def test_what_no_picker_sends_is_one_sentence(preview, selection):
 @pytest.mark.parametrize(
     "corners", [(float("nan"), 0, 9, 9), (0, 0, float("inf"), 9), (900, 0, 990, 90), (50, 50, 40, 90)]
 )
-def test_boxes_off_the_picture_are_one_sentence(preview, clip, corners):
+def test_boxes_off_the_image_are_one_sentence(preview, clip, corners):
     selection = PeopleSelection.of(sent([1], [box(3, corners)]), preview)
     try:
         selected_people(preview, selection, clip)

@@ -94,7 +94,7 @@ def test_a_turned_and_zoomed_camera_sees_the_same_world(clips):
     assert agree > 0.97  # nearest and bilinear sampling differ along the outline only
 
 
-def test_views_keep_sizes_and_never_leave_the_picture(clips):
+def test_views_keep_sizes_and_never_leave_the_image(clips):
     rng = np.random.default_rng(0)
     for width, height in ((98, 56), (56, 98), (70, 70)):
         view = centred_view(clips[0], width, height)

@@ -299,7 +299,7 @@ def test_clips_overlap_by_the_stride_and_short_rests_are_dropped(places, truth):
     assert [clip.frames for clip in made(places)] == [8]
 
 
-def test_pictures_are_shrunk_on_demand(places, short):
+def test_images_are_shrunk_on_demand(places, short):
     write(places, short)
     prepare(configured(places, long_side_px=160))
     (clip,) = made(places)
@@ -338,9 +338,9 @@ DAMAGE = {
     "depth.exr is missing": lambda scene: (scene / "depth/seq_000001/seq_000001_0005_depth.exr").unlink(),
     "camera.csv is missing": lambda scene: (scene / "ground_truth/camera/seq_000001_camera.csv").unlink(),
     "camera.csv should have columns": lambda scene: _truncate(scene / "ground_truth/camera/seq_000001_camera.csv"),
-    "0005.png is damaged": lambda scene: _truncate(scene / "png/seq_000001/seq_000001_0005.png"),
+    "0005.png cannot be read": lambda scene: _truncate(scene / "png/seq_000001/seq_000001_0005.png"),
     "frame 0005 has no mask": lambda scene: [p.unlink() for p in (scene / "masks/seq_000001").glob("*_0005_*")],
-    "no pictures": lambda scene: [p.unlink() for p in (scene / "png/seq_000001").glob("*.png")],
+    "no images": lambda scene: [p.unlink() for p in (scene / "png/seq_000001").glob("*.png")],
 }
 
 
@@ -358,11 +358,11 @@ def test_a_damaged_sequence_is_skipped_and_named(places, short, reason, capsys):
     assert left == {f"train/{SCENE}-00000.parquet", f".prepared/train/{SCENE}-00000.json"}
 
 
-def test_a_missing_picture_in_between_is_noticed(places, truth, capsys):
+def test_a_missing_image_in_between_is_noticed(places, truth, capsys):
     write(places, take_frames(truth, np.arange(4)), sequences=("seq_000000", "seq_000001"))
     (places[0] / SCENE / "png/seq_000001/seq_000001_0010.png").unlink()
     prepare(configured(places))
-    assert "picture 0010 is missing" in capsys.readouterr().out
+    assert "image 0010 is missing" in capsys.readouterr().out
 
 
 def test_too_short_and_unlabelled_sequences_are_named(places, short, capsys):

@@ -76,7 +76,7 @@ def test_a_broken_file_is_named_and_a_truncated_one_gives_what_there_is(tmp_path
     assert 5 < len(clips) < 37
 
 
-def test_large_pictures_are_reduced(tmp_path):
+def test_large_images_are_reduced(tmp_path):
     path = write_video(tmp_path / "large.mp4", film([10], width=320, height=240), rate=6)
     (clip,) = clips_of(path, 8, 6.0, 160)
     assert clip.frames.shape == (8, 120, 160, 3)

@@ -178,7 +178,7 @@ def test_rotations_and_shapes_are_compared_by_squares():
     assert losses.shape_loss(torch.zeros(3, 10), torch.full((3, 10), 2.0)).item() == pytest.approx(40.0)
 
 
-def test_joints_in_the_picture_are_measured_in_sizes_of_the_person():
+def test_joints_in_the_image_are_measured_in_sizes_of_the_person():
     true = torch.zeros(2, 2, 2)
     predicted = torch.tensor([[[3.0, -1.0], [0.0, 0.0]], [[10.0, 10.0], [0.0, 5.0]]])
     weight = torch.tensor([[1.0, 1.0], [0.0, 1.0]])

@@ -103,7 +103,7 @@ def test_a_wrong_shape_is_named():
         dataclasses.replace(make_sample(), boxes_px=np.zeros((2, 3, 5), np.float32))
 
 
-def test_a_broken_picture_is_an_input_error():
+def test_a_broken_image_is_an_input_error():
     row = encode_sample(make_sample())
     row["depth_m"][0]["bytes"] = b"not a picture"
     with pytest.raises(InputError, match="does not decode"):

@@ -35,7 +35,7 @@ def test_shapes():
     }  # fmt: skip
 
 
-def test_labels_move_with_the_picture_through_resize_and_centre_crop():
+def test_labels_move_with_the_image_through_resize_and_centre_crop():
     clip = fake_clip(0, width=120, height=84)
     frame = frame_transform(120, 84, 56, 14)
     point = clip.translation_camera[0, 0]

@@ -197,7 +197,7 @@ def test_the_same_seed_gives_the_same_clip_and_another_does_not(clips):
 
 
 @pytest.mark.parametrize(("aspect", "size"), [("9:16", (112, 56)), ("16:9", (56, 112)), ("1:1", (112, 112))])
-def test_pictures_have_the_asked_aspect_in_multiples_of_fourteen(aspect, size):
+def test_images_have_the_asked_aspect_in_multiples_of_fourteen(aspect, size):
     clip = generate_clip(1, frames=1, long_side_px=112, aspect=aspect, people_count=1)
     assert clip.images.shape[1:3] == size
     assert clip.images.std() > 5

@@ -159,7 +159,7 @@ def test_compression_gives_the_same_bits_every_time():
         np.testing.assert_array_equal(compress(images, 6, 30), first)
 
 
-def test_a_turning_camera_moves_the_middle_of_its_picture():
+def test_a_turning_camera_moves_the_middle_of_its_image():
     turned = np.tile(np.eye(4), (3, 1, 1))
     angle = np.radians([0.0, 1.0, 2.0])
     turned[:, 0, 0] = turned[:, 2, 2] = np.cos(angle)

@@ -107,7 +107,7 @@ def test_crops_match_the_reference(reference_dir):
     np.testing.assert_allclose(info.numpy(), golden["bbox_info_times_focal_px"], atol=1e-4)
 
 
-def test_uint8_frames_give_the_same_crop(textured_picture):
+def test_uint8_frames_give_the_same_crop(textured_image):
     box = np.array([[30.0, 20.0, 150.0, 230.0]])
     as_float = crop_people(textured_picture[None].astype(np.float32) / 255, box)
     torch.testing.assert_close(crop_people(textured_picture[None], box), as_float, atol=1e-6, rtol=0)
@@ -134,7 +134,7 @@ def test_large_crops_are_averaged_where_they_belong(step):
         assert (inner - 0.5).abs().max() < 0.26  # far from the 0 and 1 of the stripes
 
 
-def test_a_box_outside_the_picture_is_black():
+def test_a_box_outside_the_image_is_black():
     frames = np.full((1, 50, 60, 3), 200, np.uint8)
     assert crop_people(frames, np.array([[500.0, 500, 600, 700]])).abs().max() == 0
 

@@ -57,7 +57,7 @@ def test_light_that_fades_is_no_cut():
     assert shot_starts((shot(5, 24) * light).astype(np.uint8)) == [0]
 
 
-def test_somebody_who_crosses_the_picture_is_no_cut():
+def test_somebody_who_crosses_the_image_is_no_cut():
     film = shot(6, 14, step_px=0).copy()
     for k in range(14):
         film[k, 20:170, 15 + 20 * k : 60 + 20 * k] = (200, 30, 40)

@@ -20,14 +20,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_pictures_30_to_139_with_their_depth(root: Path) -> None:
+def test_images_30_to_139_with_their_depth(root: Path) -> None:
     sequences = benchmark("bonn").sequences(root)
     assert [sequence.name for sequence in sequences] == list(SEQUENCES)
     views = scene.cameras(10)
     for sequence in sequences[:2]:
         assert (sequence.frames, sequence.fps, sequence.size_px) == (110, 30.0, (scene.WIDTH, scene.HEIGHT))
         for frame in (0, 1, 57, 109):
-            np.testing.assert_array_equal(sequence.image(frame), scene.picture(frame))
+            np.testing.assert_array_equal(sequence.image(frame), scene.rgb(frame))
             depth_m = scene.wall_depth_m(views[frame % 10])
             np.testing.assert_allclose(sequence.depth_m(frame), depth_m, atol=1.01e-4)
         assert sequence.image(0).dtype == np.uint8 and sequence.depth_m(0).dtype == np.float32
@@ -81,11 +81,11 @@ def test_missing(root: Path, tmp_path: Path, damage, match: str) -> None:
         ("rgb", b"GIF", "cannot be read as an image"),
         ("rgb", "half", "cannot be read as an image"),
         ("depth", "half", "cannot be read as an image"),
-        ("depth", scene.encoded(scene.picture(0), "PNG"), "should be a 16-bit depth map, but is an image of kind RGB"),
-        ("rgb", scene.encoded(scene.picture(0)[:20], "PNG"), "is 48×20 pixels where its sequence has 48×36"),
+        ("depth", scene.encoded(scene.rgb(0), "PNG"), "should be a 16-bit depth map, but is an image of kind RGB"),
+        ("rgb", scene.encoded(scene.rgb(0)[:20], "PNG"), "is 48×20 pixels where its sequence has 48×36"),
     ],
 )
-def test_unreadable_picture(root: Path, tmp_path: Path, folder: str, content, match: str) -> None:
+def test_unreadable_image(root: Path, tmp_path: Path, folder: str, content, match: str) -> None:
     root = scene.fresh_copy(root, tmp_path)
     path = sorted((root / "rgbd_bonn_balloon2" / folder).iterdir())[35]
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content == "half" else content)
@@ -97,7 +97,7 @@ def test_unreadable_picture(root: Path, tmp_path: Path, folder: str, content, ma
     scene.assert_sentence(error.value, DOWNLOAD.page)
 
 
-def test_picture_deleted_meanwhile(root: Path, tmp_path: Path) -> None:
+def test_image_deleted_meanwhile(root: Path, tmp_path: Path) -> None:
     root = scene.fresh_copy(root, tmp_path)
     sequence = benchmark("bonn").sequences(root)[0]
     sorted((root / "rgbd_bonn_balloon2" / "rgb").iterdir())[35].unlink()

@@ -54,7 +54,7 @@ def test_frames_that_are_not_good_are_dropped(root: Path) -> None:
     assert sequence.people[0].present.all()
     np.testing.assert_array_equal(sequence.people[0].boxes_px[:, 0], 10 + GOOD)
     for frame, number in enumerate(GOOD):
-        assert np.abs(sequence.image(frame).astype(int) - scene.picture(number)).max() < 12
+        assert np.abs(sequence.image(frame).astype(int) - scene.rgb(number)).max() < 12
 
 
 @pytest.mark.parametrize("number", [14, 15, 16])
@@ -121,13 +121,13 @@ def test_missing(root: Path, tmp_path: Path, lost: str, match: str) -> None:
     scene.assert_sentence(error.value, DOWNLOAD.page)
 
 
-def test_a_picture_that_is_not_good_may_be_missing(root: Path, tmp_path: Path) -> None:
+def test_a_image_that_is_not_good_may_be_missing(root: Path, tmp_path: Path) -> None:
     root = scene.fresh_copy(root, tmp_path)
     (root / FIRST / "images" / "00002.jpg").unlink()
     assert benchmark("emdb1").sequences(root)[0].frames == 4
 
 
-def test_unreadable_picture(root: Path, tmp_path: Path) -> None:
+def test_unreadable_image(root: Path, tmp_path: Path) -> None:
     root = scene.fresh_copy(root, tmp_path)
     path = root / FIRST / "images" / "00001.jpg"
     path.write_bytes(path.read_bytes()[:400])

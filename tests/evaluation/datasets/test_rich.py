@@ -64,7 +64,7 @@ def test_bodies_become_smpls_where_each_camera_sees_them(small: Path, name: str,
         np.testing.assert_allclose(person.joints_world, joints, atol=1e-5)
         np.testing.assert_allclose(sequence.world_from_camera, np.tile(rich_camera(camera), (3, 1, 1)), atol=1e-9)
         np.testing.assert_allclose(sequence.intrinsics[1], scene.intrinsics())
-        assert person.present.all() and np.abs(sequence.image(1).astype(int) - scene.picture(0)).max() < 12
+        assert person.present.all() and np.abs(sequence.image(1).astype(int) - scene.rgb(0)).max() < 12
         for frame in range(3):
             np.testing.assert_allclose(person.vertices_world(frame), vertices[frame], atol=1e-5)
             seen = seen_px(vertices[frame], rich_camera(camera), scene.intrinsics())
@@ -119,8 +119,8 @@ def test_missing_neutral_body_says_what_to_install(small: Path, home: Path) -> N
     scene.assert_sentence(e.value, "https://smpl.is.tue.mpg.de")
 
 
-def test_reduced_pictures_are_told(small: Path) -> None:
-    reduced = scene.encoded(scene.picture(0)[::2, ::2], "JPEG")
+def test_reduced_images_are_told(small: Path) -> None:
+    reduced = scene.encoded(scene.rgb(0)[::2, ::2], "JPEG")
     for path in (small / "images").rglob("*.jpeg"):
         path.write_bytes(reduced)
     with pytest.raises(InputError, match=r"is 24×18 pixels where .* \(24, 18\): the images seem reduced") as error:
@@ -129,8 +129,8 @@ def test_reduced_pictures_are_told(small: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg"])
-def test_pictures_of_the_other_kinds(small: Path, suffix: str) -> None:
-    content = scene.encoded(scene.picture(0), {".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG"}[suffix])
+def test_images_of_the_other_kinds(small: Path, suffix: str) -> None:
+    content = scene.encoded(scene.rgb(0), {".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG"}[suffix])
     for path in list((small / "images").rglob("*.jpeg")):
         path.with_suffix(suffix).write_bytes(content)
         path.unlink()

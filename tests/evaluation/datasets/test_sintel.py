@@ -21,7 +21,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_pictures_cameras_and_depth(root: Path) -> None:
+def test_images_cameras_and_depth(root: Path) -> None:
     sequences = benchmark("sintel").sequences(root)
     assert [sequence.name for sequence in sequences] == list(SEQUENCES) and len(SEQUENCES) == 14
     sequence = sequences[3]
@@ -29,16 +29,16 @@ def test_pictures_cameras_and_depth(root: Path) -> None:
     np.testing.assert_allclose(sequence.world_from_camera, scene.cameras(FRAMES), atol=1e-12)
     np.testing.assert_allclose(sequence.intrinsics, np.tile(scene.intrinsics(), (FRAMES, 1, 1)))
     for frame in range(FRAMES):
-        np.testing.assert_array_equal(sequence.image(frame), scene.picture(frame))
+        np.testing.assert_array_equal(sequence.image(frame), scene.rgb(frame))
         depth_m = sequence.depth_m(frame)
         np.testing.assert_allclose(depth_m[1:], scene.wall_depth_m(scene.cameras(FRAMES)[frame])[1:], rtol=1e-6)
         assert not depth_m[0].any(), "depth over 70 is not scored"
     scene.assert_wall(sequence)
 
 
-def test_clean_pictures(root: Path) -> None:
+def test_clean_images(root: Path) -> None:
     sequence = benchmark("sintel_clean").sequences(root)[0]
-    np.testing.assert_array_equal(sequence.image(1), scene.picture(1) + np.uint8([0, 0, 3]))
+    np.testing.assert_array_equal(sequence.image(1), scene.rgb(1) + np.uint8([0, 0, 3]))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_missing(root: Path, tmp_path: Path, lost: str, match: str) -> None:
     scene.assert_sentence(error.value, DOWNLOAD.page)
 
 
-def test_sequence_without_pictures(root: Path, tmp_path: Path) -> None:
+def test_sequence_without_images(root: Path, tmp_path: Path) -> None:
     root = scene.fresh_copy(root, tmp_path)
     for path in (root / "training" / "final" / "cave_2").iterdir():
         path.unlink()

@@ -44,7 +44,7 @@ def test_sequences_of_the_test_split(root: Path) -> None:
     assert (sequence.frames, sequence.fps, sequence.size_px) == (THREEDPW_FRAMES, 30.0, (scene.WIDTH, scene.HEIGHT))
     np.testing.assert_allclose(sequence.world_from_camera, scene.cameras(THREEDPW_FRAMES), atol=1e-12)
     np.testing.assert_allclose(sequence.intrinsics, np.tile(scene.intrinsics(), (THREEDPW_FRAMES, 1, 1)))
-    assert np.abs(sequence.image(2).astype(int) - scene.picture(2)).max() < 12
+    assert np.abs(sequence.image(2).astype(int) - scene.rgb(2)).max() < 12
 
 
 def test_two_people_each_with_their_body(root: Path) -> None:
@@ -124,7 +124,7 @@ def test_labels_of_another_kind(root: Path, tmp_path: Path, key: str, value, mat
     scene.assert_sentence(error.value, DOWNLOAD.page)
 
 
-def test_corrupt_pickle_and_picture(root: Path, tmp_path: Path) -> None:
+def test_corrupt_pickle_and_image(root: Path, tmp_path: Path) -> None:
     root = scene.fresh_copy(root, tmp_path)
     path = root / "imageFiles" / "downtown_00" / "image_00000.jpg"
     path.write_bytes(b"no picture")

@@ -30,11 +30,11 @@ def sequence(root: Path, monkeypatch: pytest.MonkeyPatch) -> BenchmarkSequence:
     return sequences["walking_xyz"]
 
 
-def test_every_third_picture_that_has_a_pose(sequence: BenchmarkSequence) -> None:
+def test_every_third_image_that_has_a_pose(sequence: BenchmarkSequence) -> None:
     kept = [0, 3, 7, 10]  # of 0 1 2 3 4 5 7 8 9 10 11: picture 6 has no pose
     assert (sequence.frames, sequence.fps) == (len(kept), 10.0)
     for frame, number in enumerate(kept):
-        np.testing.assert_array_equal(sequence.image(frame), scene.picture(number))
+        np.testing.assert_array_equal(sequence.image(frame), scene.rgb(number))
     np.testing.assert_allclose(sequence.world_from_camera, scene.cameras(FRAMES)[kept], atol=1e-7)
 
 
@@ -64,7 +64,7 @@ def test_at_most_90_frames(tmp_path: Path) -> None:
     write_tum(tmp_path, tum.SEQUENCES[:1], 290)
     sequence = tum._sequence(tum.SEQUENCES[0], tmp_path / tum.SEQUENCES[0])
     assert sequence.frames == 90
-    np.testing.assert_array_equal(sequence.image(89), scene.picture(89 * 3 + 1))
+    np.testing.assert_array_equal(sequence.image(89), scene.rgb(89 * 3 + 1))
 
 
 def test_association_gives_each_time_once_and_the_closest_first() -> None:
@@ -72,7 +72,7 @@ def test_association_gives_each_time_once_and_the_closest_first() -> None:
     assert tum.associate(first, second) == {1: 0, 0: 1, 3: 3}
 
 
-def test_pictures_out_of_order_are_put_in_order(root: Path, tmp_path: Path, sequence: BenchmarkSequence) -> None:
+def test_images_out_of_order_are_put_in_order(root: Path, tmp_path: Path, sequence: BenchmarkSequence) -> None:
     root = scene.fresh_copy(root, tmp_path)
     path = root / NAME / "rgb.txt"
     path.write_text("\n".join(reversed(path.read_text().splitlines())))

@@ -16,9 +16,9 @@ def depth_png(depth_m: np.ndarray) -> bytes:
 
 def write_bonn(root: Path, names: tuple[str, ...]) -> None:
     """142 pictures a sequence; those that are not scored are black and have no depth."""
-    dull = scene.encoded(np.zeros_like(scene.picture(0)), "PNG"), depth_png(np.zeros((scene.HEIGHT, scene.WIDTH)))
+    dull = scene.encoded(np.zeros_like(scene.rgb(0)), "PNG"), depth_png(np.zeros((scene.HEIGHT, scene.WIDTH)))
     views = scene.cameras(10)
-    lively = [(scene.encoded(scene.picture(f), "PNG"), depth_png(scene.wall_depth_m(views[f]))) for f in range(10)]
+    lively = [(scene.encoded(scene.rgb(f), "PNG"), depth_png(scene.wall_depth_m(views[f]))) for f in range(10)]
     for name in names:
         for number in range(142):
             picture, depth = lively[number % 10] if 30 <= number < 140 else dull
@@ -36,7 +36,7 @@ def write_tum(root: Path, names: tuple[str, ...], frames: int = 12) -> None:
         folder = root / name
         rgb, depth = (["# a comment", "# timestamp filename"] for _ in range(2))
         for frame, time in enumerate(times):
-            scene.write(folder / "rgb" / f"{time:.6f}.png", scene.encoded(scene.picture(frame), "PNG"))
+            scene.write(folder / "rgb" / f"{time:.6f}.png", scene.encoded(scene.rgb(frame), "PNG"))
             rgb.append(f"{time:.6f} rgb/{time:.6f}.png")
             late = time + (0.025 if frame == 3 else 0.004)
             scene.write(folder / "depth" / f"{late:.6f}.png", depth_png(scene.wall_depth_m(views[frame])))
@@ -60,7 +60,7 @@ def write_sintel(root: Path, names: tuple[str, ...], frames: int = 3) -> None:
     for name in names:
         for frame in range(frames):
             stem = f"{name}/frame_{frame + 1:04d}"
-            picture = scene.picture(frame)
+            picture = scene.rgb(frame)
             scene.write(root / "training" / "final" / f"{stem}.png", scene.encoded(picture, "PNG"))
             brighter = picture + np.uint8([0, 0, 3])
             scene.write(root / "training" / "clean" / f"{stem}.png", scene.encoded(brighter, "PNG"))

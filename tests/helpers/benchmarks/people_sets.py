@@ -76,7 +76,7 @@ EMDB_GOOD = np.array([True, True, False, True, True])
 
 def write_emdb(root: Path) -> None:
     """17 sequences of EMDB-1 and 25 of EMDB-2, three of them in both, and one of neither."""
-    pictures = [scene.encoded(scene.picture(frame), "JPEG") for frame in range(EMDB_FRAMES)]
+    pictures = [scene.encoded(scene.rgb(frame), "JPEG") for frame in range(EMDB_FRAMES)]
     for number in range(40):
         name = f"P{number // 5}/{number:02d}_outdoor_walk"
         labels = emdb_labels(number)
@@ -121,7 +121,7 @@ THREEDPW_VALID = (np.array([1, 1, 1, 1]), np.array([0, 1, 0, 1]))
 
 def write_threedpw(root: Path) -> None:
     """24 test sequences of two people, of whom the second is lost in two frames, and one of the training split."""
-    pictures = [scene.encoded(scene.picture(frame), "JPEG") for frame in range(THREEDPW_FRAMES)]
+    pictures = [scene.encoded(scene.rgb(frame), "JPEG") for frame in range(THREEDPW_FRAMES)]
     for number in range(25):
         split, name = ("test" if number < 24 else "train"), f"downtown_{number:02d}"
         scene.write(root / "sequenceFiles" / split / f"{name}.pkl", pickle.dumps(threedpw_labels(number), protocol=2))
@@ -232,7 +232,7 @@ def rich_camera(camera: int) -> np.ndarray:
 
 
 def write_rich(root: Path, cameras_of: dict[str, tuple[int, ...]]) -> None:
-    picture = scene.encoded(scene.picture(0), "JPEG")
+    picture = scene.encoded(scene.rgb(0), "JPEG")
     for name, cameras in cameras_of.items():
         place, subject, _ = name.split("_")
         for number in RICH_NUMBERS:

@@ -38,7 +38,7 @@ def wall_depth_m(world_from_camera: np.ndarray) -> np.ndarray:
     return (OFFSET_M - NORMAL_WORLD @ world_from_camera[:3, 3]) / (rays_world @ NORMAL_WORLD)
 
 
-def picture(frame: int) -> np.ndarray:
+def rgb(frame: int) -> np.ndarray:
     """Red grows to the right, green downwards, blue with the frame: smooth, so that JPEG keeps it."""
     columns, rows = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     return np.stack([columns * 5, rows * 7, np.full_like(rows, 20 * (frame % 10))], -1).astype(np.uint8)
