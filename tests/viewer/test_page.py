@@ -37,6 +37,7 @@ class Opened:
 
     def pixels(self) -> np.ndarray:
         """The 3D view, once what was asked for is drawn."""
+        self.until("unishViewers[0].state.settled")
         self.tab.evaluate("unishViewers[0].layers.redraw()")
         self.tab.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         shot = self.tab.locator(".uv-plot").screenshot(
@@ -122,6 +123,8 @@ RESET = """async () => {
   for (const button of v.find('.uv-people').children) press(button, true);
   v.find('.uv-confidence').value = v.scene.meta.default_confidence;
   v.find('.uv-size').value = v.find('.uv-speed').value = 1;
+  v.find('.uv-style').value = 'surface';
+  v.find('.uv-scene-mode').value = 'both';
   v.refresh();
   v.setFrame(0);
   await v.resetView();
@@ -170,7 +173,7 @@ def test_the_threshold_changes_how_many_points_are_drawn(viewer):
 
 def test_each_layer_switches_on_and_off(viewer):
     start = viewer.pixels()
-    for layer in ("scene", "people", "camera", "points", "grid"):
+    for layer in ("scene", "people", "camera", "grid"):
         was = viewer.state()["layers"][layer]
         viewer.press(layer)
         assert viewer.state()["layers"][layer] is not was
@@ -180,6 +183,7 @@ def test_each_layer_switches_on_and_off(viewer):
 
 
 def test_point_size_changes_the_picture_and_not_the_count(direct):
+    direct.tab.locator(".uv-style").select_option("points")
     before, state = direct.pixels(), direct.state()
     direct.set(".uv-size", 3)
     assert changed(before, direct.pixels()) > 0.02

@@ -9,7 +9,8 @@ from PIL import Image
 
 from tests.viewer.test_page import MAX_POINTS, RESET, Opened, changed
 from tests.viewer.test_page import open_page as open_page
-from unish.viewer import write_html
+from unish.viewer import scene_arrays, write_html
+from unish.viewer.surfaces import Surfaces
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def viewer(request, both) -> Opened:
     opened = both[request.param]
     opened.tab.evaluate(RESET)
     opened.tab.evaluate("""() => {
-      const v = unishViewers[0], first = {'.uv-scene-mode': 'whole', '.uv-color': 'photo', '.uv-follow': 'free'};
+      const v = unishViewers[0], first = {'.uv-scene-mode': 'both', '.uv-color': 'photo', '.uv-follow': 'free'};
       v.measure.toggle(false);
       for (const [name, value] of Object.entries(first)) {
         v.find(name).value = value;
@@ -77,12 +78,65 @@ def test_a_person_is_followed_from_behind(viewer):
     assert eyes[0] != eyes[1]
 
 
-def test_what_is_drawn_of_the_scene_and_of_a_frame(viewer):
-    whole = viewer.state()["drawnPoints"]
-    choose(viewer, ".uv-scene-mode", "frame")
-    one = viewer.state()["drawnPoints"]
-    choose(viewer, ".uv-scene-mode", "both")
-    assert viewer.state()["drawnPoints"] == whole + one and 0 < one < whole
+@pytest.mark.parametrize("style", ["surface", "points"])
+def test_what_is_drawn_of_the_scene_and_of_a_frame(direct, style):
+    choose(direct, ".uv-style", style)
+    drawn, pictures = {}, {}
+    for mode in ("both", "frame", "whole"):
+        choose(direct, ".uv-scene-mode", mode)
+        drawn[mode], pictures[mode] = direct.state()["drawnPoints"], direct.pixels()
+    assert drawn["both"] == drawn["frame"] + drawn["whole"] and min(drawn.values()) > 1000
+    assert changed(pictures["frame"], pictures["whole"]) > 0.01
+
+
+def test_through_the_clips_camera_it_is_the_video(direct, room):
+    """People, depth edges and all; turned away from it, people are no longer part of the surface."""
+    direct.press("points")
+    direct.press("camera")
+    choose(direct, ".uv-follow", "clip")
+    direct.set(".uv-frame", 6)
+    direct.press("people")
+    direct.settle()
+    seen = direct.pixels()
+    height, width = seen.shape[:2]
+    clip = room(12, names=("Ada", "Bob")).images[6].astype(np.int16)
+    scale = 0.5 * height / np.tan(0.5 * direct.state()["fov"]) / (0.9 * 128)  # pixels of the view a pixel of the clip
+    rows, columns = np.mgrid[60 : height - 50 : 3, 70 : width - 70 : 3]
+    i, j = (rows + 0.5 - height / 2) / scale + 48, (columns + 0.5 - width / 2) / scale + 64
+    inside = (i > 1) & (i < 95) & (j > 1) & (j < 127)
+    expected = clip[i[inside].astype(int), j[inside].astype(int)]
+    apart = np.abs(seen[rows[inside], columns[inside]] - expected).max(-1)
+    assert np.mean(apart < 30) > 0.9 and np.median(apart) < 8
+    direct.press("people")
+    choose(direct, ".uv-follow", "free")
+    direct.tab.evaluate("unishViewers[0].resetView()")
+    direct.settle()
+    with_people = direct.pixels()
+    direct.press("points")
+    assert changed(with_people, direct.pixels()) < 0.001
+
+
+def test_the_page_reads_the_surfaces_that_were_written(direct, room):
+    """Vertices in metres, and cells that people touch apart from the scene's."""
+    scene = scene_arrays(room(12, names=("Ada", "Bob")), MAX_POINTS)
+    surfaces = Surfaces.of(room(12, names=("Ada", "Bob")))
+    place, kept, people = direct.tab.evaluate("""() => {
+      const data = unishViewers[0].data, built = data.build(6);
+      const {triangles: {length}, sceneCount} = built;
+      return [data.positions(built).map(axis => [...axis]), length / 6, length - sceneCount];
+    }""")
+    reconstruction = room(12, names=("Ada", "Bob"))
+    points = surfaces.points_camera(6, reconstruction.cameras.intrinsics[6].astype(np.float64))
+    pose = reconstruction.cameras.world_from_camera[6]
+    turn = np.array(scene.meta["display_from_world"])
+    points = (points @ pose[:3, :3].T + pose[:3, 3]) @ turn.T
+    cells = surfaces.cells[6]
+    corners = np.zeros(points.shape[:2], bool)
+    for down in (0, 1):
+        for right in (0, 1):
+            corners[down : down + cells.shape[0], right : right + cells.shape[1]] |= cells
+    np.testing.assert_allclose(np.array(place).T, points[corners], atol=4e-3)
+    assert kept == cells.sum() and people == 6 * (cells.sum() - surfaces.scene_cells(6).sum())
 
 
 def test_a_crop_box_leaves_fewer_points_and_takes_them_from_the_picture(viewer):
@@ -269,7 +323,6 @@ def test_the_frames_picture_stands_on_the_cameras_image_plane(both):
     direct.tab.evaluate(RESET)
     for layer in ("scene", "people"):
         direct.press(layer)
-    direct.until("unishViewers[0].layers.quad.filled")
     picture = direct.pixels()
     direct.press("picture")
     assert changed(picture, direct.pixels()) > 0.001

@@ -103,7 +103,9 @@ def _run_into(out: Path, options: argparse.Namespace, interrupts: Interrupts) ->
             return interrupts.exit_code
         show(1.0, "Saving files")
         report = fit_report(scene)
-        out = write_result(scene, report, out, text_name(options.clip), overwrite=options.overwrite)
+        out = write_result(
+            scene, report, out, text_name(options.clip), overwrite=options.overwrite, source=options.clip
+        )
         stopped = stopped or bool(interrupts.signal_number)
         show(1.0, "Stopped" if stopped else "Done")
     _print_summary(scene, report, out)

@@ -24,18 +24,29 @@ def depth_edges(depth_m: Float[np.ndarray, "height width"]) -> Bool[np.ndarray, 
     """
     valid = np.isfinite(depth_m) & (depth_m > 0)
     depth = np.where(valid, depth_m, 1.0)
-    inverse = np.where(valid, 1.0 / depth, 0.0)
-    padded_depth, padded_inverse = np.pad(depth, 1, mode="edge"), np.pad(inverse, 1, mode="edge")
+    padded = np.pad(depth, 1, mode="edge")
     height, width = depth.shape
-    shifted = [padded_depth[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    shifted = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]
     spread = (np.maximum.reduce(shifted) - np.minimum.reduce(shifted)) / depth
-    vertical = padded_inverse[:-2, 1:-1] + padded_inverse[2:, 1:-1] - 2 * inverse
-    horizontal = padded_inverse[1:-1, :-2] + padded_inverse[1:-1, 2:] - 2 * inverse
+    bend = inverse_depth_bend(depth_m)
+    return ((spread > EDGE_RANGE) & (bend > EDGE_BEND)) | ~valid
+
+
+def inverse_depth_bend(depth_m: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+    """Second difference of inverse depth, the larger of both directions, relative to inverse depth; 0 on every plane.
+
+    Missing depth (0 or not finite) counts as infinitely far.
+    """
+    valid = np.isfinite(depth_m) & (depth_m > 0)
+    depth = np.where(valid, depth_m, 1.0)
+    inverse = np.where(valid, 1.0 / depth, 0.0)
+    padded = np.pad(inverse, 1, mode="edge")
+    vertical = padded[:-2, 1:-1] + padded[2:, 1:-1] - 2 * inverse
+    horizontal = padded[1:-1, :-2] + padded[1:-1, 2:] - 2 * inverse
     # The border's own second difference sees its padding, not a surface.
     vertical[[0, -1]] = 0
     horizontal[:, [0, -1]] = 0
-    bend = np.maximum(np.abs(vertical), np.abs(horizontal)) * depth
-    return ((spread > EDGE_RANGE) & (bend > EDGE_BEND)) | ~valid
+    return np.maximum(np.abs(vertical), np.abs(horizontal)) * depth
 
 
 def supported(

@@ -232,7 +232,7 @@ def _one(
                 "seconds": round(time.perf_counter() - began, 2),
             }
             extra = {RESULT_RECORD: json.dumps(record, indent=2) + "\n"}
-            write_result(scene, fit, job.folder, job.name, extra)
+            write_result(scene, fit, job.folder, job.name, extra, source=opened.clip)
         status = "made"
     assert record is not None
     _export(job, body, formats, lambda part, message: report(0.8 + 0.2 * part, message))

@@ -5,6 +5,7 @@ file and reach the page as text nodes only, never through a template.
 """
 
 import base64
+import gzip
 import html
 import importlib.util
 import re
@@ -13,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from unish.errors import MissingDependencyError
-from unish.structures import Reconstruction
+from unish.structures import FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.viewer.scene import MAX_POINTS, scene_arrays
 from unish.viewer.scene_file import encode_scene
@@ -26,6 +27,9 @@ _SCRIPTS = (
     "colors.js",
     "pictures.js",
     "drawables.js",
+    "surface_data.js",
+    "surface.js",
+    "surface_view.js",
     "layers.js",
     "camera.js",
     "navigation.js",
@@ -37,6 +41,12 @@ _SCRIPTS = (
     "controls.js",
     "viewer.js",
 )
+
+
+@cache
+def _packed_plotly(path: Path) -> str:
+    """plotly.js, compressed, as base64; the page unpacks it (`DecompressionStream`)."""
+    return base64.b64encode(gzip.compress(path.read_bytes(), 9, mtime=0)).decode("ascii")
 
 
 @cache
@@ -92,7 +102,7 @@ def offline_page(scene: bytes, title: str) -> str:
         "TITLE": html.escape(title),
         "CSS": css_template(),
         "BODY": template(),
-        "PLOTLY": _inline(plotly_js_path().read_text(encoding="utf-8")),
+        "PLOTLY": _packed_plotly(plotly_js_path()),
         "SCRIPT": _inline(script()),
         "SCENE": base64.b64encode(scene).decode("ascii"),
     }
@@ -101,14 +111,20 @@ def offline_page(scene: bytes, title: str) -> str:
 
 
 def write_html(
-    reconstruction: Reconstruction, path: str | Path, title: str | None = None, max_points: int = MAX_POINTS
+    reconstruction: Reconstruction,
+    path: str | Path,
+    title: str | None = None,
+    max_points: int = MAX_POINTS,
+    source: FrameSequence | None = None,
 ) -> Path:
     """Write the viewer of a reconstruction as one HTML file that opens offline, without a server.
 
-    The title is the clip's name where none is given. Raises InputError when the file cannot be written.
+    The title is the clip's name where none is given. `source` is the clip that the result was made from: with it the
+    surfaces bear its images rather than the smaller ones that the network saw. Raises InputError when the file cannot
+    be written or `source` is another clip.
     """
     title = title or reconstruction.provenance.source_name or "unish"
-    page = offline_page(encode_scene(scene_arrays(reconstruction, max_points)), title)
+    page = offline_page(encode_scene(scene_arrays(reconstruction, max_points, source)), title)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return Path(path)
@@ -129,10 +145,14 @@ class NotebookView:
 
 
 def notebook_view(
-    reconstruction: Reconstruction, title: str = "", height_px: int = 680, max_points: int = MAX_POINTS
+    reconstruction: Reconstruction,
+    title: str = "",
+    height_px: int = 680,
+    max_points: int = MAX_POINTS,
+    source: FrameSequence | None = None,
 ) -> NotebookView:
     """The viewer for a notebook cell; kept apart from the notebook's page, so that styles do not mix."""
-    page = offline_page(encode_scene(scene_arrays(reconstruction, max_points)), title)
+    page = offline_page(encode_scene(scene_arrays(reconstruction, max_points, source)), title)
     return NotebookView(page, height_px)
 
 

@@ -13,28 +13,32 @@ from unish.body.data import PARENTS
 from unish.errors import InputError
 from unish.geometry.clouds import surface_spacing
 from unish.geometry.transforms import upright_rotation
-from unish.structures import Person, Reconstruction
+from unish.structures import FrameSequence, Person, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.colors import person_color
+from unish.viewer.background import background_layers
 from unish.viewer.body_layers import DISTANCE_RANGE_M, distance_bytes, heading
 from unish.viewer.cloud import choose_points
+from unish.viewer.frame_images import image_arrays
 from unish.viewer.scene_file import SceneArrays, encode_scene, quantise
-from unish.viewer.thumbnails import picture_arrays
+from unish.viewer.surfaces import Surfaces, pack_cells, surface_arrays
 
-MAX_POINTS = 150_000
+MAX_POINTS = 60_000
 MAX_BODY_BYTES = 36 * 2**20
 """Bodies of long clips are shown in every second, third… frame, so that a page stays small enough to open."""
 DEFAULT_CONFIDENCE = 0.1
 
 
-def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -> SceneArrays:
-    """Everything the viewer draws of a reconstruction.
+def scene_arrays(
+    reconstruction: Reconstruction, max_points: int = MAX_POINTS, source: FrameSequence | None = None
+) -> SceneArrays:
+    """Everything the viewer draws of a reconstruction; `source` is the clip that it was made from, for sharper images.
 
     Coordinates are in the display frame: metres, the world turned so that z points up and the first camera looks
     along +y (`meta["display_from_world"]`, the identity for a world that is upright itself), which is what lets the
     page orbit without rolling. Points and vertices are uint16 between `meta[...]["low"]` and `meta[...]["high"]`;
     colours are r, g, b, confidence in bytes.
-    Raises InputError for an empty clip or a `max_points` below one.
+    Raises InputError for an empty clip, a `max_points` below one, or a `source` that is another clip.
     """
     if len(reconstruction.images) == 0:
         raise InputError("Expected a reconstruction with at least one frame, got none; reconstruct a longer clip.")
@@ -58,6 +62,7 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
 
     arrays: dict[str, np.ndarray] = {}
     meta: dict[str, Any] = {
+        "size_px": [reconstruction.cameras.width_px, reconstruction.cameras.height_px],
         "name": Path(reconstruction.provenance.source_name).stem,
         "frames": len(reconstruction.images),
         "times_s": (reconstruction.times_s - reconstruction.times_s[0]).tolist(),
@@ -76,16 +81,14 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
     }
     spacing = surface_spacing((clouds.still if len(clouds.still) else clouds.moving).points_world)
     shown = []
-    for name, points in (("still", clouds.still), ("moving", clouds.moving), ("seen", clouds.seen)):
+    for name, points in (("still", clouds.still), ("moving", clouds.moving)):
         points_display = points.points_world @ display_from_world.T
         shown.append(points_display)
         low, high = _bounds([points_display])
         meta[name] = {"low": low.tolist(), "high": high.tolist(), "spacing_m": spacing}
         arrays[f"{name}_xyz"] = quantise(points_display, low, high)
         arrays[f"{name}_color"] = _color_bytes(points)
-        if name != "still":
-            arrays[f"{name}_start"] = np.searchsorted(points.frame, np.arange(meta["frames"] + 1)).astype(np.uint32)
-    meta["seen"]["spread_rad"] = clouds.seen_spacing_rad
+    arrays["moving_start"] = np.searchsorted(clouds.moving.frame, np.arange(meta["frames"] + 1)).astype(np.uint32)
     arrays["moving_person"] = clouds.moving.person
     arrays["moving_distance"] = distance_bytes(clouds.moving, reconstruction, present)
 
@@ -102,7 +105,13 @@ def scene_arrays(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
     arrays["present"] = present.astype(np.uint8)
     arrays["faces"] = np.asarray(reconstruction.faces, np.uint32)
     arrays["camera_corners"] = corners.astype(np.float32)
-    arrays |= picture_arrays(reconstruction.images)
+    arrays |= image_arrays(reconstruction, source)
+    surfaces = Surfaces.of(reconstruction)
+    meta["surface"], drawn = surface_arrays(surfaces)
+    background = background_layers(reconstruction, surfaces)
+    arrays |= drawn | _cameras_display(reconstruction, display_from_world)
+    arrays["background_frames"] = background.frames.astype(np.uint32)
+    arrays["background_cells"] = pack_cells(background.cells)
 
     low, high = _bounds([*shown, corners, *seen_bodies])
     meta["low"], meta["high"] = (low - 0.05).tolist(), (high + 0.05).tolist()
@@ -145,12 +154,29 @@ def _every(reconstruction: Reconstruction, step: int) -> Reconstruction:
     )
 
 
-def write_scene(reconstruction: Reconstruction, path: str | Path, max_points: int = MAX_POINTS) -> Path:
+def write_scene(
+    reconstruction: Reconstruction,
+    path: str | Path,
+    max_points: int = MAX_POINTS,
+    source: FrameSequence | None = None,
+) -> Path:
     """Write the page's binary scene file (see `unish.viewer.scene_file`). Raises InputError when it cannot be."""
-    data = encode_scene(scene_arrays(reconstruction, max_points))
+    data = encode_scene(scene_arrays(reconstruction, max_points, source))
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
     return Path(path)
+
+
+def _cameras_display(reconstruction: Reconstruction, display_from_world: np.ndarray) -> dict[str, np.ndarray]:
+    """`camera_pose`, display frame from camera (frames, 3, 4), and `camera_lens`, focal lengths and principal point in
+    shares of the image's width and height (frames, 4: fx, fy, cx, cy)."""
+    cameras = reconstruction.cameras
+    pose = np.einsum(
+        "ij,fjk->fik", display_from_world, np.nan_to_num(cameras.world_from_camera[:, :3].astype(np.float64))
+    )
+    matrix = cameras.intrinsics / np.array([cameras.width_px, cameras.height_px, 1], np.float32)[:, None]
+    lens = np.stack([matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, 0, 2], matrix[:, 1, 2]], axis=-1)
+    return {"camera_pose": pose.astype(np.float32), "camera_lens": lens.astype(np.float32)}
 
 
 def camera_corners(reconstruction: Reconstruction, depth_m: float) -> Float[np.ndarray, "frames 5 3"]:
@@ -203,11 +229,11 @@ def _target(
 
 
 def _first_eye(camera: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """A little behind, above and beside the first camera, so that the camera itself is in the image."""
+    """A little behind, above and beside the first camera: nearly its view, and yet one sees that it is a scene."""
     away = camera - target
     distance = max(float(np.linalg.norm(away)), 0.5)
     aside = np.array([-away[1], away[0], 0.0])
-    return target + 1.55 * away + 0.2 * aside + np.array([0.0, 0.0, 0.24 * distance])
+    return target + 1.2 * away + 0.22 * aside + np.array([0.0, 0.0, 0.16 * distance])
 
 
 def _ground_height(seen_bodies: list[np.ndarray], still_display: np.ndarray) -> float:

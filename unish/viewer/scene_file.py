@@ -1,12 +1,15 @@
-"""The viewer's binary scene file: a JSON header and plain arrays, read by the page without copying.
+"""The viewer's binary scene file: a JSON header and plain arrays, compressed as a whole with gzip.
 
-Layout, little endian: the four bytes `USCN`, the header's length as uint32, the header (UTF-8 JSON, padded with spaces
-so that the payload starts at a multiple of eight), the arrays, each starting at a multiple of eight. The header is
+Layout once unpacked, little endian: the four bytes `USCN`, the header's length as uint32, the header (UTF-8 JSON,
+padded with spaces so that the payload starts at a multiple of eight), the arrays, each starting at a multiple of eight.
+The header is
 `{"version", "meta", "arrays": {name: {"dtype", "shape", "offset"}}}`; offsets count from the payload's start.
 """
 
+import gzip
 import json
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +18,8 @@ import numpy as np
 from unish.errors import InputError
 
 MAGIC = b"USCN"
-VERSION = 1
+VERSION = 2
+COMPRESSION = 7
 LEVELS = 65535  # steps of a quantised coordinate
 
 
@@ -52,11 +56,16 @@ def encode_scene(scene: SceneArrays) -> bytes:
     header = {"version": VERSION, "meta": scene.meta, "arrays": entries}
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
     text += b" " * (-(8 + len(text)) % 8)
-    return MAGIC + struct.pack("<I", len(text)) + text + bytes(payload)
+    return gzip.compress(MAGIC + struct.pack("<I", len(text)) + text + bytes(payload), COMPRESSION, mtime=0)
 
 
 def decode_scene(data: bytes) -> SceneArrays:
     """Read `encode_scene`'s bytes back. Raises InputError for anything else."""
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error) as error:
+            raise InputError(f"The scene file is cut short or damaged ({error}); write it again.") from error
     if data[:4] != MAGIC or len(data) < 8:
         raise InputError("Expected a unish scene file (it starts with USCN); write one with unish.viewer.write_scene.")
     length = struct.unpack_from("<I", data, 4)[0]

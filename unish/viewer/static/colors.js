@@ -9,7 +9,7 @@ function rampColor(share) {
 
 function rgbOf(hex) { return [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16)); }
 
-// The colours of a cloud ('still', 'moving', 'seen') by 'photo', 'confidence', 'person' or 'distance'. What belongs to
+// The colours of a cloud ('still', 'moving') by 'photo', 'confidence', 'person' or 'distance'. What belongs to
 // nobody has neither person nor distance: it keeps its photo, paled a little so that the people stand out.
 function cloudColors({meta, arrays}, name, by) {
   const photo = arrays[`${name}_color`];
@@ -30,6 +30,16 @@ function cloudColors({meta, arrays}, name, by) {
     color[at + 3] = photo[at + 3];
   }
   return color;
+}
+
+// The same for the vertices of surfaces: a function of (frame, vertex), or null for the image's own colours.
+function surfaceColors({meta, arrays}, by) {
+  if (by === 'photo' || by === 'distance') return null;
+  const {surface_people: {shape: [, rows, columns]}, surface_people, surface_confidence} = arrays, count = rows * columns;
+  const ramp = Array.from({length: meta.surface.confidence_levels + 1}, (_, level) => rampColor(level / meta.surface.confidence_levels));
+  const people = meta.people.map(person => rgbOf(person.color));
+  if (by === 'confidence') return (frame, vertex) => ramp[surface_confidence[frame * count + vertex]];
+  return (frame, vertex) => people[surface_people[frame * count + vertex] - 1] || [188, 191, 196];
 }
 
 // [what the dark end means, what the bright end means], or null where no scale is needed.

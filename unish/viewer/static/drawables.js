@@ -25,6 +25,17 @@ function glBuffer(gl, data) {
   return buffer;
 }
 
+function fillTexture(gl, texture, filter, upload) {
+  gl.activeTexture(gl.TEXTURE0);
+  gl.bindTexture(gl.TEXTURE_2D, texture);
+  gl.pixelStorei(gl.UNPACK_FLIP_Y_WEBGL, false);
+  gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+  upload();
+  gl.pixelStorei(gl.UNPACK_ALIGNMENT, 4);
+  for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
+  for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, name, filter);
+}
+
 // What every drawable does before it draws. The others leave their attribute arrays switched on.
 function glStart(scene, {program, at}, {model, view, projection}) {
   const {gl} = scene.glplot;
@@ -46,20 +57,17 @@ const drawable = own => ({
 });
 
 // uint16 positions and rgb bytes, drawn as round points with a size in metres (bounded in pixels).
-// A cloud with a `spread_rad` was sampled evenly over a picture: its points grow with the distance from `origin`.
-function pointCloud(scene, xyz, color, {low, high, spacing_m, spread_rad}) {
+function pointCloud(scene, xyz, color, {low, high, spacing_m}) {
   const {gl} = scene.glplot;
   const compiled = glProgram(gl, `
     attribute vec3 position; attribute vec4 color;
-    uniform mat4 model, view, projection; uniform vec3 low, extent, scale, cropLow, cropHigh; uniform float size, smallest, spread;
-    uniform vec3 origin;
+    uniform mat4 model, view, projection; uniform vec3 low, extent, scale, cropLow, cropHigh; uniform float size, smallest;
     varying vec3 rgb;
     void main() {
       vec3 metres = low + position * extent;
       bool cut = any(lessThan(metres, cropLow)) || any(greaterThan(metres, cropHigh));
       gl_Position = cut ? vec4(2.0, 2.0, 2.0, 1.0) : projection * (view * (model * vec4(metres * scale, 1.0)));
-      float span = spread > 0.0 ? spread * distance(metres, origin) : 1.0;
-      gl_PointSize = clamp(span * size / gl_Position.w, smallest, 48.0);
+      gl_PointSize = clamp(size / gl_Position.w, smallest, 48.0);
       rgb = color.rgb;
     }`, `
     precision mediump float; varying vec3 rgb;
@@ -72,7 +80,7 @@ function pointCloud(scene, xyz, color, {low, high, spacing_m, spread_rad}) {
   const position = gl.getAttribLocation(program, 'position'), rgb = gl.getAttribLocation(program, 'color');
   const extent = high.map((value, axis) => (value > low[axis] ? value - low[axis] : 1));
   return drawable({
-    first: 0, count: 0, size: 1, crop: null, origin: [0, 0, 0],
+    first: 0, count: 0, size: 1, crop: null,
     isOpaque() { return this.visible && this.count > 0; },
     dispose() { buffers.forEach(buffer => gl.deleteBuffer(buffer)); gl.deleteProgram(program); },
     recolor(bytes) {
@@ -89,9 +97,7 @@ function pointCloud(scene, xyz, color, {low, high, spacing_m, spread_rad}) {
       // model[0] * dataScale is plot units a metre; half the canvas height times the focal entry is pixels a unit.
       const {projection, model} = cameraParameters;
       const pixels = 0.5 * gl.drawingBufferHeight * projection[5] * model[0] * scene.dataScale[0];
-      gl.uniform1f(at.spread, spread_rad || 0);
-      gl.uniform3fv(at.origin, this.origin);
-      gl.uniform1f(at.size, 1.3 * this.size * (spread_rad ? 1 : spacing_m) * pixels);
+      gl.uniform1f(at.size, 1.3 * this.size * spacing_m * pixels);
       gl.uniform1f(at.smallest, Math.min(1.5, this.size) * scene.glplot.pixelRatio);
       gl.bindBuffer(gl.ARRAY_BUFFER, buffers[0]);
       gl.enableVertexAttribArray(position);
@@ -106,8 +112,9 @@ function pointCloud(scene, xyz, color, {low, high, spacing_m, spread_rad}) {
   });
 }
 
-// A picture between four corners (clockwise from top left, metres), seen from both sides.
-function pictureQuad(scene) {
+// A picture between four corners (clockwise from top left, metres), seen from both sides; `behind` everything else
+// whatever its distance, or among it.
+function pictureQuad(scene, behind = false) {
   const {gl} = scene.glplot;
   const compiled = glProgram(gl, `
     attribute vec3 position; attribute vec2 corner;
@@ -117,31 +124,28 @@ function pictureQuad(scene) {
       gl_Position = projection * (view * (model * vec4(position * scale, 1.0)));
       at = corner;
     }`, `
-    precision mediump float; varying vec2 at; uniform sampler2D picture;
-    void main() { gl_FragColor = vec4(texture2D(picture, at).rgb, 1.0); }`);
+    precision mediump float; varying vec2 at; uniform sampler2D picture; uniform float opacity;
+    void main() { gl_FragColor = vec4(texture2D(picture, at).rgb * opacity, opacity); }`);
   const {program, at} = compiled, texture = gl.createTexture();
   const buffers = [glBuffer(gl, new Float32Array(12)), glBuffer(gl, new Float32Array([0, 0, 1, 0, 1, 1, 0, 1]))];
   const attributes = ['position', 'corner'].map(name => gl.getAttribLocation(program, name));
   return drawable({
-    filled: false,
+    filled: false, opacity: 1,
     isOpaque() { return this.visible && this.filled; },
     dispose() { buffers.forEach(buffer => gl.deleteBuffer(buffer)); gl.deleteTexture(texture); gl.deleteProgram(program); },
     fill(corners, bitmap) {
       gl.bindBuffer(gl.ARRAY_BUFFER, buffers[0]);
       gl.bufferData(gl.ARRAY_BUFFER, new Float32Array(corners.flat()), gl.DYNAMIC_DRAW);
-      gl.activeTexture(gl.TEXTURE0);
-      gl.bindTexture(gl.TEXTURE_2D, texture);
-      gl.pixelStorei(gl.UNPACK_FLIP_Y_WEBGL, false);
-      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
-      for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
-      for (const filter of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, filter, gl.LINEAR);
+      fillTexture(gl, texture, gl.LINEAR, () => gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap));
       Object.assign(this, {filled: true, dirty: true});
     },
     draw(cameraParameters) {
       glStart(scene, compiled, cameraParameters);
+      if (behind) { gl.disable(gl.DEPTH_TEST); gl.depthMask(false); }
       gl.activeTexture(gl.TEXTURE0);
       gl.bindTexture(gl.TEXTURE_2D, texture);
       gl.uniform1i(at.picture, 0);
+      gl.uniform1f(at.opacity, this.opacity);
       attributes.forEach((attribute, index) => {
         gl.bindBuffer(gl.ARRAY_BUFFER, buffers[index]);
         gl.enableVertexAttribArray(attribute);

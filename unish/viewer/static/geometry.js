@@ -53,10 +53,11 @@ class Scene {
     return line.map(axis => (axis.length > 1 ? axis : [axis[0], axis[0]]));
   }
 
-  // Centre of the clip's camera and its picture's corners, clockwise from top left.
-  corners(frame) {
+  // Centre of the clip's camera and its picture's corners, clockwise from top left; so many times as far ahead.
+  corners(frame, times = 1) {
     const {camera_corners} = this.arrays;
-    return [0, 1, 2, 3, 4].map(corner => Array.from(camera_corners.subarray(15 * frame + 3 * corner, 15 * frame + 3 * corner + 3)));
+    const corners = [0, 1, 2, 3, 4].map(corner => Array.from(camera_corners.subarray(15 * frame + 3 * corner, 15 * frame + 3 * corner + 3)));
+    return corners.map(corner => add(corners[0], add(corner, corners[0], -1), times));
   }
 
   cameraPath() {

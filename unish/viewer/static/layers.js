@@ -40,7 +40,7 @@ function insideSteps(xyz, at, bounds) {
 class DirectLayers {
   static kind = 'direct';
 
-  constructor(gd, clouds) {
+  constructor(gd, clouds, {surfaces, unit}) {
     this.gd = gd;
     this.scene = directScene(gd);
     if (!this.scene) throw new Error('this plotly.js hides its 3D scene');
@@ -52,6 +52,18 @@ class DirectLayers {
     }
     this.quad = pictureQuad(this.scene);
     this.scene.glplot.add(this.quad);
+    // First of all, so that bodies and lines are drawn over the people's own pixels.
+    this.surface = surfaceLayer(this.scene, surfaces, unit);
+    this.scene.glplot.add(this.surface);
+    this.scene.glplot.objects.unshift(this.scene.glplot.objects.pop());
+  }
+
+  setSurface(change) { Object.assign(this.surface, change, {dirty: true}); }
+  fillSurface(built, bitmap, corners) { this.surface.fill(built, bitmap, corners); }
+  fillBackground(index, built, bitmap) {
+    this.surface.layers[index].fill(built);
+    if (bitmap) this.surface.layers[index].paint(bitmap);
+    this.surface.dirty = true;
   }
 
   setCloud(name, change) { Object.assign(this.clouds[name], change, {dirty: true}); }
@@ -178,6 +190,7 @@ class PublicLayers {
   }
 
   drawn(name) { return this.state[name].visible ? this.state[name].shown : 0; }
+  setSurface() {}
   showPicture() {}
   showThrough() {}
 

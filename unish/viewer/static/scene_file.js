@@ -1,4 +1,12 @@
 // Reading the scene file (layout: unish/viewer/scene_file.py). Arrays are views into the buffer, nothing is copied.
+// `unpackBytes` is also what the offline page reads its own parts with.
+async function unpackBytes(buffer) {
+  const [a, b] = new Uint8Array(buffer, 0, Math.min(2, buffer.byteLength));
+  if (a !== 0x1f || b !== 0x8b) return buffer;
+  if (!window.DecompressionStream) throw new Error('this browser is too old to unpack it');
+  return new Response(new Blob([buffer]).stream().pipeThrough(new DecompressionStream('gzip'))).arrayBuffer();
+}
+
 const SCENE_TYPES = {
   float32: Float32Array, uint32: Uint32Array, uint16: Uint16Array, uint8: Uint8Array,
 };
@@ -8,7 +16,7 @@ function parseScene(buffer) {
   if (String.fromCharCode(...head) !== 'USCN') throw new Error('this is not a unish scene file');
   const length = new DataView(buffer).getUint32(4, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
-  if (header.version !== 1) throw new Error(`scene file version ${header.version} is newer than this page`);
+  if (header.version !== 2) throw new Error(`scene file version ${header.version} is not this page's`);
   const arrays = {};
   for (const [name, {dtype, shape, offset}] of Object.entries(header.arrays)) {
     const size = shape.reduce((product, n) => product * n, 1);

@@ -2,7 +2,7 @@
 // the browser. Text that comes with a scene (names, notes) is only ever set as textContent.
 const UnishViewer = (() => {
   const PLOTLY_WAIT_MS = 20000;
-  const CLOUDS = ['still', 'moving', 'seen'];
+  const CLOUDS = ['still', 'moving'];
   const all = window.unishViewers = window.unishViewers || [];
   const nextPaint = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -27,6 +27,13 @@ const UnishViewer = (() => {
     }
   }
 
+  // plotly.js as the offline page carries it: packed, in an element's text.
+  async function runPacked(holder) {
+    const source = new TextDecoder().decode(await unpackBytes(bytesFromBase64(holder.textContent)));
+    holder.remove();
+    document.head.append(Object.assign(document.createElement('script'), {textContent: source}));
+  }
+
   async function readSource({url, base64, buffer}) {
     if (buffer) return buffer;
     if (base64) return bytesFromBase64(base64);
@@ -36,9 +43,10 @@ const UnishViewer = (() => {
   }
 
   class Viewer {
-    constructor(element, {fallback = false, keys = element, opening = false} = {}) {
+    constructor(element, {fallback = false, keys = element, opening = false, plotly = null} = {}) {
       this.element = element;
       this.opens = opening;
+      this.plotlyReady = plotly ? runPacked(plotly) : plotlyReady();
       this.forceFallback = fallback || element.dataset.fallback === '1';
       this.find = selector => element.querySelector(selector);
       this.plot = this.find('.uv-plot');
@@ -69,7 +77,8 @@ const UnishViewer = (() => {
         drawnPoints: this.drawnPoints, layers: {...this.shown}, people: [...this.shownPeople],
         bodies: this.scene ? this.scene.meta.people.map((_, i) => this.bodyVisible(i)) : [],
         camera: this.layers && this.camera(), fov: this.layers && this.layers.fov, follow: this.follow.mode,
-        measured: this.measure.length, crop: this.crop, opening: this.opening.running, milliseconds: {...this.milliseconds},
+        style: this.style, settled: Boolean(this.surfaces && this.surfaces.settled), measured: this.measure.length,
+        crop: this.crop, opening: this.opening.running, milliseconds: {...this.milliseconds},
       };
     }
 
@@ -84,11 +93,11 @@ const UnishViewer = (() => {
       this.say('Loading scene…');
       const started = performance.now();
       try {
-        const [buffer] = await Promise.all([readSource(source), plotlyReady()]);
+        const [buffer] = await Promise.all([readSource(source), this.plotlyReady]);
         if (load !== this.loads) return;
         this.buffer = buffer;
         this.milliseconds = {fetched: performance.now() - started};
-        await this.show(new Scene(parseScene(buffer)));
+        await this.show(new Scene(parseScene(await unpackBytes(buffer))));
       } catch (error) {
         if (load !== this.loads) return;
         console.error(error);
@@ -114,6 +123,7 @@ const UnishViewer = (() => {
       this.follow.mode = 'free';
       this.measure.points = [];
       this.layers = await this.draw();
+      this.surfaces = new SurfaceView(this, this.layers, this.data);
       this.element.dataset.path = this.layers.constructor.kind;
       this.plot.on('plotly_webglcontextlost', () => this.lost());
       describe(this);
@@ -123,11 +133,18 @@ const UnishViewer = (() => {
       setEnabled(this, true);
       for (const index of [...this.at.paths, ...this.at.walked, ...this.at.skeletons]) this.layers.showThrough(index);
       this.recolor();
+      await this.wholePicture();
       this.layers.redraw();
       await nextPaint();
     }
 
+    // Until the frame's surface and the background have their images.
+    async wholePicture() {
+      while (!this.surfaces.settled) await new Promise(done => setTimeout(done, 10));
+    }
+
     async draw() {
+      this.data = new SurfaceData(this.scene);
       const plot = async cloudNames => {
         const {traces, at} = plotlyTraces(this.scene, cloudNames);
         await Plotly.newPlot(this.plot, traces, plotlyLayout(this.scene, this.firstView()), plotlyConfig());
@@ -136,7 +153,7 @@ const UnishViewer = (() => {
       if (!this.forceFallback) {
         await plot([]);
         try {
-          return new DirectLayers(this.plot, this.clouds);
+          return new DirectLayers(this.plot, this.clouds, {surfaces: this.data, unit: this.scene.unit});
         } catch (error) {
           console.warn(`unish viewer: ${error.message}; drawing with Plotly's public functions, with fewer points`);
           Plotly.purge(this.plot);
@@ -183,12 +200,10 @@ const UnishViewer = (() => {
         draw(at.walked[person], Boolean(shown.paths && this.shownPeople[person] && frame), () => scene.walked(person, frame));
       });
       draw(at.frustum, this.cameraVisible, () => scene.frustum(frame));
-      for (const name of ['moving', 'seen']) {
-        const start = scene.arrays[`${name}_start`], color = scene.arrays[`${name}_color`], first = start[frame];
-        layers.setCloud(name, {
-          first, count: countConfident(color, first, start[frame + 1], this.threshold), origin: scene.corners(frame)[0],
-        });
-      }
+      const {moving_start: start, moving_color: color} = scene.arrays, first = start[frame];
+      layers.setCloud('moving', {first, count: countConfident(color, first, start[frame + 1], this.threshold)});
+      this.surfaces.show(frame);
+      if (this.playing) this.pictures.ahead(frame);
       this.drawPicture();
       this.follow.apply();
       layers.flush();
@@ -207,7 +222,7 @@ const UnishViewer = (() => {
     // What the controls say of the frame.
     showFrame() {
       const {scene: {meta}, frame} = this, seconds = meta.times_s[frame].toFixed(2);
-      this.drawnPoints = CLOUDS.reduce((sum, name) => sum + this.layers.drawn(name), 0);
+      this.drawnPoints = CLOUDS.reduce((sum, name) => sum + this.layers.drawn(name), this.surfaces.count());
       this.find('.uv-frame').value = frame;
       this.find('.uv-frame').setAttribute('aria-valuetext', `${seconds} seconds, frame ${frame + 1} of ${meta.frames}`);
       this.find('.uv-clock').textContent = `${seconds} s · ${frame + 1}/${meta.frames}`;
@@ -223,17 +238,21 @@ const UnishViewer = (() => {
       this.element.dispatchEvent(new CustomEvent('unish:time', {detail, bubbles: true}));
     }
 
+    get style() { return this.surfaces && this.surfaces.possible ? this.find('.uv-style').value : 'points'; }
+    get sceneMode() { return this.surfaces && this.surfaces.possible ? this.find('.uv-scene-mode').value : 'whole'; }
+    get colorBy() { return this.find('.uv-color').value; }
+
     // Everything but the frame: layers, point size, threshold, crop box.
     refresh() {
-      const {meta, arrays} = this.scene, {layers, at, shown} = this, mode = this.find('.uv-scene-mode').value;
+      const {meta, arrays} = this.scene, {layers, at, shown} = this, points = this.style === 'points';
       this.threshold = Number(this.find('.uv-confidence').value);
       this.find('.uv-least').textContent = `${Math.round(100 * this.threshold)} %`;
       this.crop = cropBox(this);
       const every = {size: Number(this.find('.uv-size').value), crop: this.crop};
       const count = countConfident(arrays.still_color, 0, arrays.still_color.length / 4, this.threshold);
-      layers.setCloud('still', {...every, count, visible: shown.scene && mode !== 'frame'});
-      layers.setCloud('seen', {...every, visible: shown.scene && mode !== 'whole'});
-      layers.setCloud('moving', {...every, visible: shown.points});
+      layers.setCloud('still', {...every, count, visible: points && shown.scene && this.sceneMode !== 'frame'});
+      layers.setCloud('moving', {...every, visible: shown.points && (points || this.colorBy === 'distance')});
+      this.surfaces.refresh();
       layers.showTrace(at.cameraPath, this.cameraVisible && meta.frames > 1);
       layers.showTrace(at.grid, shown.grid);
       at.paths.forEach((index, person) => layers.showTrace(index, Boolean(shown.paths && this.shownPeople[person])));
@@ -242,7 +261,7 @@ const UnishViewer = (() => {
 
     // What the points' colours say, and the scale beside the choice.
     recolor() {
-      const by = this.find('.uv-color').value, scale = colorScale(this.scene, by);
+      const by = this.colorBy, scale = colorScale(this.scene, by);
       for (const name of CLOUDS) this.layers.recolor(name, cloudColors(this.scene, name, by));
       this.find('.uv-scale').hidden = !scale;
       [this.find('.uv-from').textContent, this.find('.uv-to').textContent] = scale || ['', ''];
@@ -325,7 +344,7 @@ const UnishViewer = (() => {
 
     // What is drawn, for finding what was clicked: coordinate(i, axis) in metres.
     drawnSets() {
-      const sets = CLOUDS.map(name => {
+      const sets = [...this.surfaces.sets(), ...CLOUDS.map(name => {
         const {first, count, crop} = this.layers.extent(name), {xyz, place: {low, high}} = this.clouds[name];
         const bounds = crop && cropSteps({low, high}, crop), scale = [0, 1, 2].map(axis => ((high[axis] - low[axis]) || 1) / 65535);
         return {
@@ -335,7 +354,7 @@ const UnishViewer = (() => {
             return bounds && !insideSteps(xyz, at, bounds) ? NaN : low[axis] + scale[axis] * xyz[at + axis];
           },
         };
-      });
+      })];
       this.scene.meta.people.forEach((_, person) => {
         if (!this.bodyVisible(person) || !this.shown.people) return;
         const body = this.scene.body(person, this.frame);

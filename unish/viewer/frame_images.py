@@ -1,0 +1,80 @@
+"""The clip's frames as WebP images: what the page draws on the surfaces and in the camera."""
+
+import io
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from unish.errors import InputError
+from unish.geometry.camera import image_fit
+from unish.structures import FrameSequence, Reconstruction
+
+WIDTHS_PX = (768, 640, 512, 384, 256, 160, 96)
+MAX_TOTAL_BYTES = 10 * 2**20
+MAX_FRAME_BYTES = 60_000
+QUALITY = 68
+METHOD = 2
+"""WebP's: more is smaller and slower."""
+PROBES = 3
+
+
+def image_arrays(reconstruction: Reconstruction, source: FrameSequence | None = None) -> dict[str, np.ndarray]:
+    """`images`, WebP files one after another (bytes), and `images_start`, where each begins and the last one ends.
+
+    Taken from `source`, the clip that the result was made from, where it is given, else from the images that the
+    network saw; as wide as fits `MAX_TOTAL_BYTES`. None at all (every start 0) where not even the smallest fit.
+    Raises `InputError` when `source` cannot be the result's clip.
+    """
+    count = len(reconstruction.images)
+    probes = np.unique(np.linspace(0, count - 1, PROBES).round().astype(int)).tolist()
+    limit = min(MAX_FRAME_BYTES, MAX_TOTAL_BYTES / count)
+    shown = list(_shown(reconstruction, source, probes))
+    for width in WIDTHS_PX:
+        if sum(len(_encode(image, width)) for image in shown) <= limit * len(shown):
+            break
+    else:
+        return {"images": np.zeros(0, np.uint8), "images_start": np.zeros(count + 1, np.uint32)}
+    encoded = [_encode(image, width) for image in _shown(reconstruction, source, range(count))]
+    start = np.cumsum([0, *map(len, encoded)]).astype(np.uint32)
+    return {"images": np.frombuffer(b"".join(encoded), np.uint8), "images_start": start}
+
+
+def _shown(
+    reconstruction: Reconstruction, source: FrameSequence | None, frames: Iterable[int]
+) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """What the network saw of these rising frames, at the best resolution there is."""
+    if source is None:
+        for frame in frames:
+            yield np.asarray(reconstruction.images[frame])
+        return
+    size = (reconstruction.cameras.width_px, reconstruction.cameras.height_px)
+    x0, y0, x1, y1 = _content(reconstruction, source)
+    scale, cut = image_fit(size, (x1 - x0, y1 - y0))
+    left, top = np.round(cut / scale).astype(int) + np.array([x0, y0])
+    width, height = np.round(np.array(size) / scale).astype(int)
+    apart = np.abs(source.times_s[None] - reconstruction.times_s[:, None])
+    nearest = apart.argmin(1)
+    if apart.min(1).max() > 0.5 / reconstruction.fps + 1e-3:
+        raise InputError("Expected the clip that the result was made from, got one without frames at its times.")
+    for image in source.read([int(nearest[frame]) for frame in frames]):
+        yield image[top : top + height, left : left + width]
+
+
+def _content(reconstruction: Reconstruction, source: FrameSequence) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of the source's image between black bars, pixels."""
+    width, height = source.frame_size
+    box = () if getattr(source, "content_box", None) is not None else reconstruction.provenance.content_box
+    x0, y0, x1, y1 = box or (0.0, 0.0, 1.0, 1.0)
+    return round(x0 * width), round(y0 * height), round(x1 * width), round(y1 * height)
+
+
+def _encode(image: UInt8[np.ndarray, "height width 3"], width: int) -> bytes:
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    if picture.width > width:
+        size = (width, max(1, round(picture.height * width / picture.width)))
+        picture = picture.resize(size, Image.Resampling.BOX)
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=QUALITY, method=METHOD)
+    return file.getvalue()

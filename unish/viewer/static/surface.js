@@ -1,0 +1,242 @@
+// Surfaces in the GL layer: the current frame, and the background that other frames make, where the current one does
+// not show it. From the clip's own camera this is the video.
+const SURFACE_VERTEX = `
+  attribute vec2 grid; attribute float code; attribute vec4 tint, normal;
+  uniform mat4 model, view, projection, pose;
+  uniform vec4 lens; uniform vec2 size, first; uniform vec3 scale; uniform float stride, near, step, pixels, part;
+  varying vec2 at; varying vec3 metres, seen; varying vec4 color; varying float shade;
+  void main() {
+    float depth = near * exp((code - 1.0) * step);
+    at = (first + stride * grid + 0.5) / size;
+    vec3 ray = vec3((at - lens.zw) / lens.xy, 1.0);
+    metres = (pose * vec4(ray * depth, 1.0)).xyz;
+    vec4 place = view * (model * vec4(metres * scale, 1.0));
+    seen = place.xyz;
+    gl_Position = projection * place;
+    color = tint;
+    vec3 n = normalize((pose * vec4(normal.xyz, 0.0)).xyz + 1e-6);
+    shade = 0.62 + 0.24 * n.z + 0.3 * max(0.0, dot(n, normalize((pose * vec4(-ray, 0.0)).xyz)));
+    // As points: one kind of vertex, whole ones, each as wide as the pixel that saw it.
+    bool hidden = part > 0.5 && (tint.a < 0.5 || abs((part > 1.5 ? 1.0 : 0.0) - normal.w) > 0.5);
+    gl_PointSize = clamp(pixels * depth * stride / (lens.x * size.x) / gl_Position.w, 1.0, 64.0);
+    if (hidden) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
+  }`;
+const SURFACE_FRAGMENT = `
+  precision highp float;
+  varying vec2 at; varying vec3 metres, seen; varying vec4 color; varying float shade;
+  uniform sampler2D picture, codes;
+  uniform mat4 nowFromDisplay; uniform vec4 nowLens, focus[4];
+  uniform vec3 cropLow, cropHigh; uniform vec2 size, first, cells;
+  uniform float stride, near, step, behind, photo, shading, opacity, turned, part, presence;
+  // Whether the current frame shows what is here, or sees through it.
+  bool covered() {
+    vec3 point = (nowFromDisplay * vec4(metres, 1.0)).xyz;
+    if (point.z < 0.01) return false;
+    vec2 cell = ((point.xy / point.z * nowLens.xy + nowLens.zw) * size - first - 0.5) / stride + 0.5;
+    if (any(lessThan(cell, vec2(0.0))) || any(greaterThan(cell, cells))) return false;
+    vec4 texel = texture2D(codes, cell / cells);
+    float code = floor(texel.r * 255.0 + 0.5) + 256.0 * floor(texel.a * 255.0 + 0.5);
+    return code > 0.5 && point.z < 1.2 * near * exp((code - 1.0) * step);
+  }
+  float noise() { return fract(52.9829189 * fract(dot(floor(gl_FragCoord.xy), vec2(0.06711056, 0.00583715)))); }
+  void main() {
+    if (any(lessThan(metres, cropLow)) || any(greaterThan(metres, cropHigh))) discard;
+    if (behind > 0.5 && covered()) discard;
+    // What stands between the eye and a person fades; points of the screen, so that the order of drawing is free.
+    float kept = presence;
+    for (int i = 0; i < 4; i++) {
+      float away = length(seen), far = length(focus[i].xyz);
+      float aside = length(cross(seen / away, focus[i].xyz / max(far, 1e-6))) * far / max(focus[i].w, 1e-6);
+      float before = smoothstep(0.0, focus[i].w, far - focus[i].w * 0.7 - away);
+      if (focus[i].w > 0.0) kept = min(kept, 1.0 - turned * before * (1.0 - smoothstep(0.5, 1.2, aside)) * 0.92);
+    }
+    if (kept < 0.99 && kept < noise()) discard;
+    float alpha = opacity * (part > 0.5 ? 1.0 : smoothstep(0.12, 0.62, color.a));
+    if (alpha < 0.02) discard;
+    vec3 rgb = mix(color.rgb, texture2D(picture, at).rgb, photo);
+    rgb *= mix(1.0, shade, shading);
+    gl_FragColor = vec4(rgb * alpha, alpha);
+  }`;
+const TURNED_FROM = 0.03, TURNED_TO = 0.2;   // of the distance to the middle: how far the eye is from the clip's camera
+
+const smoothstep = (low, high, value) => {
+  const share = Math.min(1, Math.max(0, (value - low) / (high - low)));
+  return share * share * (3 - 2 * share);
+};
+
+// Where the eye of gl-plot3d's matrices is, in metres.
+function eyeOf({view, model}, dataScale) {
+  return [0, 1, 2].map(axis => {
+    const plot = -(view[4 * axis] * view[12] + view[4 * axis + 1] * view[13] + view[4 * axis + 2] * view[14]);
+    return (plot - model[12 + axis]) / (model[5 * axis] * dataScale[axis]);
+  });
+}
+
+// One frame's buffers and texture. Indices are 16 bits where they fit, which every GL draws.
+function surfaceBuffers(gl, data) {
+  const wide = data.count > 65536, grid = new Uint16Array(2 * data.count);
+  if (wide && !gl.getExtension('OES_element_index_uint')) throw new Error('this GL draws no more than 65536 vertices');
+  for (let vertex = 0; vertex < data.count; vertex++) grid.set([vertex % data.columns, Math.floor(vertex / data.columns)], 2 * vertex);
+  const names = ['grid', 'code', 'tint', 'normal'], buffers = {grid: glBuffer(gl, grid), triangles: gl.createBuffer(), texture: gl.createTexture()};
+  for (const name of names.slice(1)) buffers[name] = gl.createBuffer();
+  return {
+    ...buffers, wide, built: null, filled: false,
+    dispose() {
+      for (const name of [...names, 'triangles']) gl.deleteBuffer(buffers[name]);
+      gl.deleteTexture(buffers.texture);
+    },
+    fill(built) {
+      this.built = built;
+      for (const [name, values] of [['code', built.codes], ['tint', built.tint], ['normal', built.normals]]) {
+        gl.bindBuffer(gl.ARRAY_BUFFER, buffers[name]);
+        gl.bufferData(gl.ARRAY_BUFFER, values, gl.DYNAMIC_DRAW);
+      }
+      gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffers.triangles);
+      gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, built.triangles, gl.DYNAMIC_DRAW);
+    },
+    paint(bitmap) {
+      fillTexture(gl, buffers.texture, gl.LINEAR, () => gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap));
+      this.filled = true;
+    },
+  };
+}
+
+function surfaceLayer(scene, data, unit) {
+  const {gl} = scene.glplot, compiled = glProgram(gl, SURFACE_VERTEX, SURFACE_FRAGMENT), {program, at} = compiled;
+  const attributes = Object.fromEntries(['grid', 'code', 'tint', 'normal'].map(name => [name, gl.getAttribLocation(program, name)]));
+  const current = surfaceBuffers(gl, data), codes = gl.createTexture(), {place, meta: {size_px, view}} = data;
+  const layers = Array.from(data.arrays.background_frames, () => surfaceBuffers(gl, data));
+  const backdrop = pictureQuad(scene, true);
+  const identity = new Float32Array([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]);
+  const poseMatrix = frame => {
+    const pose = data.pose(frame), matrix = Float32Array.from(identity);
+    for (let row = 0; row < 3; row++) for (let column = 0; column < 4; column++) matrix[4 * column + row] = pose[4 * row + column];
+    return matrix;
+  };
+  const inverse = pose => {   // of a rigid motion
+    const matrix = Float32Array.from(identity);
+    for (let row = 0; row < 3; row++) for (let column = 0; column < 3; column++) matrix[4 * column + row] = pose[4 * row + column];
+    for (let row = 0; row < 3; row++) matrix[12 + row] = -(matrix[row] * pose[12] + matrix[4 + row] * pose[13] + matrix[8 + row] * pose[14]);
+    return matrix;
+  };
+  const lensOf = frame => data.arrays.camera_lens.subarray(4 * frame, 4 * frame + 4);
+  // How far the eye has left the current frame's camera, in shares of the distance to what it looks at.
+  const leaving = (camera, frame) => {
+    const pose = data.pose(frame), center = [pose[3], pose[7], pose[11]], eye = eyeOf(camera, scene.dataScale);
+    return norm(add(eye, center, -1)) / Math.max(0.5, norm(add(view.target, center, -1)));
+  };
+
+  function drawPart(buffers, frame, {from = 0, count, points = 0}) {
+    gl.uniformMatrix4fv(at.pose, false, poseMatrix(frame));
+    gl.uniform4fv(at.lens, lensOf(frame));
+    gl.uniform1f(at.part, points);
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D, buffers.texture);
+    const bind = (name, size, type, normalized) => {
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffers[name]);
+      gl.enableVertexAttribArray(attributes[name]);
+      gl.vertexAttribPointer(attributes[name], size, type, normalized, 0, 0);
+    };
+    bind('grid', 2, gl.UNSIGNED_SHORT, false);
+    bind('code', 1, gl.UNSIGNED_SHORT, false);
+    bind('tint', 4, gl.UNSIGNED_BYTE, true);
+    bind('normal', 4, gl.BYTE, true);
+    if (points) { gl.drawArrays(gl.POINTS, 0, data.count); return; }
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffers.triangles);
+    const [type, bytes] = buffers.wide ? [gl.UNSIGNED_INT, 4] : [gl.UNSIGNED_SHORT, 2];
+    gl.drawElements(gl.TRIANGLES, count, type, bytes * from);
+  }
+
+  return drawable({
+    current, layers, showCurrent: false, showLayers: false, showPeople: false, bodies: false, points: false, crop: null, size: 1,
+    colored: false, focus: [], visible: true,
+    isOpaque() { return this.visible && (this.showCurrent || this.showLayers || this.showPeople); },
+    dispose() {
+      [current, ...layers].forEach(buffers => buffers.dispose());
+      backdrop.dispose();
+      gl.deleteTexture(codes);
+      gl.deleteProgram(program);
+    },
+    // The current frame: what is drawn of it, its image (or null: the one before stays) and its camera's corners.
+    fill(built, bitmap, corners) {
+      current.fill(built);
+      if (bitmap) {
+        current.paint(bitmap);
+        backdrop.fill(corners, bitmap);
+      }
+      fillTexture(gl, codes, gl.NEAREST, () => gl.texImage2D(
+        gl.TEXTURE_2D, 0, gl.LUMINANCE_ALPHA, data.columns, data.rows, 0, gl.LUMINANCE_ALPHA, gl.UNSIGNED_BYTE, built.covers,
+      ));
+      this.dirty = true;
+    },
+    ready: () => Boolean(current.built && current.filled),
+
+    draw(camera) {
+      const frame = current.built ? current.built.frame : 0, away = leaving(camera, frame);
+      const turned = smoothstep(TURNED_FROM, TURNED_TO, away), now = this.ready() && this.showCurrent;
+      if (now && this.showPeople && !this.points && !this.colored && !this.crop && turned < 1) {
+        backdrop.opacity = 1 - smoothstep(0.5 * TURNED_FROM, 0.6 * TURNED_TO, away);
+        backdrop.draw(camera);
+      }
+      glStart(scene, compiled, camera);
+      gl.enable(gl.BLEND);
+      gl.blendFuncSeparate(gl.ONE, gl.ONE_MINUS_SRC_ALPHA, gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
+      gl.activeTexture(gl.TEXTURE1);
+      gl.bindTexture(gl.TEXTURE_2D, codes);
+      gl.uniform1i(at.picture, 0);
+      gl.uniform1i(at.codes, 1);
+      gl.uniform2f(at.size, ...size_px);
+      gl.uniform2f(at.first, place.first_px[1], place.first_px[0]);
+      gl.uniform2f(at.cells, data.columns, data.rows);
+      gl.uniform1f(at.stride, place.stride_px);
+      gl.uniform1f(at.near, place.near_m);
+      gl.uniform1f(at.step, place.step);
+      gl.uniform3fv(at.cropLow, this.crop ? this.crop.low : [-1e9, -1e9, -1e9]);
+      gl.uniform3fv(at.cropHigh, this.crop ? this.crop.high : [1e9, 1e9, 1e9]);
+      gl.uniform1f(at.pixels, 0.65 * this.size * gl.drawingBufferHeight * camera.projection[5] * unit);
+      gl.uniform1f(at.photo, this.colored ? 0 : 1);
+      gl.uniform1f(at.shading, this.colored ? 0.6 : 0.55 * turned);
+      gl.uniform1f(at.turned, turned);
+      gl.uniform1f(at.opacity, 1);
+      gl.uniform4fv(at['focus[0]'], this.focusInView(camera));
+      gl.uniformMatrix4fv(at.nowFromDisplay, false, inverse(poseMatrix(frame)));
+      gl.uniform4fv(at.nowLens, lensOf(frame));
+      if (this.showLayers && !this.points) {
+        gl.uniform1f(at.behind, now ? 1 : 0);
+        gl.uniform1f(at.presence, now && !this.colored ? smoothstep(0, 1, 2 * turned) : 1);   // through the clip's camera, the video alone
+        layers.forEach(({built, filled}, layer) => {
+          if (built && filled) drawPart(layers[layer], built.frame, {count: built.triangles.length});
+        });
+      }
+      gl.uniform1f(at.behind, 0);
+      gl.uniform1f(at.presence, 1);
+      if (this.ready() && this.points) {
+        if (this.showCurrent) drawPart(current, frame, {points: 1});
+      } else if (now) {
+        drawPart(current, frame, {count: current.built.sceneCount});
+      }
+      // People do not hide what is drawn later: their bodies. Seen from the side, where they are thin, they give way.
+      if (this.ready() && this.showPeople && !this.points) {
+        gl.uniform1f(at.turned, 0);
+        gl.uniform1f(at.opacity, this.bodies ? 1 - turned : 1);
+        gl.depthMask(!this.bodies);
+        drawPart(current, frame, {from: current.built.sceneCount, count: current.built.triangles.length - current.built.sceneCount});
+      }
+      Object.values(attributes).forEach(attribute => gl.disableVertexAttribArray(attribute));
+      gl.depthMask(true);
+      gl.disable(gl.BLEND);
+      gl.activeTexture(gl.TEXTURE0);
+    },
+
+    // Up to four people, in the view's frame, with a radius.
+    focusInView({view: v, model}) {
+      const values = new Float32Array(16);
+      this.focus.slice(0, 4).forEach((point, index) => {
+        const plot = point.map((value, axis) => value * scene.dataScale[axis] * model[5 * axis] + model[12 + axis]);
+        for (let row = 0; row < 3; row++) values[4 * index + row] = v[row] * plot[0] + v[4 + row] * plot[1] + v[8 + row] * plot[2] + v[12 + row];
+        values[4 * index + 3] = 0.9 * unit;
+      });
+      return values;
+    },
+  });
+}
