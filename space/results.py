@@ -128,8 +128,7 @@ def write_scene(folders: ResultFolders, scene: Reconstruction, fit: FitReport, u
     about = {"stem": result.stem, "numbers": numbers_html(summarise(scene), fit)}
     with atomic_path(result.kept) as kept, atomic_path(result.folder) as folder:
         folder.mkdir()
-        source = SourceFrames.open(upload, scene.times_s, scene.fps)
-        (folder / "scene.bin").write_bytes(encode_scene(scene_arrays(scene, source=source)))
+        (folder / "scene.bin").write_bytes(encode_scene(scene_arrays(scene, source=upload)))
         (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
         scene.save_into(kept / "reconstruction")
         fit.save(kept / "reconstruction" / RESULT_REPORT)

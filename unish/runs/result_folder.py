@@ -1,7 +1,6 @@
 """The folder of a result: the reconstruction, how well it fits, and a page to look at it."""
 
 import contextlib
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,8 +21,6 @@ from unish.utils.scratch import scratch_beside
 if TYPE_CHECKING:
     from unish.analysis.fit_report import FitReport
     from unish.structures import FrameSequence, Reconstruction
-
-_LOGGER = logging.getLogger(__name__)
 
 __all__ = ["RESULT_EXPORTS", "RESULT_PAGE", "RESULT_RECORD", "RESULT_REPORT", "reserve_result", "write_result"]
 
@@ -66,30 +63,15 @@ def write_result(
 
     `extra`: texts by file name, to be put beside it. Of a result that is there, unish's own files are replaced with
     `overwrite`; without it the new one goes beside it, as FOLDER.2. Files of the user stay. Raises `InputError` when it
-    cannot be written.
-    `source` is the clip, for sharp images in the viewer.
+    cannot be written. `source` is the clip, for sharp images in the viewer.
     """
+    from unish.viewer import write_html
+
     with writing(folder), scratch_beside(real_place(folder), RESULT_FILES) as scratch:
         scene.save_into(scratch.new)
         fit.save(scratch.new / RESULT_REPORT)
-        _write_page(scene, scratch.new / RESULT_PAGE, title, source)
+        write_html(scene, scratch.new / RESULT_PAGE, title=title, source=source)
         for name, text in (extra or {}).items():
             (scratch.new / name).write_text(text, encoding="utf-8")
         published = publish(scratch, replace=overwrite)
         return folder if published == scratch.final else published
-
-
-def _write_page(scene: "Reconstruction", page: Path, title: str, source: "Path | FrameSequence | None") -> None:
-    """The viewer, with the clip's own images where they can be read again."""
-    from unish.video.source_frames import SourceFrames
-    from unish.viewer import write_html
-
-    try:
-        if isinstance(source, Path):
-            source = SourceFrames.open(source, scene.times_s, scene.fps, scene.provenance.source_fps)
-        write_html(scene, page, title=title, source=source)
-    except InputError as error:
-        if source is None:
-            raise
-        _LOGGER.warning("The viewer shows the small images that the network saw: %s", error)
-        write_html(scene, page, title=title)

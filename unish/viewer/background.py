@@ -122,5 +122,5 @@ def _inner_vertices(cells: Bool[np.ndarray, "cell_rows cell_columns"]) -> Bool[n
 
 def _cells_around(vertices: Bool[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "cell_rows cell_columns"]:
     """Cells within `SEAM` of these vertices."""
-    wide = binary_dilation(vertices, np.ones((3, 3)), iterations=SEAM)
+    wide = np.asarray(binary_dilation(vertices, np.ones((3, 3)), iterations=SEAM), bool)
     return wide[:-1, :-1] & wide[:-1, 1:] & wide[1:, :-1] & wide[1:, 1:]

@@ -1,7 +1,9 @@
 """The clip's frames as WebP images: what the page draws on the surfaces and in the camera."""
 
 import io
+import logging
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,6 +12,9 @@ from PIL import Image
 from unish.errors import InputError
 from unish.geometry.camera import image_fit
 from unish.structures import FrameSequence, Reconstruction
+from unish.video.source_frames import SourceFrames
+
+log = logging.getLogger("unish")
 
 WIDTHS_PX = (768, 640, 512, 384, 256, 160, 96)
 MAX_TOTAL_BYTES = 10 * 2**20
@@ -20,13 +25,30 @@ METHOD = 2
 PROBES = 3
 
 
-def image_arrays(reconstruction: Reconstruction, source: FrameSequence | None = None) -> dict[str, np.ndarray]:
-    """`images`, WebP files one after another (bytes), and `images_start`, where each begins and the last one ends.
+def image_arrays(
+    reconstruction: Reconstruction, source: FrameSequence | Path | None = None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """`images`, WebP files one after another (bytes), and `images_start`, where each begins and the last one ends;
+    and notes for the viewer.
 
-    Taken from `source`, the clip that the result was made from, where it is given, else from the images that the
-    network saw; as wide as fits `MAX_TOTAL_BYTES`. None at all (every start 0) where not even the smallest fit.
-    Raises `InputError` when `source` cannot be the result's clip.
+    Taken from `source`, the clip that the result was made from, where it is given; from the images that the network
+    saw where it is not, or cannot be read (which is noted). As wide as fits `MAX_TOTAL_BYTES`; none at all (every
+    start 0) where not even the smallest fit.
     """
+    if source is not None:
+        try:
+            if isinstance(source, Path):
+                times_s, fps = reconstruction.times_s, reconstruction.fps
+                source = SourceFrames.open(source, times_s, fps, reconstruction.provenance.source_fps)
+            return _encoded(reconstruction, source), []
+        except InputError as error:
+            note = f"The viewer shows the small images that the network saw, because the clip cannot be read: {error}"
+            log.warning(note)
+            return _encoded(reconstruction, None), [note]
+    return _encoded(reconstruction, None), []
+
+
+def _encoded(reconstruction: Reconstruction, source: FrameSequence | None) -> dict[str, np.ndarray]:
     count = len(reconstruction.images)
     probes = np.unique(np.linspace(0, count - 1, PROBES).round().astype(int)).tolist()
     limit = min(MAX_FRAME_BYTES, MAX_TOTAL_BYTES / count)

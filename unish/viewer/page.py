@@ -115,13 +115,13 @@ def write_html(
     path: str | Path,
     title: str | None = None,
     max_points: int = MAX_POINTS,
-    source: FrameSequence | None = None,
+    source: FrameSequence | Path | None = None,
 ) -> Path:
     """Write the viewer of a reconstruction as one HTML file that opens offline, without a server.
 
     The title is the clip's name where none is given. `source` is the clip that the result was made from: with it the
     surfaces bear its images rather than the smaller ones that the network saw. Raises InputError when the file cannot
-    be written or `source` is another clip.
+    be written.
     """
     title = title or reconstruction.provenance.source_name or "unish"
     page = offline_page(encode_scene(scene_arrays(reconstruction, max_points, source)), title)
@@ -149,7 +149,7 @@ def notebook_view(
     title: str = "",
     height_px: int = 680,
     max_points: int = MAX_POINTS,
-    source: FrameSequence | None = None,
+    source: FrameSequence | Path | None = None,
 ) -> NotebookView:
     """The viewer for a notebook cell; kept apart from the notebook's page, so that styles do not mix."""
     page = offline_page(encode_scene(scene_arrays(reconstruction, max_points, source)), title)

@@ -30,7 +30,7 @@ DEFAULT_CONFIDENCE = 0.1
 
 
 def scene_arrays(
-    reconstruction: Reconstruction, max_points: int = MAX_POINTS, source: FrameSequence | None = None
+    reconstruction: Reconstruction, max_points: int = MAX_POINTS, source: FrameSequence | Path | None = None
 ) -> SceneArrays:
     """Everything the viewer draws of a reconstruction; `source` is the clip that it was made from, for sharper images.
 
@@ -38,7 +38,7 @@ def scene_arrays(
     along +y (`meta["display_from_world"]`, the identity for a world that is upright itself), which is what lets the
     page orbit without rolling. Points and vertices are uint16 between `meta[...]["low"]` and `meta[...]["high"]`;
     colours are r, g, b, confidence in bytes.
-    Raises InputError for an empty clip, a `max_points` below one, or a `source` that is another clip.
+    Raises InputError for an empty clip or a `max_points` below one.
     """
     if len(reconstruction.images) == 0:
         raise InputError("Expected a reconstruction with at least one frame, got none; reconstruct a longer clip.")
@@ -105,7 +105,9 @@ def scene_arrays(
     arrays["present"] = present.astype(np.uint8)
     arrays["faces"] = np.asarray(reconstruction.faces, np.uint32)
     arrays["camera_corners"] = corners.astype(np.float32)
-    arrays |= image_arrays(reconstruction, source)
+    images, notes = image_arrays(reconstruction, source)
+    arrays |= images
+    meta["notes"] += notes
     surfaces = Surfaces.of(reconstruction)
     meta["surface"], drawn = surface_arrays(surfaces)
     background = background_layers(reconstruction, surfaces)
@@ -158,7 +160,7 @@ def write_scene(
     reconstruction: Reconstruction,
     path: str | Path,
     max_points: int = MAX_POINTS,
-    source: FrameSequence | None = None,
+    source: FrameSequence | Path | None = None,
 ) -> Path:
     """Write the page's binary scene file (see `unish.viewer.scene_file`). Raises InputError when it cannot be."""
     data = encode_scene(scene_arrays(reconstruction, max_points, source))

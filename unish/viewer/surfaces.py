@@ -103,7 +103,7 @@ def person_region(
     for person in np.unique(mask[mask > 0]):
         own = mask == person
         around = binary_dilation(own, iterations=PERSON_REACH) & (region == 0)
-        _, (row, column) = distance_transform_edt(~own, return_indices=True)
+        row, column = np.asarray(distance_transform_edt(~own, return_distances=False, return_indices=True))
         region[around & (np.abs(log_depth - log_depth[row, column]) < PERSON_DEPTH)] = person
     return region
 
@@ -161,7 +161,8 @@ def surface_cells(
     bend = _corners(maximum_filter(inverse_depth_bend(depth_m), BEND_REACH)).max(0)
     steep = (span > CELL_RANGE) | (facing_sin < GRAZING_SIN)
     kept = known & ~(steep & (bend > CELL_BEND)) & (facing_sin > FLATTEST_SIN)
-    island, _ = label(kept)
+    island = np.zeros(kept.shape, np.int32)
+    label(kept, output=island)
     large = np.bincount(island.ravel()) >= min(SMALLEST_ISLAND, kept.size)
     large[0] = False
     return large[island]
