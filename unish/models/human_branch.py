@@ -57,6 +57,7 @@ class HumanBackbone(nn.Module):
     def forward(self, crops: Float[Tensor, "crops 3 256 192"], trunk: Trunk) -> Float[Tensor, "crops tokens channels"]:
         tokens = self.patch_embed(crops).flatten(2).transpose(1, 2)
         tokens = tokens + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
+        tokens = trunk.stream(tokens)
         for block in self.blocks:
             tokens = trunk.run(block, tokens)
         return self.norm(tokens)

@@ -1,5 +1,7 @@
 """What the branches are built from: attention with rotary positions, transformer blocks, image stems."""
 
+import functools
+import itertools
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,6 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from unish.utils.device import has_bfloat16
 
 ROTARY_BASE = 100.0
+SCORES_AT_ONCE, FEWEST_QUERIES = 2**20, 128
+"""Of attention in parts: so many scores fit into a core's cache; with fewer queries, reading the keys takes over."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -26,6 +30,14 @@ class Rotary(NamedTuple):
 
     def rotate(self, x: Float[Tensor, "batch heads tokens channels"]) -> Float[Tensor, "batch heads tokens channels"]:
         """`x` with each (i, i + D/2) pair of channels turned by its token's angle (RoPE, rotate-half)."""
+        if not infers_in_bfloat16(x):
+            return self._turned(x)
+        rotated = torch.empty_like(x)
+        for head in range(x.shape[1]):  # in float32 too, but what is converted stays in the cache
+            rotated[:, head] = self._turned(x[:, head : head + 1].float())[:, 0]
+        return rotated
+
+    def _turned(self, x: Tensor) -> Tensor:
         first, second = x.unflatten(-1, (self.cos.shape[-2], 2, -1)).unbind(-2)
         turned = (first * self.cos - second * self.sin, second * self.cos + first * self.sin)
         return torch.stack(turned, dim=-2).flatten(-3)
@@ -54,8 +66,16 @@ def grid_rotary(rows: int, columns: int, registers: int, head_width: int, device
     return Rotary(angles.cos(), angles.sin())
 
 
+def infers_in_bfloat16(x: Tensor) -> bool:
+    """Whether a CPU infers in bfloat16 here, which has faster ways of its own to attend, rotate and apply GELU."""
+    on_cpu = x.device.type == "cpu" and x.dtype == torch.bfloat16
+    return on_cpu and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Scaled dot-product attention of (batch, heads, tokens, channels), heads joined: (batch, tokens, channels)."""
+    if infers_in_bfloat16(value):
+        return _attend_in_parts(query.to(value.dtype), key.to(value.dtype), value)
     if value.device.type == "cpu" and value.dtype == torch.bfloat16 and torch.is_grad_enabled():
         # The CPU's bfloat16 attention has a backward pass many times slower than float32's.
         with full_precision(value.device):
@@ -63,6 +83,25 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     else:
         joined = F.scaled_dot_product_attention(query.to(value.dtype), key.to(value.dtype), value)
     return joined.transpose(1, 2).flatten(2)
+
+
+def _attend_in_parts(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """`attend` for a CPU in bfloat16: plain products, of so many queries at a time that their scores stay in the cache.
+
+    The fused attention multiplies at half the rate that the processor's bfloat16 products reach.
+    """
+    batch, heads, queries, channels = query.shape
+    keys = key.shape[2]
+    rows = max(min(queries, SCORES_AT_ONCE // keys), FEWEST_QUERIES)
+    together = max(1, SCORES_AT_ONCE // (rows * keys))
+    joined = value.new_empty(batch, queries, heads, value.shape[-1])
+    for one, first in itertools.product(range(batch), range(0, heads, together)):
+        part = one, slice(first, first + together)
+        for start in range(0, queries, rows):
+            some = slice(start, start + rows)
+            scores = torch.bmm(query[part][:, some] * channels**-0.5, key[part].mT)
+            joined[one, some, part[1]] = torch.bmm(scores.softmax(-1), value[part]).transpose(0, 1)
+    return joined.flatten(2)
 
 
 class SelfAttention(nn.Module):
@@ -114,18 +153,43 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(_linear_gelu(self.fc1, x))
+
+
+def _linear_gelu(layer: nn.Linear, x: Tensor) -> Tensor:
+    """GELU of a linear layer; in one pass where oneDNN has that: by itself GELU takes a third of the product's time."""
+    fused = infers_in_bfloat16(x) and layer.weight.dtype == x.dtype and layer.bias is not None
+    if fused and _has_fused_gelu():
+        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, "gelu", [], "none")
+    return F.gelu(layer(x))
+
+
+@functools.cache
+def _has_fused_gelu() -> bool:
+    operations = torch.ops.mkldnn
+    return (
+        torch.backends.mkldnn.is_available()
+        and hasattr(operations, "_linear_pointwise")
+        and operations._is_mkldnn_bf16_supported()
+    )
+
+
+class Residual(nn.Module):
+    """What a block adds to the stream of tokens, added as it is."""
+
+    def forward(self, stream: Float[Tensor, "*batch width"], update: Float[Tensor, "*batch width"]) -> Tensor:
+        return stream + update
 
 
 class LayerScale(nn.Module):
-    """A learned gain for each channel (CaiT)."""
+    """What a block adds to the stream of tokens, times a learned gain for each channel (CaiT)."""
 
     def __init__(self, width: int, initial: float) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.full((width,), initial))
 
-    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        return x * self.gamma
+    def forward(self, stream: Float[Tensor, "*batch width"], update: Float[Tensor, "*batch width"]) -> Tensor:
+        return torch.addcmul(stream, update.to(stream.dtype), self.gamma.to(stream.dtype))
 
 
 class Block(nn.Module):
@@ -137,16 +201,16 @@ class Block(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = SelfAttention(width, heads, qk_norm=qk_norm)
-        self.ls1 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
+        self.ls1 = Residual() if layer_scale is None else LayerScale(width, layer_scale)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = Mlp(width, int(width * mlp_ratio))
-        self.ls2 = nn.Identity() if layer_scale is None else LayerScale(width, layer_scale)
+        self.ls2 = Residual() if layer_scale is None else LayerScale(width, layer_scale)
 
     def forward(
         self, x: Float[Tensor, "batch tokens width"], rotary: Rotary | None = None
     ) -> Float[Tensor, "batch tokens width"]:
-        x = x + self.ls1(self.attn(self.norm1(x), rotary))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        x = self.ls1(x, self.attn(self.norm1(x), rotary))
+        return self.ls2(x, self.mlp(self.norm2(x)))
 
 
 class PatchEmbed(nn.Module):
@@ -236,6 +300,11 @@ class Trunk(nn.Module):
         if dtype == torch.float32:
             return full_precision(device)
         return torch.autocast(device.type, dtype=dtype)
+
+    def stream(self, tokens: Tensor) -> Tensor:
+        """Tokens in the type in which blocks add to them: float32, but bfloat16 where a CPU infers in that."""
+        half = tokens.to(torch.bfloat16) if self.trunk_dtype == torch.bfloat16 else tokens
+        return half if infers_in_bfloat16(half) else tokens
 
     def run(self, block: Callable[..., Tensor], *inputs: Tensor | Rotary | None) -> Tensor:
         """`block(*inputs)`, recomputed in the backward pass where asked for."""

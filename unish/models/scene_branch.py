@@ -66,7 +66,7 @@ class Encoder(nn.Module):
         patches = patches.flatten(2).transpose(1, 2) + places
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(images), -1, -1)
         registers = self.register_tokens.expand(len(images), -1, -1)
-        tokens = torch.cat([cls, registers, patches], dim=1)
+        tokens = trunk.stream(torch.cat([cls, registers, patches], dim=1))
         for block in self.blocks:
             tokens = trunk.run(block, tokens)
         return self.norm(tokens[:, 1 + registers.shape[1] :])
@@ -97,7 +97,7 @@ class Decoder(nn.Module):
     def forward(self, patches: Float[Tensor, "batch frames n c"], rotary: Rotary, trunk: Trunk) -> Tensor:
         """Outputs of the last two blocks side by side: (batch, frames, registers + n, 2c)."""
         batch, frames = patches.shape[:2]
-        tokens = torch.cat([self.register_token.expand(batch, frames, -1, -1), patches], dim=2)
+        tokens = trunk.stream(torch.cat([self.register_token.expand(batch, frames, -1, -1), patches], dim=2))
         shape = tokens.shape
         tables = rotary, rotary.tiled(frames)
         last_two = []

@@ -19,6 +19,8 @@ from unish.utils.atomic_write import atomic_path
 from unish.utils.json_data import parse_json_object
 
 WEIGHTS_FILE = "model.safetensors"
+MAPPED_BYTES = 2**28
+"""Of a file that is read, so much stays in memory beside what is made of it."""
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 
 
@@ -33,8 +35,8 @@ def open_tensors(path: Path) -> Iterator[Mapping[str, Tensor]]:
         yield _read_torch(path)
         return
     try:
-        with safe_open(path, framework="pt") as file:
-            yield _Safetensors(file)
+        with contextlib.closing(_Safetensors(path)) as tensors:
+            yield tensors
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {_damage(path, error)}") from error
     except OSError as error:
@@ -42,11 +44,23 @@ def open_tensors(path: Path) -> Iterator[Mapping[str, Tensor]]:
 
 
 class _Safetensors(Mapping[str, Tensor]):
-    def __init__(self, file: Any) -> None:
-        self._file, self._names = file, sorted(file.keys())
+    """Tensors that are pages of the file; opened anew now and then, as only that drops the pages that were read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read_bytes = path, 0
+        self._file: Any = safe_open(path, framework="pt")
+        self._names = sorted(self._file.keys())
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._file.get_tensor(name)
+        if self._read_bytes > MAPPED_BYTES:
+            self._file, self._read_bytes = safe_open(self._path, framework="pt"), 0
+        tensor = self._file.get_tensor(name)
+        self._read_bytes += tensor.nbytes
+        return tensor
+
+    def close(self) -> None:
+        """Let go of the file; tensors that were read keep their own hold of it."""
+        self._file = None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -153,8 +167,9 @@ def read_file(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype
     """The network of one weights file: the released file by its own names, or ours with `config.json` beside it.
 
     Made without memory; each tensor goes from the file to its place on the device, in the type that it has there
-    (`dtype`: that of the trunk, see `UniSH.cast_trunk`), so that there is never a second copy. Raises
-    `CheckpointError` as `check_state` and `open_tensors` do.
+    (`dtype`: that of the trunk, see `UniSH.cast_trunk`), so that there is never a second copy. On the CPU in float32,
+    tensors of the file's own type stay pages of the file. Raises `CheckpointError` as `check_state` and `open_tensors`
+    do.
     """
     with open_tensors(path) as stored:
         ours = any(name.startswith(("scene_branch.", "human_branch.", "align_net.")) for name in stored)
@@ -169,7 +184,9 @@ def read_file(path: Path, device: torch.device | str = "cpu", dtype: torch.dtype
             if place is None or place.shape != tensor.shape or not tensor.is_floating_point():
                 state[name] = tensor  # refused below, by name
             else:
-                state[name] = tensor.to(device).to(place.dtype)
+                made = tensor.to(device).to(place.dtype)
+                # A page of the file would keep all of it in memory, beside the other half of the weights.
+                state[name] = made.clone() if made is tensor and dtype not in (None, torch.float32) else made
     check_state(state, expected, str(path))
     model.load_state_dict(state if ours else from_official(state), assign=True)
     return model.eval()
