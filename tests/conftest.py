@@ -11,7 +11,7 @@ from jaxtyping import install_import_hook
 import tests.helpers.type_checker  # noqa: F401 (named in the hook below)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-NUMBA_KERNELS = ("train.synthetic.raster", "train.synthetic.shading")
+NUMBA_KERNELS = ("train.synthetic.painting", "train.synthetic.raster", "train.synthetic.shading")
 """Compiled functions, which numba cannot cache when they are wrapped."""
 
 

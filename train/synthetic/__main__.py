@@ -26,6 +26,7 @@ import tyro  # noqa: E402
 
 from train.data.prepare.joints import own_joints_px  # noqa: E402
 from train.data.schema import ClipSample, write_shards  # noqa: E402
+from train.synthetic.assets import Assets, check_folders, load_assets  # noqa: E402
 from train.synthetic.cameras import STEP_PX  # noqa: E402
 from train.synthetic.clips import generate_clip  # noqa: E402
 from train.synthetic.labeller import pseudo_labels  # noqa: E402
@@ -74,17 +75,29 @@ class DatasetConfig:
     """People in every clip, 1 to 3; 0 draws it."""
     joints_from: str = ""
     """Pseudo labels only: weights (mini, a folder) whose human branch says where joints are seen; else nobody does."""
+    motions: Path | None = None
+    """Folder of captured motion (.amc with .asf, .bvh, AMASS .npz), mixed with procedural motion and random poses."""
+    wardrobe: Path | None = None
+    """Folder with MakeHuman's base.obj and garments (.mhclo with .obj): clothes, shoes and hair as geometry."""
+    backdrops: Path | None = None
+    """Folder of photographs (and .hdr) to see behind the scenes; their depth is unknown."""
 
 
 def make_clip(config: DatasetConfig, seed: int) -> ClipSample:
     """The clip of a seed with the labels that the data set has."""
     clip = generate_clip(
-        seed, config.frames, config.fps, config.long_side_px, people_count=config.people or None, world=config.world
-    )
+        seed, config.frames, config.fps, config.long_side_px, people_count=config.people or None, world=config.world,
+        assets=_assets(config.motions, config.wardrobe, config.backdrops),
+    )  # fmt: skip
     if config.labels == "true":
         return clip
     labelled = pseudo_labels(clip, np.random.default_rng([seed, _LABELLER_SEED]))
     return _with_joints(labelled, config.joints_from) if config.joints_from else labelled
+
+
+@cache
+def _assets(motions: Path | None, wardrobe: Path | None, backdrops: Path | None) -> Assets:
+    return load_assets(motions, wardrobe, backdrops, open_body())
 
 
 def _with_joints(sample: ClipSample, weights: str) -> ClipSample:
@@ -119,6 +132,7 @@ def check(config: DatasetConfig) -> None:
     if config.split not in SPLIT_SEEDS:
         raise InputError(f"--split should be one of {', '.join(SPLIT_SEEDS)}, got {config.split}.")
     named_world(config.world)
+    check_folders(config.motions, config.wardrobe, config.backdrops)
     if config.labels not in LABELS:
         raise InputError(f"--labels should be one of {', '.join(LABELS)}, got {config.labels}.")
     if not 0 <= config.people <= 3:

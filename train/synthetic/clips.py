@@ -10,13 +10,31 @@ import torch
 
 from train.data.schema import ClipSample
 from train.synthetic import cameras, performers, scenes
-from train.synthetic.camera_effects import centre_motion_px
+from train.synthetic.assets import NO_ASSETS, Assets
+from train.synthetic.backdrops import SHARE as BACKDROP_SHARE
+from train.synthetic.backdrops import Backdrop
+from train.synthetic.camera_effects import centre_motion_px, roll_shutter, rolled_points_px, row_shifts_px
+from train.synthetic.painting import FabricTable
 from train.synthetic.renderer import Renderer, coverage
+from train.synthetic.shading import (
+    COLOR0,
+    COLOR1,
+    LINE,
+    MATERIAL_COLUMNS,
+    NOISE,
+    NOISE_SCALE,
+    SCALE_U,
+    SCALE_V,
+)
 from train.synthetic.worlds import DEFAULT, World, named_world
 from unish.body import BodyModel, open_body
 from unish.body.lbs import joint_transforms
 
 MAX_VALID_DEPTH_M = 30.0
+CLOTH = np.zeros(MATERIAL_COLUMNS, np.float32)
+"""Row of the material table for fabrics: white, creased by the noise; the fabric's tile gives the colour."""
+CLOTH[COLOR0 : COLOR0 + 3] = CLOTH[COLOR1 : COLOR1 + 3] = 1.0
+CLOTH[SCALE_U], CLOTH[SCALE_V], CLOTH[LINE], CLOTH[NOISE], CLOTH[NOISE_SCALE] = 1.0, 1.0, 0.02, 0.35, 0.6
 
 
 @cache
@@ -37,6 +55,7 @@ def generate_clip(
     clear_view: bool = False,
     body: BodyModel | None = None,
     world: str | World = DEFAULT,
+    assets: Assets = NO_ASSETS,
 ) -> ClipSample:
     """Renders the clip of a seed. The same arguments give the same numbers.
 
@@ -44,7 +63,8 @@ def generate_clip(
     up and the floor at z = 0. Depth beyond 30 m and the sky are 0. `aspect` is one of cameras.ASPECTS, `domain`
     "indoor" or "outdoor", `camera` one of cameras.KINDS (only the default world looks at it), `script` the first
     person's actions in turn (see actions.ACTIONS); what is not given is drawn. With `clear_view` nothing stands
-    between camera and people. `body` replaces the open body.
+    between camera and people. `body` replaces the open body. `assets` are motion, garments and photographs to draw from
+    besides; depth of a photograph is 0.
     """
     world = named_world(world) if isinstance(world, str) else world
     rng = world.generator(seed)
@@ -55,7 +75,7 @@ def generate_clip(
         world.rig.pinhole(rng, long_side_px, aspect) if world.rig else cameras.random_pinhole(rng, long_side_px, aspect)
     )
     count = people_count or int(rng.choice((1, 2, 3), p=world.people))
-    cast = _cast(rng, world, wardrobe, times, count, script)
+    cast = _cast(rng, world, wardrobe, times, count, script, assets)
     tracks = np.stack([person.vertices[..., :2].mean(1) for person in cast])
     tall = float(np.ptp(cast[0].vertices[..., 2], axis=1).mean())
     if world.rig:
@@ -68,23 +88,37 @@ def generate_clip(
         floor = np.concatenate([floor, sight[:, ::3].reshape(-1, 2)])
     bounds = (*(floor.min(0) - 0.3), *(floor.max(0) + 0.3), float(path[:, 2, 3].max()))
     seats = [(*p.track[0], p.seat - 0.004, p.heading) for p in cast if p.seat is not None]
-    scene = scenes.build_scene(rng, domain, bounds, floor, seats)
+    backdrop, open_sides = None, frozenset()
+    if assets.backdrops is not None and rng.random() < BACKDROP_SHARE:
+        backdrop = assets.backdrops.draw(rng, pinhole.intrinsics[0, 0])
+        open_sides = _open_sides(rng, tracks.mean((0, 1)) - path[:, :2, 3].mean(0))
+    scene = scenes.build_scene(rng, domain, bounds, floor, seats, open_sides)
     if world.finish:
         scene = world.finish.apply(rng, scene)
-    outfits = np.stack([person.outfit for person in cast])
-    renderer = Renderer(scene.mesh, scene.materials, outfits, scene.light, scene.tone, [*tracks.mean((0, 1)), 0.9], rng)
-    parts = [wardrobe.parts] * len(cast)
+    renderer, parts, first_fabrics = _renderer(rng, scene, cast, wardrobe, backdrop, [*tracks.mean((0, 1)), 0.9])
     shots = []
     for k in range(frames):
-        meshes = [wardrobe.mesh(index, person.vertices[k]) for index, person in enumerate(cast)]
+        meshes = []
+        for index, person in enumerate(cast):
+            meshes.append(wardrobe.mesh(index, person.vertices[k], person.attire))
+            if person.attire is not None and person.attire_vertices is not None:
+                meshes.append(person.attire.mesh(index, person.attire_vertices[k], first_fabrics[index]))
         shots.append(renderer.render(meshes, parts, pinhole.intrinsics, path[k], pinhole.width, pinhole.height))
     images = np.stack([shot.image for shot in shots])
-    if world.effects:
-        images = world.effects.apply(rng, images, centre_motion_px(path, pinhole.intrinsics[0, 0]), fps)
     mask = np.stack([shot.objects for shot in shots])
     depth = np.stack([shot.depth_m for shot in shots])
     labels = [_labels(person, wardrobe, path, pinhole, mask == index + 1) for index, person in enumerate(cast)]
     stacked = {name: np.stack([label[name] for label in labels]).astype(np.float32) for name in labels[0]}
+    if world.effects:
+        motion_px = centre_motion_px(path, pinhole.intrinsics[0, 0])
+        if world.effects.readout_s[1] > 0:
+            shifts_px = row_shifts_px(motion_px, fps, rng.uniform(*world.effects.readout_s), pinhole.height)
+            images, mask, depth = (
+                roll_shutter(array, shifts_px, smooth)
+                for array, smooth in ((images, True), (mask, False), (depth, False))
+            )
+            stacked |= _rolled(stacked, shifts_px, pinhole)
+        images = world.effects.apply(rng, images, motion_px, fps)
     return ClipSample(
         clip_id=f"{'synthetic' if world == DEFAULT else world.name}-{seed:08d}",
         fps=float(fps),
@@ -104,18 +138,55 @@ def generate_clip(
 
 
 def _cast(
-    rng: np.random.Generator, world: World, wardrobe: performers.Wardrobe, times, count: int, script: tuple[str, ...]
-) -> list[performers.Performer]:
+    rng: np.random.Generator, world: World, wardrobe: performers.Wardrobe, times, count: int, script: tuple[str, ...],
+    assets: Assets,
+) -> list[performers.Performer]:  # fmt: skip
     """People who move and dress as the world's do, on the floor about the origin; the first follows `script`."""
     times = times * world.tempo
     cast = []
     for index in range(count):
-        actions = script if script and index == 0 else world.script(rng, float(times[-1]))
-        person = performers.perform(rng, wardrobe, times, actions)
+        scripted = bool(script) and index == 0
+        actions = script if scripted else world.script(rng, float(times[-1]))
+        person = performers.perform(
+            rng, wardrobe, times, actions, replace(assets, motions=None) if scripted else assets
+        )
         if world.clothes:
             person = replace(person, outfit=world.clothes.dress(rng, person.outfit, wardrobe))
         cast.append(person)
     return performers.place(rng, cast)
+
+
+def _open_sides(rng: np.random.Generator, view_xy: np.ndarray) -> frozenset[str]:
+    """Sides of the scene through which a backdrop is seen: the one that the camera looks at, several, or all."""
+    axis = int(np.abs(view_xy).argmax())
+    facing = ("x", "y")[axis] + ("1" if view_xy[axis] > 0 else "0")
+    if rng.random() < 0.4:
+        return frozenset(scenes.SIDES)
+    return frozenset({facing, *(side for side in scenes.SIDES if rng.random() < 0.3)})
+
+
+def _renderer(
+    rng: np.random.Generator, scene: scenes.Scene, cast: list[performers.Performer], wardrobe: performers.Wardrobe,
+    backdrop: Backdrop | None, focus: list[float],
+) -> tuple[Renderer, list[np.ndarray], list[int]]:  # fmt: skip
+    """The renderer of a scene, the body part of every vertex of its people's meshes, and each one's first fabric among
+    the materials."""
+    materials, light = scene.materials, scene.light
+    fabrics, first, parts = [], [], []
+    for person in cast:
+        first.append(len(materials) + len(fabrics))
+        parts.append(wardrobe.parts)
+        if person.attire is not None:
+            fabrics += person.attire.fabrics
+            parts.append(np.zeros(len(person.attire.corners), np.uint8))
+    table = FabricTable.of(fabrics, len(materials)) if fabrics else None
+    if fabrics:
+        materials = np.concatenate([materials, np.tile(CLOTH, (len(fabrics), 1))])
+    if backdrop is not None:
+        light = replace(light, ambient=light.ambient * np.sqrt(backdrop.tint))
+    outfits = np.stack([person.painted for person in cast])
+    renderer = Renderer(scene.mesh, materials, outfits, light, scene.tone, focus, rng, table, backdrop)
+    return renderer, parts, first
 
 
 def _labels(
@@ -133,7 +204,8 @@ def _labels(
     joints_px = _projected_joints(person, wardrobe.body, rotations, moved, pinhole)
     size = np.array([pinhole.width, pinhole.height, pinhole.width, pinhole.height])
     for k in range(frames):
-        points = (person.vertices[k] - shift[k]) @ turn[k].T
+        vertices, faces = person.silhouette(k, wardrobe.faces)
+        points = (vertices - shift[k]) @ turn[k].T
         front = points[points[:, 2] > 0.1]
         if len(front) == 0:
             continue
@@ -142,12 +214,30 @@ def _labels(
         if box[2] <= box[0] or box[3] <= box[1]:
             continue
         boxes[k] = box
-        whole = coverage(points, wardrobe.faces, pinhole.intrinsics)
+        whole = coverage(points, faces, pinhole.intrinsics)
         visibility[k] = min(1.0, float(seen[k].sum()) / whole) if whole > 0 else 0.0
     return {
         "body_rotations": rotations, "translation_camera": moved, "boxes_px": boxes, "visibility": visibility,
         "joints_px": joints_px,
     }  # fmt: skip
+
+
+def _rolled(
+    labels: dict[str, np.ndarray], shifts_px: np.ndarray, pinhole: cameras.PinholeCamera
+) -> dict[str, np.ndarray]:
+    """Joints and boxes in the pixels of a rolling shutter; boxes by the middles of their sides."""
+    boxes = labels["boxes_px"]
+    middle = (boxes[..., :2] + boxes[..., 2:]) / 2
+    sides = np.stack([boxes[..., 0], middle[..., 1], boxes[..., 2], middle[..., 1],
+                      middle[..., 0], boxes[..., 1], middle[..., 0], boxes[..., 3]], -1)  # fmt: skip
+    sides = rolled_points_px(sides.reshape(*boxes.shape[:-1], 4, 2), shifts_px)
+    moved = np.stack([sides[..., 0, 0], sides[..., 2, 1], sides[..., 1, 0], sides[..., 3, 1]], -1)
+    moved = np.clip(moved, 0, [pinhole.width, pinhole.height] * 2)
+    seen = (boxes[..., 2] > boxes[..., 0])[..., None]
+    return {
+        "joints_px": rolled_points_px(labels["joints_px"], shifts_px).astype(np.float32),
+        "boxes_px": np.where(seen, moved, 0).astype(np.float32),
+    }
 
 
 def _projected_joints(

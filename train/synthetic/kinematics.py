@@ -19,11 +19,15 @@ BODY_TO_WORLD = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
 @dataclass(frozen=True)
 class GeneratedMotion:
-    """Joint rotations (T,24,3,3) with the root in the world, and the root's floor track (T,2) before placement."""
+    """Joint rotations (T,24,3,3) with the root in the world, and the root's floor track (T,2) before placement.
+
+    `clearance` (T,) is the height of the lowest point over the floor, metres; None where that is always on it.
+    """
 
     rotations: np.ndarray
     track: np.ndarray
     sitting: bool
+    clearance: np.ndarray | None = None
 
 
 def about(axis: int, angle: np.ndarray) -> np.ndarray:
@@ -81,13 +85,15 @@ def forward_kinematics(rotations: np.ndarray, rest_joints: np.ndarray, parents) 
 
 
 def simulate(
-    rng: np.random.Generator, duration_s: float, rest_joints, parents, sole_y: float, script: tuple[str, ...] = ()
-) -> GeneratedMotion:
+    rng: np.random.Generator, duration_s: float, rest_joints, parents, sole_y: float, script: tuple[str, ...] = (),
+    curves: Curves | None = None,
+) -> GeneratedMotion:  # fmt: skip
     """A random motion whose root follows from its feet: the lowest heel or toe does not move over the floor.
 
     `sole_y` is the height of the soles on the shaped T-pose, which places heels and toes below the foot's joints.
+    `curves` are those of the motion; without them it is made of actions (see `random_curves`).
     """
-    curves, sitting = random_curves(rng, duration_s, script)
+    curves, sitting = random_curves(rng, duration_s, script) if curves is None else (curves, False)
     rotations = joint_rotations(curves, rng.uniform(0, 2 * np.pi) if not script else np.pi)
     world, joints = forward_kinematics(rotations, rest_joints, parents)
     contacts = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,10 @@ import torch
 from train.synthetic import kinematics
 from train.synthetic import shading as r
 from train.synthetic.actions import STEP_S
+from train.synthetic.assets import NO_ASSETS, Assets
+from train.synthetic.garments import Attire
+from train.synthetic.motion_library import CAPTURED_SHARE, RANDOM_SHARE, MotionLibrary, leg_length
+from train.synthetic.random_poses import random_pose_curves
 from train.synthetic.raster import vertex_normals
 from train.synthetic.renderer import Mesh
 from train.synthetic.scenes import random_color
@@ -19,6 +23,10 @@ from unish.body import BodyModel
 TONES = np.array([[0.75, 0.5, 0.38], [0.62, 0.38, 0.26], [0.45, 0.25, 0.15], [0.24, 0.12, 0.07], [0.1, 0.05, 0.03]])
 HAIRS = np.array([[0.02, 0.015, 0.01], [0.06, 0.03, 0.015], [0.2, 0.1, 0.04], [0.45, 0.3, 0.12], [0.4, 0.4, 0.4]])
 
+TUCKED_M = 0.018
+DRESSED_SHARE = 0.9
+"""Chance that a person wears garments where there are any; the others' clothes are painted on."""
+
 
 @dataclass(frozen=True)
 class Performer:
@@ -26,7 +34,7 @@ class Performer:
 
     `rotations` (T,24,3,3) with the root in the world, `translation` (T,3) SMPL's, `betas` (10,), `vertices`
     (T,V,3); `track` (M,2) is the pelvis over the floor on a dense timeline; `seat` is the height of the seat in
-    metres or None.
+    metres or None. `attire` are garments as geometry, if any, and `attire_vertices` (T,G,3) theirs.
     """
 
     betas: np.ndarray
@@ -37,14 +45,36 @@ class Performer:
     outfit: np.ndarray
     seat: float | None
     heading: float
+    attire: Attire | None = None
+    attire_vertices: np.ndarray | None = None
 
     def moved(self, offset_xy) -> Performer:
         """The same performance elsewhere on the floor."""
         shift = np.array([*offset_xy, 0.0])
-        return Performer(
-            self.betas, self.rotations, self.translation + shift, self.vertices + shift, self.track + shift[:2],
-            self.outfit, self.seat, self.heading,
-        )  # fmt: skip
+        return replace(
+            self,
+            translation=self.translation + shift,
+            vertices=self.vertices + shift,
+            track=self.track + shift[:2],
+            attire_vertices=None if self.attire_vertices is None else self.attire_vertices + shift,
+        )
+
+    @property
+    def painted(self) -> np.ndarray:
+        """The row of the renderer's outfit table; who wears garments has none painted on the skin."""
+        if self.attire is None:
+            return self.outfit
+        row = self.outfit.copy()
+        row[29], row[30:32] = -1.0, 1e9
+        row[6:9] = row[0:3]
+        return row
+
+    def silhouette(self, frame: int, body_faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices and faces of all that is seen of the person in a frame."""
+        if self.attire is None or self.attire_vertices is None:
+            return self.vertices[frame], body_faces
+        vertices = np.concatenate([self.vertices[frame], self.attire_vertices[frame]])
+        return vertices, np.concatenate([self.attire.body_faces, self.attire.faces + len(self.vertices[frame])])
 
 
 @dataclass(frozen=True)
@@ -105,14 +135,18 @@ class Wardrobe:
         row[32] = neck + rng.uniform(-0.05, 0.02)
         return row
 
-    def mesh(self, person: int, vertices: np.ndarray) -> Mesh:
-        """The posed mesh of person number `person` (0-based) for the renderer."""
-        count = len(self.faces)
+    def mesh(self, person: int, vertices: np.ndarray, attire: Attire | None = None) -> Mesh:
+        """The posed mesh of person number `person` (0-based) for the renderer, without what garments hide of it."""
+        faces = self.faces if attire is None else attire.body_faces
+        count = len(faces)
+        normals = vertex_normals(vertices, self.faces)
+        if attire is not None:
+            vertices = vertices - TUCKED_M * attire.covered[:, None] * normals
         return Mesh(
             vertices=vertices,
-            normals=vertex_normals(vertices, self.faces),
+            normals=normals,
             texture=self.template.astype(np.float32),
-            faces=self.faces,
+            faces=faces,
             materials=np.full(count, -1 - person, np.int32),
             objects=np.full(count, person + 1, np.int32),
             casts_shadow=np.ones(count, bool),
@@ -120,31 +154,60 @@ class Wardrobe:
 
 
 def perform(
-    rng: np.random.Generator, wardrobe: Wardrobe, times_s: np.ndarray, script: tuple[str, ...] = ()
+    rng: np.random.Generator,
+    wardrobe: Wardrobe,
+    times_s: np.ndarray,
+    script: tuple[str, ...] = (),
+    assets: Assets = NO_ASSETS,
 ) -> Performer:
     """A random person in a random motion, sampled at `times_s`, its pelvis starting above the world's origin.
 
-    In every frame the lowest vertex touches the floor (z = 0); a seated body's seat height is measured from it.
+    In every frame the lowest vertex touches the floor (z = 0), except for jumps of captured motion; the height of a
+    seat is measured from it.
     """
     body = wardrobe.body
     betas = np.clip(rng.normal(0, 1, 10), -2.5, 2.5)
     shape = torch.from_numpy(betas).float()
     rest = body.rest_joints(shape).numpy().astype(np.float64)
     sole = float(body.shaped(shape)[:, 1].min())
-    action = kinematics.simulate(rng, float(times_s[-1]), rest, body.parents.numpy(), sole, script)
+    action = _motion(rng, float(times_s[-1]), rest, body.parents.numpy(), sole, script, assets.motions)
     at = np.clip(np.round(times_s / STEP_S).astype(int), 0, len(action.track) - 1)
     rotations = action.rotations[at]
     with torch.no_grad():
         posed = body(shape[None], torch.from_numpy(rotations).float(), torch.zeros(len(at), 3)).vertices.numpy()
     posed = posed.astype(np.float64)
-    translation = np.concatenate([action.track[at] - rest[0, :2], -posed[..., 2].min(1)[:, None]], 1)
+    outfit = wardrobe.outfit(rng)
+    attire = assets.garments.draw(rng, outfit[3:6]) if assets.garments and rng.random() < DRESSED_SHARE else None
+    worn = attire.pose(body, betas, rotations) if attire else None
+    lowest = posed[..., 2].min(1) if worn is None else np.minimum(posed[..., 2].min(1), worn[..., 2].min(1))
+    height = -lowest if action.clearance is None else action.clearance[at] - lowest
+    translation = np.concatenate([action.track[at] - rest[0, :2], height[:, None]], 1)
     vertices = posed + translation[:, None]
     seat = None
     if action.sitting:
         owner = body.weights.argmax(1).numpy()
         seat = float(vertices[:, np.isin(owner, (0, 1, 2)), 2].min())
     heading = float(np.arctan2(rotations[0, 0, 1, 0], rotations[0, 0, 0, 0]))
-    return Performer(betas, rotations, translation, vertices, action.track, wardrobe.outfit(rng), seat, heading)
+    return Performer(
+        betas, rotations, translation, vertices, action.track, outfit, seat, heading, attire,
+        None if worn is None else worn + translation[:, None],
+    )  # fmt: skip
+
+
+def _motion(
+    rng: np.random.Generator, duration_s: float, rest, parents, sole_y: float, script: tuple[str, ...],
+    motions: MotionLibrary | None,
+) -> kinematics.GeneratedMotion:  # fmt: skip
+    """A procedural motion, or, where there are recordings, one of them or random poses."""
+    curves = None
+    if motions is not None:
+        kind = rng.random()
+        captured = motions.draw(rng, duration_s, leg_length(rest)) if kind < CAPTURED_SHARE else None
+        if captured is not None:
+            return captured
+        if CAPTURED_SHARE <= kind < CAPTURED_SHARE + RANDOM_SHARE:
+            curves = random_pose_curves(rng, duration_s, rest, parents)
+    return kinematics.simulate(rng, duration_s, rest, parents, sole_y, script, curves)
 
 
 def place(rng: np.random.Generator, performers: list[Performer], apart_m: float = 0.75) -> list[Performer]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from train.synthetic.backdrops import Backdrop
+from train.synthetic.painting import FabricTable, paint_backdrop, paint_fabrics
 from train.synthetic.raster import FAR, NEAR_M, rasterise, rasterise_shadow, to_camera
 from train.synthetic.shading import OUTFIT_COLUMNS, develop, fill_smooth_corners, noise_pyramid, shade
 
@@ -92,11 +94,16 @@ class Renderer:
     """Renders the frames of one clip: a static world, a light, and people whose meshes change each frame.
 
     `materials` (rows, MATERIAL_COLUMNS) and `outfits` (people, OUTFIT_COLUMNS) are explained in `shading.py`.
-    `focus` is the middle of the area that gets shadows (world). The static world's shadow map is made once.
+    `focus` is the middle of the area that gets shadows (world). The static world's shadow map is made once. `fabrics`
+    tells which materials are cloth, `backdrop` is seen where nothing else is, instead of the sky.
     """
 
-    def __init__(self, static: Mesh, materials, outfits, light: Light, tone: Tone, focus, rng: np.random.Generator):
+    def __init__(
+        self, static: Mesh, materials, outfits, light: Light, tone: Tone, focus, rng: np.random.Generator,
+        fabrics: FabricTable | None = None, backdrop: Backdrop | None = None,
+    ):  # fmt: skip
         self.static, self.light, self.tone = static, light, tone
+        self.fabrics, self.backdrop = fabrics, backdrop
         self.materials = np.ascontiguousarray(materials, np.float32)
         self.outfits = np.ascontiguousarray(outfits, np.float64).reshape(-1, OUTFIT_COLUMNS)
         self.pyramid, self.starts = noise_pyramid(rng)
@@ -146,6 +153,16 @@ class Renderer:
                 light.direction, light.color, light.fill_direction, light.fill_color, light.ambient, light.lamp,
                 light.sky, shadow, self.axes, self.focus, self.shadow_scale, skip, colors,
             )  # fmt: skip
+            if self.fabrics is not None:
+                paint_fabrics(
+                    depth, ids, points, mesh.texture, mesh.faces, mesh.materials, self.fabrics.rows,
+                    self.fabrics.levels, self.fabrics.periods_m, fx, fy, cx - shift, cy - shift, skip, colors,
+                )  # fmt: skip
+            if self.backdrop is not None:
+                photo, turn, field, middle, around = self.backdrop.arguments()
+                paint_backdrop(
+                    ids, rotation, fx, fy, cx - shift, cy - shift, photo, turn, field, middle, around, skip, colors
+                )
             grids.append((depth, ids, colors))
         (depth, ids, colors), (_, _, corners) = grids
         if self.tone.blur_px > 0:

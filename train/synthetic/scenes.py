@@ -11,6 +11,7 @@ from train.synthetic import shapes
 from train.synthetic.renderer import Light, Mesh, Tone
 
 CLEARANCE_M = 0.45
+SIDES = ("x0", "y0", "x1", "y1")
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,19 @@ FACADES = (r.BRICKS, r.WINDOWS, r.WINDOWS, r.WINDOWS, r.PLAIN, r.TILES)
 THINGS = (r.PLAIN, r.PLAIN, r.STRIPES, r.CHECKER, r.PLANKS, r.BLOTCHES, r.TILES, r.BRICKS)
 
 
-def build_scene(rng: np.random.Generator, domain: str, bounds, keep_free, seats=()) -> Scene:
+def build_scene(
+    rng: np.random.Generator, domain: str, bounds, keep_free, seats=(), open_sides: frozenset[str] = frozenset()
+) -> Scene:
     """A room ("indoor") or a street ("outdoor") around `bounds` (x0, y0, x1, y1, highest camera, metres).
 
     Nothing is put within CLEARANCE_M of the floor points `keep_free` (points, 2), where people walk and the camera
-    moves. Each seat is (x, y, height, yaw): a box to sit on is placed there.
+    moves. Each seat is (x, y, height, yaw): a box to sit on is placed there. `open_sides` (of SIDES) have neither walls
+    nor houses; with more than one of them a room has no ceiling, and with all a street's ground ends somewhere.
     """
     materials = Materials(rng)
     parts: list[Mesh] = []
     build = _indoor if domain == "indoor" else _outdoor
-    area, light = build(rng, materials, parts, bounds)
+    area, light = build(rng, materials, parts, bounds, open_sides)
     for x, y, height, yaw in seats:
         depth = rng.uniform(0.34, 0.5)
         size = (rng.uniform(0.4, 1.6), depth, height)
@@ -106,7 +110,7 @@ def build_scene(rng: np.random.Generator, domain: str, bounds, keep_free, seats=
     return Scene(Mesh.join(parts), np.stack(materials.rows), light, tone)
 
 
-def _indoor(rng, materials: Materials, parts: list[Mesh], bounds):
+def _indoor(rng, materials: Materials, parts: list[Mesh], bounds, open_sides: frozenset[str]):
     margin = np.exp(rng.uniform(np.log(0.35), np.log(4.0), 4))
     x0, y0, x1, y1 = np.asarray(bounds[:4]) + margin * [-1, -1, 1, 1]
     height = max(rng.uniform(2.4, 3.6), bounds[4] + 0.25)
@@ -116,6 +120,8 @@ def _indoor(rng, materials: Materials, parts: list[Mesh], bounds):
     corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
     skirting = materials.random((r.PLAIN,), 1.0) if rng.random() < 0.6 else None
     for k in range(4):
+        if ("y0", "x1", "y1", "x0")[k] in open_sides:
+            continue
         (ax, ay), (bx, by) = corners[k], corners[(k + 1) % 4]
         wall = shared if rng.random() < 0.7 else materials.random(WALLS_INDOOR, low=0.2)
         patch = [[bx, by, 0], [ax, ay, 0], [ax, ay, height], [bx, by, height]]
@@ -124,10 +130,11 @@ def _indoor(rng, materials: Materials, parts: list[Mesh], bounds):
     ceiling = [[x0, y1, height], [x1, y1, height], [x1, y0, height], [x0, y0, height]]
     pale = rng.uniform(0.5, 0.85) * np.clip(rng.normal(1.0, 0.05, 3), 0.8, 1.1)
     kind = int(rng.choice((r.PLAIN, r.PLAIN, r.TILES)))
-    parts.append(shapes.quad(ceiling, materials.add(kind, pale, pale * 0.7, (0.6, 0.6), 0.02, 0.1), False))
+    if len(open_sides) < 2:
+        parts.append(shapes.quad(ceiling, materials.add(kind, pale, pale * 0.7, (0.6, 0.6), 0.02, 0.1), False))
     lamp_glow = materials.add(r.PLAIN, np.ones(3), np.ones(3), noise=0.0, glow=1.0)
     lamps = [rng.uniform((x0, y0), (x1, y1)) for _ in range(int(rng.integers(0, 4)))]
-    for x, y in lamps:
+    for x, y in lamps if len(open_sides) < 2 else ():
         parts.append(shapes.box((x, y, height - 0.04), (*rng.uniform(0.2, 1.0, 2), 0.04), 0.0, lamp_glow, False))
     middle = np.array([(bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2])
     direction = np.array([*rng.normal(0, 0.55, 2), 1.0])
@@ -177,8 +184,8 @@ def _hang(rng, materials: Materials, parts: list[Mesh], start, end, height: floa
             on_wall(rng.uniform(width / 2, length - width / 2), bottom, size, material)
 
 
-def _outdoor(rng, materials: Materials, parts: list[Mesh], bounds):
-    reach = 70.0
+def _outdoor(rng, materials: Materials, parts: list[Mesh], bounds, open_sides: frozenset[str]):
+    reach = 70.0 if len(open_sides) < 4 else float(np.exp(rng.uniform(np.log(8.0), np.log(70.0))))
     ground = materials.random(FLOORS_OUTDOOR, rng.uniform(0.8, 2.5))
     if rng.random() < 0.4:  # grass or earth
         color = np.array([0.12, 0.2, 0.05]) if rng.random() < 0.6 else np.array([0.3, 0.22, 0.13])
@@ -190,7 +197,7 @@ def _outdoor(rng, materials: Materials, parts: list[Mesh], bounds):
     margin = np.exp(rng.uniform(np.log(0.6), np.log(14.0), 4))
     x0, y0, x1, y1 = np.asarray(bounds[:4]) + margin * [-1, -1, 1, 1]
     for side in range(4):
-        if rng.random() < 0.35:
+        if rng.random() < 0.35 or SIDES[side] in open_sides:
             continue
         at = (x0, y0, x1, y1)[side]
         sign = -1 if side < 2 else 1

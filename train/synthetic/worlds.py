@@ -1,4 +1,4 @@
-"""Worlds to draw clips from: the default one, a clean studio, and a wild one of phone videos.
+"""Worlds to draw clips from: the default one, a clean studio, a wild one of phone videos, and the default by phone.
 
 They differ as a rendered data set and real videos do: in textures, light, clothes, cameras, motions and images.
 Training in one and testing in the other shows what a network takes with it; geometry labels are exact in each.
@@ -269,7 +269,16 @@ WILD = World(
 )  # fmt: skip
 """Plays real videos of one dancing person: phones, hard light, busy surfaces, noise, smear and compression."""
 
-WORLDS = {world.name: world for world in (DEFAULT, STUDIO, WILD)}
+PHONE = World(
+    "phone",
+    effects=CameraEffects(
+        shutter_s=(1 / 240, 1 / 30), drift=0.02, contrast=(0.0, 0.4), noise=(0.003, 0.025), sharpen=(0.0, 0.6),
+        crf=(20, 34), hdr=(0.0, 0.6), readout_s=(0.008, 0.03),
+    ),
+)  # fmt: skip
+"""The default world through a phone: rolling shutter, motion blur, local tone curves, noise and compression."""
+
+WORLDS = {world.name: world for world in (DEFAULT, STUDIO, WILD, PHONE)}
 
 
 def named_world(name: str) -> World:
