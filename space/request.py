@@ -56,6 +56,8 @@ class Settings:
     static_camera: bool = False
     height: str = ""
     """"1.75" for person 1, "2=1.62" for person 2."""
+    fit: str = Options.fit
+    """As in `Options`."""
 
     @staticmethod
     def of(

@@ -12,7 +12,9 @@ from space.results import Result, ResultFolders, write_scene
 from space.tasks import Task
 from space.upload_reader import open_upload, read_upload
 from unish.analysis.fit_report import fit_report
+from unish.body import load_body
 from unish.errors import InputError
+from unish.fitting.fit import fit_bodies
 from unish.people.detection import Box, DetectedPeople, detect_people
 from unish.pipeline import require_plausible
 from unish.structures import Clip, Reconstruction
@@ -85,6 +87,9 @@ def reconstruct_upload(
     clip = dataclasses.replace(clip, warnings=clip.warnings + detected.warnings)
     scene = reconstruct_on_gpu(clip, detected.tracks, detected.finder, settings.weights, priors, task.id)
     require_plausible(scene)
+    if settings.fit != "off":
+        progress(0.9, "Fitting bodies")
+        scene = fit_bodies(scene, load_body(None), settings.fit, known_heights=tuple(priors.heights_m))
     progress(0.93, "Preparing the scene")
     scene = _named(scene, people.names)
     return write_scene(folders, scene, fit_report(scene), request.path)

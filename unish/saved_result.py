@@ -175,6 +175,7 @@ _RULES: Mapping[str, tuple[Callable[[np.ndarray], bool], str]] = {
     "cameras.intrinsics": (_are_pinholes, "the matrices of pinhole cameras"),
     "person.keypoints_px": (_are_keypoints, "positions in pixels with a confidence in 0..1"),
     "person.body_rotations": (_are_rotations, "rotations"),
+    "person.network_rotations_world": (_are_rotations, "rotations"),
     "person.root_rotation_world": (_are_rotations, "rotations"),
 }
 """What numbers of an array must be, beside finite."""

@@ -207,6 +207,39 @@ class Person:
     keypoints_px: Float32[np.ndarray, "frames 17 3"] | None = None
     """The 2D detection, not the body's joints: x, y in pixels of `Reconstruction.images`, and confidence in 0..1, of
     each of `KEYPOINT_NAMES`; confidence 0 where there is none. None: the detector has no keypoints."""
+    network_betas: Float32[np.ndarray, "10"] | None = None
+    """Shape as the network has it, where the motion above was fitted (see `Reconstruction.fitting`). None, as the
+    two below, where the motion above is the network's."""
+    network_rotations_world: Float32[np.ndarray, "frames 24 3 3"] | None = None
+    """The network's rotations; index 0: root orientation in the world."""
+    network_translation_world: Float32[np.ndarray, "frames 3"] | None = None
+    """The network's `transl`, in the world of this result."""
+
+
+@dataclass(frozen=True)
+class PersonFitting:
+    """What became of one person when the bodies were fitted to the clip."""
+
+    id: int
+    fitted: bool
+    """Whether the result holds the fitted motion; else it is the network's."""
+    reason: str
+    """Why it is the network's; empty where it is fitted."""
+    measures: tuple[tuple[str, float, float], ...]
+    """Name, before and after: the measures of the fit report, "outline_iou" (share) and "jerk" (m/s³)."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How the bodies were fitted to the clip (`unish.fitting`)."""
+
+    mode: str
+    """"auto" or "full"."""
+    scale: float
+    """What the scene was multiplied by, beyond the network's scale."""
+    rise_m: float
+    """By how much the world was then raised, for its floor to be at z = 0."""
+    people: tuple[PersonFitting, ...]
 
 
 @dataclass(frozen=True)
@@ -257,6 +290,8 @@ class Reconstruction:
     provenance: Provenance
     windows: tuple[Window, ...] = ()
     """The forward passes that it was joined from, in order; each begins before the one before it ends."""
+    fitting: Fitting | None = None
+    """How the bodies were fitted to the clip; None: all motion is the network's."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -311,12 +346,13 @@ class Reconstruction:
             "people": [{"id": person.id, "name": person.name} for person in self.people],
             "windows": [dataclasses.asdict(window) for window in self.windows],
             "provenance": dataclasses.asdict(self.provenance),
+            **({} if self.fitting is None else {"fitting": dataclasses.asdict(self.fitting)}),
         }
 
 
 def _array_fields(cls: type, *, optional: bool = False) -> tuple[str, ...]:
     """Names of the fields that are arrays: those that every result has, or those that may be None."""
-    plain = {"cameras", "people", "fps", "provenance", "windows", "id", "name", "width_px", "height_px"}
+    plain = {"cameras", "people", "fps", "provenance", "windows", "fitting", "id", "name", "width_px", "height_px"}
     return tuple(f.name for f in dataclasses.fields(cls) if f.name not in plain and (f.default is None) == optional)
 
 
@@ -349,6 +385,7 @@ class _Header:
     people: tuple[_NamedPerson, ...]
     provenance: Provenance
     windows: tuple[Window, ...] = ()
+    fitting: Fitting | None = None
 
     def __post_init__(self) -> None:
         ids = [person.id for person in self.people]
@@ -382,5 +419,6 @@ def _load(folder: Path) -> Reconstruction:
         fps=header.fps,
         provenance=header.provenance,
         windows=header.windows,
+        fitting=header.fitting,
         **{name: arrays[name] for name in _ARRAYS},
     )

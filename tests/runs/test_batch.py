@@ -22,7 +22,22 @@ from unish.runs.batch import find_jobs, run_batch
 from unish.structures import Clip, Reconstruction
 from unish.video.suffixes import VIDEO_SUFFIXES
 
-HOW = ["--weights", "mini", "--finder", "mini", "--fps", "3", "--end", "1", "--body", "open", "--device", "cpu"]
+HOW = [
+    "--weights",
+    "mini",
+    "--finder",
+    "mini",
+    "--fps",
+    "3",
+    "--end",
+    "1",
+    "--body",
+    "open",
+    "--device",
+    "cpu",
+    "--fit",
+    "off",
+]
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,14 @@ def test_a_result_is_that_of_the_clip_without_bars(cases_dir):
     values = []
     for name in ("camcorder_sample.ts", "letterbox_sample.mp4"):
         result = reconstruct(
-            cases_dir / "clips" / name, weights="mini", body="open", finder="mini", device="cpu", fps=3, end_s=2.0
+            cases_dir / "clips" / name,
+            weights="mini",
+            body="open",
+            finder="mini",
+            device="cpu",
+            fps=3,
+            end_s=2.0,
+            fit="off",
         )
         cameras = result.cameras
         path_m = np.linalg.norm(np.diff(cameras.centers_world, axis=0), axis=1).sum()

@@ -20,7 +20,7 @@ from unish.analysis.body_surface import FEET, sole_height_m, visible_surface
 from unish.geometry.camera import project, unproject_depth
 from unish.geometry.metric import VALID_CONFIDENCE
 from unish.geometry.transforms import invert_rigid, transform_points
-from unish.structures import Person, Reconstruction, Window
+from unish.structures import Fitting, Person, Reconstruction, Window
 from unish.utils.atomic_write import atomic_path
 
 
@@ -56,6 +56,11 @@ LIMITS = {
 out; 8 to 10 cm is seen at a glance in the viewer. True labels of synthetic clips are good in all but sliding: a foot
 that turns on its spot makes 5 to 16 cm/s, so up to 20 is no more than fair."""
 
+FITTING_LINE = (
+    ("outline_iou", "outline", "", 2), ("body_to_points_median", "body to points", " cm", 1),
+    ("feet_off_floor", "feet off the floor", " cm", 1), ("foot_sliding", "sliding", " cm/s", 1),
+)  # fmt: skip
+"""What the text of the report says of a fit: measure, words, unit, digits."""
 MAX_FRAMES = 60
 """Most frames of a person whose surfaces are looked at, evenly chosen: a long clip takes seconds too."""
 MAX_QUERIES = 1500
@@ -109,6 +114,8 @@ class FitReport:
 
     clip: tuple[Measure, ...]
     people: tuple[PersonFit, ...]
+    fitting: Fitting | None = None
+    """How the bodies were fitted to the clip, with the measures of before and after."""
 
     @property
     def word(self) -> str:
@@ -142,7 +149,24 @@ class FitReport:
         for name, measures in [*people, whole]:
             reasons = dict.fromkeys(measure.why for measure in measures if measure.why)
             lines += [f"  {name}: {'; '.join(reasons)}"] if reasons else []
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._fitting_lines()])
+
+    def _fitting_lines(self) -> list[str]:
+        """A line a person: what fitting changed, or why it kept the network's motion."""
+        names = {person.id: person.name for person in self.people}
+        lines = []
+        for person in self.fitting.people if self.fitting else ():
+            changes = [
+                f"{label} {before:.{digits}f} → {after:.{digits}f}{unit}"
+                for name, before, after in person.measures
+                for key, label, unit, digits in FITTING_LINE
+                if key == name
+            ]
+            what = (
+                f", fitted: {', '.join(changes)}" if person.fitted else f" keeps the network's motion: {person.reason}"
+            )
+            lines.append(f"  {names.get(person.id, person.id)}{what}")
+        return lines
 
 
 def fit_report(
@@ -156,20 +180,26 @@ def fit_report(
     people = []
     for index, person in enumerate(reconstruction.people):
         progress(index / len(reconstruction.people), f"Measuring the body–scene fit of {person.name}")
-        surface, feet = _surface_measures(reconstruction, index), _foot_measures(reconstruction, person)
-        seen = _measure("seen", 100 * person.present.mean())
-        people.append(PersonFit(person.id, person.name, (*surface, *feet, seen)))
+        people.append(PersonFit(person.id, person.name, fit_measures(reconstruction, index)))
     clip = (*_seam_measures(reconstruction), _join_error(reconstruction.windows), _scales(reconstruction.windows))
-    return FitReport(clip, tuple(people))
+    return FitReport(clip, tuple(people), reconstruction.fitting)
+
+
+def fit_measures(reconstruction: Reconstruction, index: int, most_frames: int = MAX_FRAMES) -> tuple[Measure, ...]:
+    """The measures of one person, from at most so many frames."""
+    person = reconstruction.people[index]
+    surface = _surface_measures(reconstruction, index, most_frames)
+    feet = _foot_measures(reconstruction, person, most_frames)
+    return (*surface, *feet, _measure("seen", 100 * person.present.mean()))
 
 
 # --- bodies and points ---------------------------------------------------------------------------------------------
 
 
-def _surface_measures(reconstruction: Reconstruction, index: int) -> list[Measure]:
+def _surface_measures(reconstruction: Reconstruction, index: int, most_frames: int) -> list[Measure]:
     names = ("body_to_points_median", "body_to_points_p90", "in_front", "behind")
     person = reconstruction.people[index]
-    frames = _evenly(np.flatnonzero(person.present))
+    frames = _evenly(np.flatnonzero(person.present), most_frames)
     marked = [frame for frame in frames if (reconstruction.person_mask[frame] == index + 1).any()]
     seen = [_body_and_points(reconstruction, index, frame) for frame in marked]
     distance_cm = 100 * np.concatenate([np.zeros(0), *(distance for distance, _ in seen)])
@@ -215,7 +245,7 @@ def _body_and_points(reconstruction: Reconstruction, index: int, frame: int) -> 
 # --- feet and floor ------------------------------------------------------------------------------------------------
 
 
-def _foot_measures(reconstruction: Reconstruction, person: Person) -> list[Measure]:
+def _foot_measures(reconstruction: Reconstruction, person: Person, most_frames: int) -> list[Measure]:
     up = reconstruction.world_up
     planted, slides_cm = _contacts(person, reconstruction.times_s, reconstruction.fps, up)
     why = "not seen for long enough to see a foot move" if person.present.any() else "never seen"
@@ -223,7 +253,7 @@ def _foot_measures(reconstruction: Reconstruction, person: Person) -> list[Measu
     if not planted.any() or not np.allclose(up, (0, 0, 1), atol=1e-3):
         why = "the floor's height is not known in this world" if planted.any() else "never seen"
         return [_measure("feet_gap", None, why), _measure("feet_penetration", None, why), sliding]
-    frames = _evenly(np.flatnonzero(planted.any(axis=1)))
+    frames = _evenly(np.flatnonzero(planted.any(axis=1)), most_frames)
     standing = [(frame, foot) for frame in frames for foot in (0, 1) if planted[frame, foot]]
     heights_cm = 100 * np.array(
         [sole_height_m(person.vertices_world[frame], person.joints_world[frame], foot, up) for frame, foot in standing]
@@ -317,7 +347,7 @@ def _measure(name: str, value: float | np.floating | None, why: str = "") -> Mea
     return Measure(name, limits.label, float(value) + 0.0, limits.unit, word)
 
 
-def _evenly(frames: np.ndarray) -> list[int]:
-    """At most `MAX_FRAMES` of the frames, evenly chosen, the first and the last among them."""
-    chosen = np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES)).round().astype(int)
+def _evenly(frames: np.ndarray, most: int) -> list[int]:
+    """At most so many of the frames, evenly chosen, the first and the last among them."""
+    chosen = np.linspace(0, len(frames) - 1, min(len(frames), most)).round().astype(int)
     return frames[chosen].tolist()

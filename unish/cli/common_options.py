@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from unish.fitting.settings import FIT_MODES
 from unish.people import FINDERS
 from unish.pipeline.options import CROP_SOURCES, PRECISIONS, Options
 from unish.video import LONGEST_SHOT
@@ -63,6 +64,13 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         "float16)",
     )
     parser.add_argument("--seed", type=int, default=Options.seed)
+    parser.add_argument(
+        "--fit",
+        choices=FIT_MODES,
+        default=Options.fit,
+        help="fit bodies to the clip's boxes, masks and points: auto (default), full (slower), or off for the "
+        "network's own motion",
+    )
     compare = parser.add_argument_group("to compare with the authors' inference (docs/fidelity.md)")
     compare.add_argument(
         "--crop-source",
@@ -104,6 +112,7 @@ def common_options_of(parsed: argparse.Namespace) -> dict[str, Any]:
         "device",
         "precision",
         "seed",
+        "fit",
         "crop_source",
         "box_scale",
         "confidence",

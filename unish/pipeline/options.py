@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from unish.errors import InputError
+from unish.fitting.settings import FIT_MODES
 from unish.geometry import VALID_CONFIDENCE
 from unish.video import LONGEST_SHOT, TRAINED_FPS
 
@@ -96,6 +97,9 @@ class Options:
     body: str | None = None
     """"open", an installed or a given SMPL-format file; None: an installed SMPL, else the open body."""
     seed: int = 0
+    fit: str = "auto"
+    """Bodies fitted to the clip's boxes, masks, points and times: "auto", "full" (slower, more of the body), or "off",
+    the network's motion."""
     crop_source: str = NetworkChoices.crop_source
     box_scale: float | int = NetworkChoices.box_scale
     confidence: float | int = NetworkChoices.confidence
@@ -104,6 +108,8 @@ class Options:
         _ = self.network_choices  # refuses what is out of range
         if self.precision not in (None, *PRECISIONS):
             raise InputError(f"Expected {' or '.join(PRECISIONS)} as the precision, got {self.precision!r}.")
+        if self.fit not in FIT_MODES:
+            raise InputError(f"Expected {', '.join(FIT_MODES)} as the fit of bodies, got {self.fit!r}.")
         if self.window < MIN_WINDOW_FRAMES:
             raise InputError(
                 f"Expected a window of {MIN_WINDOW_FRAMES} frames or more, got {self.window}; "

@@ -11,6 +11,7 @@ import torch
 
 from unish.body import BodyModel, load_body
 from unish.errors import InputError, Interrupted
+from unish.fitting.fit import fit_bodies
 from unish.fusion.intrinsics import ClipIntrinsics, solve_intrinsics
 from unish.fusion.loop_closure import find_revisits
 from unish.fusion.window_alignment import WindowAlignment, align_windows
@@ -35,6 +36,8 @@ FOCAL_RANGE = (0.01, 100.0)
 """In half diagonals; real lenses lie far inside."""
 DEPTH_RANGE_M = (1e-3, 1e5)
 PLAUSIBILITY_FRAMES = 16
+FITTING_FROM = 0.92
+"""Share of the work that is done before bodies are fitted."""
 
 
 def reconstruct(
@@ -116,6 +119,7 @@ def reconstruct_clip(
         window=options.window,
         seed=options.seed,
         choices=options.network_choices,
+        fit=options.fit,
         progress=progress,
     )
     require_plausible(scene)
@@ -149,11 +153,13 @@ def reconstruct_tracked(
     window: int = Options.window,
     seed: int = 0,
     choices: NetworkChoices = NetworkChoices(),  # noqa: B008 (frozen)
+    fit: str = "off",
     progress: Progress = no_progress,
 ) -> Reconstruction:
     """The part after decoding and person detection, for callers that hold the clip, the people and the weights.
 
-    Raises `InputError` when there is no track, `Interrupted` as `reconstruct` does.
+    Bodies have the network's motion unless a `fit` is asked for, as in `Options`. Raises `InputError` when there is no
+    track, `Interrupted` as `reconstruct` does: bodies are then not fitted.
     """
     tracks = tuple(track for track in tracks if track.present.any())
     require_people(tracks)
@@ -168,8 +174,33 @@ def reconstruct_tracked(
         result = fuse(predictions, intrinsics, alignment, body, priors, finder, seed)
         if interrupts.signal_number or not is_whole:
             raise Interrupted(result)
+    if fit != "off":
+        result = _fitted(result, body, fit, priors, progress)
     progress(1.0, "Done")
     return result
+
+
+def _fitted(
+    result: Reconstruction, body: BodyModel, fit: str, priors: ClipPriors, progress: Progress
+) -> Reconstruction:
+    """The result with fitted bodies; Ctrl-C keeps the network's."""
+    with deferred_interrupts() as interrupts:
+        try:
+            with interrupts.raising():
+                progress(FITTING_FROM, "Fitting bodies")
+                return fit_bodies(
+                    result,
+                    body,
+                    fit,
+                    known_heights=tuple(priors.heights_m),
+                    progress=part_of(progress, FITTING_FROM, 1.0),
+                )
+        except KeyboardInterrupt:
+            if not interrupts.signal_number:
+                raise
+            warning = "Stopped before the bodies were fitted to the clip: their motion is the network's own."
+            provenance = dataclasses.replace(result.provenance, warnings=(*result.provenance.warnings, warning))
+            raise Interrupted(dataclasses.replace(result, provenance=provenance)) from None
 
 
 def require_people(tracks: Sequence[PersonTrack]) -> None:

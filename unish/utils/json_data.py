@@ -62,6 +62,9 @@ def from_json(kind: type[Made], data: Any, where: str) -> Made:
 def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_json(hint, value, where)  # type: ignore[arg-type]
+    for part in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else ():
+        if dataclasses.is_dataclass(part) and isinstance(value, dict):
+            return from_json(part, value, where)  # type: ignore[arg-type]
     item = get_args(hint)[0] if get_origin(hint) is tuple else None
     if dataclasses.is_dataclass(item) and isinstance(value, list):
         return tuple(from_json(item, entry, f"{where}[{k}]") for k, entry in enumerate(value))  # type: ignore[arg-type]

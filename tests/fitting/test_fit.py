@@ -1,0 +1,199 @@
+"""Bodies that are off are brought back by what the clip shows; where it shows nothing they stay, with a word."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.walks import displaced, make_walk, root_errors_m
+from unish.analysis.fit_report import fit_report
+from unish.body import open_body
+from unish.errors import InputError
+from unish.fitting import fit
+from unish.fitting.fit import fit_bodies
+from unish.fitting.measures import measure, worse
+from unish.fitting.scene import moved_scene
+from unish.structures import Reconstruction
+
+
+@pytest.fixture(scope="module")
+def body():
+    return open_body()
+
+
+@pytest.fixture(scope="module")
+def truth(body) -> Reconstruction:
+    return make_walk(body, frames=6)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps():
+    """What is tested here does not take the whole budget."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "AUTO", dataclasses.replace(fit.AUTO, vertices=80, placement_steps=12, refine_steps=10))
+        yield
+
+
+@pytest.fixture(scope="module")
+def off(truth, body) -> Reconstruction:
+    """Half a metre too far, 20 cm aside."""
+    return displaced(truth, body)
+
+
+@pytest.fixture(scope="module")
+def fitted(off, body, few_steps) -> Reconstruction:
+    return fit_bodies(off, body)
+
+
+def test_a_displaced_body_comes_back(truth, off, fitted):
+    before, after = root_errors_m(off, truth), root_errors_m(fitted, truth)
+    assert before.mean() > 0.5 and after.mean() < 0.25 * before.mean()
+    names = {name: values for name, *values in fitted.fitting.people[0].measures}
+    assert names["outline_iou"][1] > max(0.6, names["outline_iou"][0] + 0.2)
+    assert names["feet_off_floor"][1] < 2 and fitted.fitting.people[0].fitted
+
+
+def test_parameters_give_the_vertices(fitted, body):
+    person, scene = fitted.people[0], fitted
+    posed = body(*(torch.from_numpy(x) for x in (person.betas, person.body_rotations, person.translation_camera)))
+    pose = torch.from_numpy(scene.cameras.world_from_camera)
+    world = posed.vertices @ pose[:, :3, :3].mT + pose[:, None, :3, 3]
+    assert np.allclose(world, person.vertices_world, atol=1e-4)
+    assert person.joints_world.dtype == person.network_rotations_world.dtype == np.float32
+
+
+def test_the_network_s_motion_stays_in_the_result(off, fitted, body, tmp_path):
+    person, scale = fitted.people[0], fitted.fitting.scale
+    rest = body.pelvis_offset(torch.from_numpy(person.network_betas)).numpy()
+    moved = scale * (off.people[0].translation_world + rest) - rest + [0, 0, fitted.fitting.rise_m]
+    assert np.allclose(person.network_translation_world, moved, atol=1e-4)
+    assert np.allclose(person.network_rotations_world[:, 1:], off.people[0].body_rotations[:, 1:], atol=1e-6)
+    read = Reconstruction.load(fitted.save(tmp_path / "saved"))
+    assert read.fitting == fitted.fitting
+    assert np.array_equal(read.people[0].network_betas, person.network_betas)
+    report = fit_report(read)
+    assert json.loads(json.dumps(report.to_json()))["fitting"]["people"][0]["fitted"] is True
+    assert "Person 1, fitted: " in report.text() and "outline" in report.text()
+
+
+def test_off_is_the_same_object_and_the_same_twice_the_same(off, fitted, body):
+    assert fit_bodies(off, body, "off") is off
+    again = fit_bodies(off, body)
+    assert np.array_equal(again.people[0].vertices_world, fitted.people[0].vertices_world)
+    with pytest.raises(InputError, match="auto, off, full"):
+        fit_bodies(off, body, "slow")
+
+
+def test_progress_rises_and_cancels(off, body):
+    shares: list[float] = []
+
+    def stop(share, message):
+        shares.append(share)
+        if share > 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_bodies(off, body, progress=stop)
+    assert shares == sorted(shares)
+
+
+# --- hostile evidence ----------------------------------------------------------------------------------------------
+
+
+def unchanged(fitted: Reconstruction, scene: Reconstruction) -> bool:
+    pairs = zip(fitted.people, scene.people, strict=True)
+    return all(np.array_equal(a.vertices_world, b.vertices_world) and a.network_betas is None for a, b in pairs)
+
+
+def with_person(scene: Reconstruction, **changes) -> Reconstruction:
+    return dataclasses.replace(scene, people=(dataclasses.replace(scene.people[0], **changes), *scene.people[1:]))
+
+
+@pytest.mark.parametrize("what", ["boxes", "motion", "never seen", "tiny"])
+def test_without_anything_to_fit_to_the_network_s_motion_stays(truth, body, what):
+    person = truth.people[0]
+    changes = {
+        "boxes": {"boxes_px": np.full_like(person.boxes_px, np.nan)},
+        "motion": {"translation_camera": np.full_like(person.translation_camera, np.nan)},
+        "never seen": {"present": np.zeros(len(truth), bool)},
+        "tiny": {"boxes_px": np.tile(np.float32([40, 40, 43, 46]), (len(truth), 1))},
+    }[what]
+    scene = with_person(truth, **changes)
+    fitted = fit_bodies(scene, body)
+    assert unchanged(fitted, scene) and fitted.fitting.scale == 1 and not fitted.fitting.people[0].fitted
+    assert fitted.fitting.people[0].reason
+    assert f"keeps the network's motion: {fitted.fitting.people[0].reason}" in fit_report(fitted).text()
+
+
+@pytest.mark.parametrize("what", ["no masks", "no depth", "nan depth", "one frame", "half out of view", "gaps"])
+def test_poor_evidence_makes_nothing_worse(truth, off, body, what):
+    scene = off
+    if what == "no masks":
+        scene = dataclasses.replace(off, person_mask=np.zeros_like(off.person_mask))
+    elif what == "no depth":
+        scene = dataclasses.replace(off, confidence=np.zeros_like(off.confidence))
+    elif what == "nan depth":
+        scene = dataclasses.replace(off, depth_m=np.full_like(off.depth_m, np.nan))
+    elif what == "one frame":
+        truth, scene = frames_of(truth, 1), frames_of(off, 1)
+    elif what == "half out of view":
+        cut = 40
+        truth, scene = (lower_part_cut(result, cut) for result in (truth, off))
+    elif what == "gaps":
+        seen = np.arange(len(off)) % 3 != 1
+        scene = with_person(off, present=seen)
+    fitted = fit_bodies(scene, body)
+    before, after = root_errors_m(scene, truth), root_errors_m(fitted, truth)
+    assert np.isfinite(fitted.people[0].vertices_world).all()
+    assert after.mean() < (0.6 if what != "half out of view" else 1.05) * before.mean(), (before.mean(), after.mean())
+
+
+def test_two_people_close_together_are_told_apart(body):
+    truth = make_walk(body, frames=3, people=2, seed=5)
+    near = displaced(truth, body, (0.1, 0.05, 0.3))
+    fitted = fit_bodies(near, body)
+    assert (root_errors_m(fitted, truth).mean(1) < 0.7 * root_errors_m(near, truth).mean(1)).all()
+
+
+def test_a_fit_that_is_worse_is_named():
+    good = {"outline_iou": 0.7, "body_to_points_median": 3.0, "jerk": 50.0, "foot_sliding": 5.0}
+    assert worse(good, good) == [] and worse({}, good) == []
+    assert worse(good, good | {"outline_iou": 0.6}) == ["outline"]
+    assert worse(good, good | {"jerk": 70.0, "body_to_points_median": 6.0}) == ["distance to the points", "jerk"]
+    assert worse(good, good | {"outline_iou": 0.69, "jerk": 51.0, "foot_sliding": 7.5}) == []
+
+
+def test_scenes_grow_about_the_floor_and_bodies_do_not(truth, body):
+    larger = moved_scene(truth, 1.5, 0.2, body)
+    assert np.allclose(larger.depth_m, 1.5 * truth.depth_m)
+    tall = [np.ptp(scene.people[0].vertices_world[..., 2], axis=1) for scene in (truth, larger)]
+    assert np.allclose(*tall, atol=1e-4)
+    seen = [measure(scene, 0)["outline_iou"] for scene in (truth, larger)]
+    assert seen[0] > 0.75 > seen[1]  # the body is as large as before, and farther away
+    camera = larger.cameras.centers_world[:, 2]
+    assert np.allclose(camera, 1.5 * truth.cameras.centers_world[:, 2] + 0.2, atol=1e-5)
+    assert moved_scene(truth, 1.0, 0.0, body) is truth
+
+
+def frames_of(scene: Reconstruction, count: int) -> Reconstruction:
+    """The first frames of a result."""
+
+    def cut(holder):
+        names = [f.name for f in dataclasses.fields(holder) if isinstance(getattr(holder, f.name), np.ndarray)]
+        once = {"betas", "faces", "world_up"}
+        return dataclasses.replace(holder, **{n: getattr(holder, n)[:count] for n in names if n not in once})
+
+    return dataclasses.replace(
+        cut(scene), cameras=cut(scene.cameras), people=tuple(cut(person) for person in scene.people)
+    )
+
+
+def lower_part_cut(scene: Reconstruction, rows: int) -> Reconstruction:
+    """The image without its lowest rows."""
+    height = scene.cameras.height_px - rows
+    maps = {name: getattr(scene, name)[:, :height] for name in ("images", "depth_m", "confidence", "person_mask")}
+    boxes = np.minimum(scene.people[0].boxes_px, np.float32([1e4, 1e4, 1e4, height]))
+    cut = dataclasses.replace(scene, **maps, cameras=dataclasses.replace(scene.cameras, height_px=height))
+    return with_person(cut, boxes_px=boxes)

@@ -1,0 +1,58 @@
+"""How bodies are fitted: what is free to move, how far evidence and prior may disagree, and how long it may take."""
+
+from dataclasses import dataclass
+
+FIT_MODES = ("auto", "off", "full")
+"""auto: quick, the default. off: the network's motion, unchanged. full: more vertices, all joints, more steps."""
+
+LEGS, ARMS, TRUNK = (1, 2, 4, 5, 7, 8), (16, 17, 18, 19), (3, 6)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Budget and standard deviations of a fit. Shares are of the box's height where nothing else is said."""
+
+    vertices: int = 160
+    """Of the body that are compared with the evidence."""
+    joints: tuple[int, ...] = (0, *LEGS, *ARMS, *TRUNK)
+    """SMPL's joints that may turn; 0 is the root."""
+    placement_steps: int = 25
+    """L-BFGS steps of the place alone."""
+    refine_steps: int = 25
+    """L-BFGS steps of place and rotations together, in each of two rounds."""
+    chunk_frames: int = 96
+    overlap_frames: int = 12
+    """Frames that a chunk has in common with the next; blended."""
+    calibration_frames: int = 32
+    """Most frames of a person that scale and floor are taken from."""
+
+    box_share: float = 0.02
+    """Error of a box's edge."""
+    outline_share: float = 0.015
+    """Error of a mask's outline."""
+    keypoint_share: float = 0.03
+    surface_share: float = 0.03
+    """Least error of a depth point, relative to its depth; what the clip itself shows is added to it."""
+    acceleration_m_s2: float = 8.0
+    """Of joints in the world."""
+    place_share: float = 0.1
+    """Error of the network's place across the view, relative to the depth."""
+    depth_share: float = 0.25
+    """Error of the network's distance."""
+    drift_share: float = 0.03
+    """Growth of either error over a tenth of a second."""
+    rotation_rad: float = 0.15
+    """Error of a joint's rotation, and its growth over a tenth of a second."""
+    root_rad: float = 0.12
+    held_m: float = 0.004
+    """How far a foot moves while it stands."""
+    sole_m: float = 0.01
+    """How far from the floor the sole of a standing foot is."""
+    scale_log: float = 0.15
+    """Error of the logarithm of the network's scale."""
+    stature_log: float = 0.05
+    """Error of the logarithm of a person's height."""
+
+
+AUTO = FitSettings()
+FULL = FitSettings(vertices=400, joints=tuple(range(22)), placement_steps=60, refine_steps=80, calibration_frames=96)
