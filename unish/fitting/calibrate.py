@@ -16,7 +16,7 @@ FEWEST_VERTICES = 8
 FRAMES_LIKE_ONE = 4
 """So many frames err together: as if there were a fourth of them."""
 KNOWN_STATURE_LOG = 0.01
-HANDS_OFF_LOG = 0.02
+HANDS_OFF_LOG = 0.01
 """A scale this near to the network's is left as it is."""
 CAMERA_HEIGHT_M = (0.2, 6.0)
 """Of a plausible camera above the floor."""
