@@ -1,4 +1,5 @@
-"""Hostile input by the thousand: mutated clips, checkpoints, bodies and saved results, and kills while writing.
+"""Hostile input by the thousand: mutated clips, checkpoints, bodies, saved results and labels, kills while writing,
+calls of the app's API, and twenty visitors of the app while a hostile one keeps sending.
 
     python benchmarks/hostile.py --seed 0
     python benchmarks/hostile.py --seed 7 --clips 300 --checkpoints 60 --bodies 60 --results 20 --kills 10
@@ -27,77 +28,23 @@ from collections import Counter
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-COUNTS = {"clips": 3000, "checkpoints": 150, "bodies": 150, "results": 200, "kills": 60}
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.hostile_app import api_case, describe_app, visitors_case
+from benchmarks.hostile_labels import labels_case, make_labels
+from benchmarks.hostile_mutations import NAMES, mutated_array, mutated_bytes, mutated_tree
+
+COUNTS = {
+    "clips": 3000, "checkpoints": 150, "bodies": 150, "results": 200, "labels": 300, "kills": 60, "api": 300,
+    "visitors": 1,
+}  # fmt: skip
+LIMITS_S = {"api": 300.0, "visitors": 1800.0}
 LIMIT_S = 60.0
 """A case that takes longer hangs."""
-JUNK = (
-    None, True, False, 0, -1, 3, 0.5, 1e308, -1e308, 10**30, 2**31, "", "x", "caf\udce9", [], {}, [[]], [1, "a"],
-    {"a": None},
-)  # fmt: skip
-NAMES = ("clip", "a b", "2024-11-14T22:57:44", "caf\udce9")
 WORKS, SENTENCE, BAD = "works", "clean sentence", "bad"
-
-
-# --- mutations -----------------------------------------------------------------------------------------------------
-
-
-def mutated_bytes(content: bytes, rng: random.Random) -> bytes:
-    """A file with some bytes changed, cut out, repeated or put in; headers are hit as often as everything else."""
-    data = bytearray(content)
-    for _ in range(rng.choice((1, 1, 2, 5, 30))):
-        if not data:
-            break
-        at = rng.randrange(min(len(data), 400)) if rng.random() < 0.5 else rng.randrange(len(data))
-        length = rng.choice((1, 2, 4, 8, 64, 1000))
-        way = rng.randrange(6)
-        if way == 0:
-            data[at] ^= 1 << rng.randrange(8)
-        elif way == 1:
-            data[at : at + length] = rng.randbytes(length)
-        elif way == 2:
-            data[at : at + length] = bytes([rng.choice((0, 255, 127))]) * length
-        elif way == 3:
-            del data[at : at + length]
-        elif way == 4:
-            data[at:at] = data[at : at + length]
-        else:
-            del data[at:]
-    return bytes(data)
-
-
-def mutated_tree(tree: Any, rng: random.Random) -> Any:
-    """JSON data with one value replaced, dropped or repeated somewhere."""
-    if isinstance(tree, dict) and tree and rng.random() < 0.8:
-        name = rng.choice(list(tree))
-        if rng.random() < 0.1:
-            return {key: value for key, value in tree.items() if key != name}
-        return {**tree, name: mutated_tree(tree[name], rng)}
-    if isinstance(tree, list) and tree and rng.random() < 0.8:
-        at = rng.randrange(len(tree))
-        return [*tree[:at], mutated_tree(tree[at], rng), *tree[at + rng.randrange(2) :]]
-    return rng.choice(JUNK)
-
-
-def mutated_array(array: np.ndarray, rng: random.Random) -> Any:
-    """Another type, shape or value of an array, or no array at all."""
-    ways: list[Callable[[], Any]] = [
-        lambda: array[: rng.randrange(len(array) + 1)],
-        lambda: array[..., None],
-        lambda: array.T,
-        lambda: array.astype(rng.choice(("f2", "f8", "i1", "u4", "c8", "U3", "?"))),
-        lambda: np.where(np.random.default_rng(rng.randrange(2**31)).random(array.shape) < 0.01, np.nan, array),
-        lambda: array * rng.choice((0.0, -1.0, 1e30, 1e300)),
-        lambda: array.tolist(),
-        lambda: [*array.tolist(), [1]],
-        lambda: rng.choice(JUNK),
-        lambda: np.array([None, "a"], object),
-    ]
-    with np.errstate(all="ignore"):
-        return rng.choice(ways)()
 
 
 # --- one case of each kind: returns when it works, raises otherwise ------------------------------------------------
@@ -300,9 +247,20 @@ CASES: dict[str, Callable[[random.Random, Path, Path], None]] = {
     "checkpoints": checkpoint_case,
     "bodies": body_case,
     "results": result_case,
+    "labels": labels_case,
     "kills": kill_case,
+    "api": api_case,
+    "visitors": visitors_case,
 }
-BASES = {"clips": make_clips, "checkpoints": make_checkpoint, "bodies": make_body, "results": make_result}
+BASES = {
+    "clips": make_clips,
+    "checkpoints": make_checkpoint,
+    "bodies": make_body,
+    "results": make_result,
+    "labels": make_labels,
+}
+NEEDED = {"kills": {"results"}, "api": {"clips"}}
+"""Good files of other kinds that a kind takes."""
 
 
 # --- the campaign --------------------------------------------------------------------------------------------------
@@ -325,7 +283,7 @@ def run_case(kind: str, seed: int, index: int, bases: Path) -> tuple[str, str]:
 def make_bases(folder: Path, kinds: list[str]) -> Path:
     """The good files that are damaged, a folder per kind."""
     for kind in BASES:
-        if kind in kinds or (kind == "results" and "kills" in kinds):
+        if kind in kinds or any(kind in NEEDED.get(other, ()) for other in kinds):
             (folder / kind).mkdir()
             BASES[kind](folder / kind)
     return folder
@@ -346,7 +304,7 @@ def _serve(pipe: Connection, kind: str, seed: int, bases: Path) -> None:
 def campaign(kind: str, seed: int, indices: list[int], bases: Path) -> list[tuple[int, str, str]]:
     """The outcomes of cases, each in a process that a crash or a hang does not take the others with."""
     context = multiprocessing.get_context("spawn")
-    outcomes, worker, pipe = [], None, None
+    outcomes, worker, pipe, limit_s = [], None, None, LIMITS_S.get(kind, LIMIT_S)
     for index in indices:
         if worker is None or not worker.is_alive():
             pipe, theirs = context.Pipe()
@@ -356,9 +314,9 @@ def campaign(kind: str, seed: int, indices: list[int], bases: Path) -> list[tupl
             pipe.recv()
         assert pipe is not None
         pipe.send(index)
-        outcome = (BAD, f"hangs: no answer within {LIMIT_S:.0f} s")
+        outcome = (BAD, f"hangs: no answer within {limit_s:.0f} s")
         try:
-            if pipe.poll(LIMIT_S):
+            if pipe.poll(limit_s):
                 outcome = pipe.recv()
             else:
                 worker.kill()
@@ -385,8 +343,10 @@ def main() -> int:
         kind, _, index = options.only.partition(":")
         wanted = {kind: [int(index)]}
     kinds, bad = [kind for kind in wanted if wanted[kind]], []
-    with tempfile.TemporaryDirectory(prefix="unish-hostile-") as folder:
+    with tempfile.TemporaryDirectory(prefix="unish-hostile-") as folder, contextlib.ExitStack() as running:
         bases = make_bases(Path(folder), kinds)
+        if {"api", "visitors"} & set(kinds):
+            running.enter_context(describe_app(bases))
         print(f"seed {options.seed}\n{'kind':12} {'tried':>6} {WORKS:>6} {SENTENCE:>15} {BAD:>5} {'seconds':>8}")
         for kind in kinds:
             began = time.perf_counter()

@@ -1,5 +1,7 @@
 """Every error that unish raises on purpose: one sentence saying what was expected, what came, what to do next."""
 
+import errno
+import re
 from typing import Any
 
 
@@ -21,6 +23,27 @@ class MissingDependencyError(UniSHError, ImportError):
 
 class CheckpointError(UniSHError):
     """A weights file is truncated, foreign or carries values that are not finite."""
+
+
+OUT_OF_MEMORY = "out of memory. Take a shorter part of the clip (--start, --end) or fewer frames (--fps)."
+_ALLOCATION_FAILED = re.compile(
+    r"can'?t allocate memory|cannot allocate memory|out of memory|insufficient memory|failed to allocate|bad_alloc"
+    r"|can't start new thread|failed to map segment",
+    re.IGNORECASE,
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that there was no memory to be had: PyTorch, OpenCV and loaders of libraries raise their
+    own kinds."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    if not isinstance(error, RuntimeError | ImportError | OSError) and type(error).__module__ not in (
+        "cv2",
+        "av.error",
+    ):
+        return False
+    return bool(_ALLOCATION_FAILED.search(str(error)))
 
 
 class Interrupted(KeyboardInterrupt):

@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import threading
 import urllib.request
-import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from benchmarks.hostile_app import visit_beside_a_hostile_one
 from tests.app.conftest import api_values, call_api, call_private, upload_file
 from unish.utils.assets import SAMPLE_CLIP
 
@@ -128,38 +126,8 @@ def test_components_of_a_wrong_kind_get_a_sentence_too(app, clip):
             assert success or isinstance(answer, str), (one["id"], answer)
 
 
-def test_twenty_visitors_finish_or_are_told_to_wait_while_a_hostile_one_goes_on(app, clip):
-    over = threading.Event()
-    hostile = [
-        [clip, 1e308],
-        [clip, 1e-9],
-        [clip, 6, 0, 1e300, "mini", "0,0,9,9\n" * 300],
-        [{"path": "/etc/passwd"}, *PART],
-        [clip, *PART, "0,0,9,9@1e300"],
-        [clip, [], {}, [], []],
-    ]
-
-    def attack() -> int:
-        sent = 0
-        while not over.is_set():
-            kind, said = call_api(app.url, "reconstruct", api_values(*hostile[sent % len(hostile)]))
-            assert kind == "error" and said
-            sent += 1
-        return sent
-
-    def ask(number: int) -> str:
-        kind, answer = call_api(app.url, "reconstruct", api_values(clip, *PART))
-        if kind == "complete":
-            with urllib.request.urlopen(answer[0]["url"], timeout=60) as file:
-                (app.log.parent / f"{number}.zip").write_bytes(file.read())
-            return "done" if zipfile.is_zipfile(app.log.parent / f"{number}.zip") else "broken"
-        return "told to wait" if "queue" in str(answer).lower() else f"failed: {answer}"
-
-    with ThreadPoolExecutor(21) as visitors:
-        attacker = visitors.submit(attack)
-        answers = list(visitors.map(ask, range(20)))
-        over.set()
-        assert attacker.result() > 0
+def test_twenty_visitors_finish_or_are_told_to_wait_while_a_hostile_one_goes_on(app, clip, tmp_path):
+    answers = visit_beside_a_hostile_one(app.url, clip, tmp_path)
     assert set(answers) <= {"done", "told to wait"}, answers
     assert answers.count("done") >= 10
     assert app.peak_memory_mb() < 4000

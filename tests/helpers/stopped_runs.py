@@ -1,12 +1,13 @@
 """`unish run` with a real signal at each stage, in a process of its own: prints (exit code, frames saved) by stage.
 
-python -m tests.helpers.stopped_runs SIGTERM FOLDER
+python -m tests.helpers.stopped_runs SIGTERM FOLDER [STAGE …]
 """
 
 import functools
 import importlib
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -53,9 +54,36 @@ def stop_at(stage: str, number: signal.Signals, folder: Path) -> tuple[int, int 
     return code, len(Reconstruction.load(out)) if out.exists() else None
 
 
+def stop_batch(number: signal.Signals, folder: Path) -> list[tuple[int, int]]:
+    """(exit code, frames saved) of a batch that is stopped in its second window, and of the same command again."""
+    from unish.pipeline import run_windows
+
+    (folder / "clips").mkdir()
+    shutil.copy(SAMPLE_CLIP, folder / "clips" / "a.mp4")
+    words = f"batch {folder / 'clips'} --out {folder / 'out'} --end 2 --window 6 --weights mini --finder mini"
+    words = [*words.split(), "--body", "open", "--device", "cpu"]
+    original, calls = run_windows.run_window, []
+
+    def signalled(*arguments, **options):
+        calls.append(None)
+        if len(calls) == 2:
+            os.kill(os.getpid(), number)
+        return original(*arguments, **options)
+
+    outcomes = []
+    with mock.patch.object(run_windows, "run_window", signalled):
+        for _ in range(2):
+            code = main(words)
+            outcomes.append((code, len(Reconstruction.load(folder / "out" / "a"))))
+    return outcomes
+
+
 if __name__ == "__main__":
     # Whoever started this in the background may have it ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     wanted, target = signal.Signals[sys.argv[1]], Path(sys.argv[2])
-    stages = sys.argv[3:] or STAGES
-    print(json.dumps({stage: stop_at(stage, wanted, target) for stage in stages}))
+    stages = sys.argv[3:] or list(STAGES)
+    if stages == ["batch"]:
+        print(json.dumps(stop_batch(wanted, target)))
+    else:
+        print(json.dumps({stage: stop_at(stage, wanted, target) for stage in stages}))

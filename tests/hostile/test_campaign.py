@@ -11,7 +11,7 @@ from tests.helpers.reconstructions import make_reconstruction
 from unish.errors import InputError
 from unish.video.reader import read_clip
 
-CASES = {"clips": 20, "checkpoints": 6, "bodies": 20, "results": 4, "kills": 2}
+CASES = {"clips": 20, "checkpoints": 6, "bodies": 20, "results": 4, "labels": 40, "kills": 2}
 
 
 @pytest.fixture(scope="module")

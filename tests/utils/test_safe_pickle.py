@@ -102,3 +102,14 @@ def test_empty_arrays_come_out_and_bytes_of_any_length_do_not(tmp_path: Path) ->
     path.write_bytes(b"\x80\x02}X\x01\x00\x00\x00ac__builtin__\nbytes\nJ\xff\xff\xff\x7f\x85Rs.")
     with pytest.raises(InputError, match="damaged"):
         read_pickle(path, "a label file")
+
+
+@pytest.mark.parametrize("depth", [3, 200_000])
+def test_tuples_in_tuples_as_a_key_do_not_end_the_process(tmp_path: Path, depth: int) -> None:
+    path = tmp_path / "labels.pkl"
+    path.write_bytes(b"\x80\x02}K\x01" + b"\x85" * depth + b"K\x02s.")
+    if depth == 3:
+        assert read_pickle(path, "a label file") == {"(((1,),),)": 2}
+    else:
+        with pytest.raises(InputError, match="nests tuples"):
+            read_pickle(path, "a label file")

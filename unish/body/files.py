@@ -58,7 +58,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             present = set(archive.namelist())
-            return {key: _read_array(archive, f"{key}.npy") for key in ARRAY_NAMES if f"{key}.npy" in present}
+            return {key: read_array(archive, f"{key}.npy") for key in ARRAY_NAMES if f"{key}.npy" in present}
     except Exception as error:  # the readers of archives and headers pass on whatever damage makes of their parts
         reason = error or type(error).__name__
         raise InputError(
@@ -66,8 +66,12 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """Raises `ValueError` before memory is taken for an array that is larger than its file, or than any body's."""
+def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array of an .npz file, never a pickled one.
+
+    Raises `ValueError` before memory is taken for one that is larger than its file, or than any body's, and what the
+    readers of archives make of damage.
+    """
     with archive.open(name) as file:
         version = np.lib.format.read_magic(file)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

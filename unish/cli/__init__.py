@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from unish.cli import batch, body, doctor, evaluate, export, run, view
-from unish.errors import InputError, UniSHError
+from unish.errors import OUT_OF_MEMORY, InputError, UniSHError, is_out_of_memory
 
 COMMANDS = (run, view, export, batch, evaluate, body, doctor)
 
@@ -31,11 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UniSHError as error:
         print(f"unish: {error}", file=sys.stderr)
         return 2
-    except MemoryError:
-        print(
-            "unish: the memory does not suffice. Take a shorter part (--start, --end) or fewer frames (--fps).",
-            file=sys.stderr,
-        )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"unish: {OUT_OF_MEMORY}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("unish: stopped; nothing was written.", file=sys.stderr)

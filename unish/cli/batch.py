@@ -2,12 +2,14 @@
 
 import argparse
 import dataclasses
+import signal
 import sys
 from pathlib import Path
 
 from unish.cli.common_options import ALL, add_common_options, common_options_of
 from unish.errors import InputError
 from unish.export.formats import FORMATS, check_formats
+from unish.utils.interrupts import Interrupts, deferred_interrupts
 
 
 def add(commands) -> None:
@@ -28,27 +30,33 @@ def add(commands) -> None:
 
 
 def _batch(options: argparse.Namespace) -> int:
+    if options.shot == ALL:
+        raise InputError("unish batch reconstructs one shot of each clip; unish run takes --shot all.")
+    with deferred_interrupts(signal.SIGINT, signal.SIGTERM) as interrupts:
+        try:
+            return _run(options, interrupts)
+        except KeyboardInterrupt:
+            print("unish: stopped. Run the same command again to continue; finished clips are kept.", file=sys.stderr)
+            return interrupts.exit_code
+
+
+def _run(options: argparse.Namespace, interrupts: Interrupts) -> int:
     from unish.body import load_body
     from unish.cli.progress_bar import progress_bar
     from unish.pipeline import Options, load_chosen
     from unish.runs.batch import TABLE, find_jobs, run_batch, table, write_table
     from unish.utils.distributed import launched_rank
 
-    if options.shot == ALL:
-        raise InputError("unish batch reconstructs one shot of each clip; unish run takes --shot all.")
     rank = launched_rank(options.device)
     chosen = Options(**common_options_of(options))
     chosen = dataclasses.replace(chosen, device=rank.device or chosen.device)
     jobs = find_jobs(options.source, options.out)
     formats = [name.strip() for name in options.to.split(",") if name.strip()]
     check_formats(formats)
-    model, body = load_chosen(chosen), load_body(chosen.body)
-    try:
-        with progress_bar() as show:
-            rows = run_batch(jobs, model, body, chosen, formats, options.overwrite, rank, show)
-    except KeyboardInterrupt:
-        print("unish: stopped. Run the same command again to continue; finished clips are kept.", file=sys.stderr)
-        return 130
+    with interrupts.raising():
+        model, body = load_chosen(chosen), load_body(chosen.body)
+    with progress_bar() as show:
+        rows = run_batch(jobs, model, body, chosen, formats, options.overwrite, rank, show)
     if not rank.main:
         return 0
     write_table(rows, options.out / TABLE)

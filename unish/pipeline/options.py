@@ -110,6 +110,8 @@ class Options:
             raise InputError(f"Expected {' or '.join(PRECISIONS)} as the precision, got {self.precision!r}.")
         if self.fit not in FIT_MODES:
             raise InputError(f"Expected {', '.join(FIT_MODES)} as the fit of bodies, got {self.fit!r}.")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"Expected a seed from 0 to 2**63 - 1, got {str(self.seed)[:40]}; 0 is the default.")
         if self.window < MIN_WINDOW_FRAMES:
             raise InputError(
                 f"Expected a window of {MIN_WINDOW_FRAMES} frames or more, got {self.window}; "

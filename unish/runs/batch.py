@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ import torch
 
 from unish.analysis.fit_report import fit_report
 from unish.body import BodyModel
-from unish.errors import InputError, UniSHError
+from unish.errors import InputError, Interrupted, UniSHError
 from unish.export import FORMATS, check_formats, export
 from unish.pipeline import Options, reconstruct_clip
 from unish.runs.identity import Identity, batch_identity, clip_identity, difference, is_replaced
@@ -26,6 +27,7 @@ from unish.runs.result_folder import RESULT_EXPORTS, RESULT_RECORD, reserve_resu
 from unish.structures import Clip, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.distributed import Rank, sentence_of
+from unish.utils.interrupts import Interrupts, deferred_interrupts
 from unish.utils.names import text_name
 from unish.utils.prefetch import prefetch
 from unish.utils.progress import Progress, no_progress
@@ -107,12 +109,16 @@ def run_batch(
     A result of the same clip, weights, body and options is kept, and only the formats that it lacks are written. It is
     made again where the clip or the weights were replaced under their names. A result of other weights or options is
     replaced with `overwrite`, else its clip fails. Raises `InputError` for an unknown format, before any work. A clip
-    that fails does not stop the others.
+    that fails does not stop the others; Ctrl-C and SIGTERM do, and keep the finished windows of the clip at hand, which
+    the next run makes again as a whole.
     """
     check_formats(formats)
     identity = batch_identity(model, body, options)
     mine, rows = rank.of(list(jobs)), []
-    with _opened(mine, identity, options, overwrite, ahead=_device(model).type != "cpu") as clips:
+    with (
+        deferred_interrupts(signal.SIGINT, signal.SIGTERM) as interrupts,
+        _opened(mine, identity, options, overwrite, ahead=_device(model).type != "cpu") as clips,
+    ):
         for number, job in enumerate(mine):
 
             def report(part: float, message: str, done: int = number, name: str = job.name) -> None:
@@ -120,7 +126,9 @@ def run_batch(
 
             report(0.0, "Reading the clip")
             try:
-                rows.append(_one(job, next(clips), model, body, options, formats, report))
+                with interrupts.raising():
+                    opened = next(clips)
+                rows.append(_one(job, opened, model, body, options, formats, report, interrupts))
             except Exception as error:  # one clip must not take the night's work of the others with it
                 rows.append(Row(job.name, "failed", sentence=sentence_of(error)))
                 if not isinstance(error, UniSHError):
@@ -213,16 +221,21 @@ def _one(
     options: Options,
     formats: Sequence[str],
     report: Progress,
+    interrupts: Interrupts,
 ) -> Row:
+    """Makes or keeps the result of a clip. Raises KeyboardInterrupt when a signal has come, its windows saved."""
     if opened.error is not None:
         raise opened.error
     record, status = opened.record, "kept"
     if opened.clip is not None:
         began = time.perf_counter() - opened.seconds
         with reserve_result(job.folder, overwrite=True):
-            scene = reconstruct_clip(
-                opened.clip, model, body, options, progress=lambda part, message: report(0.8 * part, message)
-            )
+            try:
+                scene = reconstruct_clip(
+                    opened.clip, model, body, options, progress=lambda part, message: report(0.8 * part, message)
+                )
+            except Interrupted as stop:
+                scene = stop.partial
             fit = fit_report(scene)
             record = {
                 "identity": opened.identity,
@@ -231,11 +244,18 @@ def _one(
                 "fit": fit.word,
                 "seconds": round(time.perf_counter() - began, 2),
             }
+            if len(scene) < len(opened.clip):
+                record["stopped"] = True
+                log.warning(
+                    f"{job.folder} holds the finished {len(scene)} of {len(opened.clip)} frames of {job.name}; the "
+                    "next run makes it again."
+                )
             extra = {RESULT_RECORD: json.dumps(record, indent=2) + "\n"}
             write_result(scene, fit, job.folder, job.name, extra, source=opened.clip)
         status = "made"
     assert record is not None
-    _export(job, body, formats, lambda part, message: report(0.8 + 0.2 * part, message))
+    with interrupts.raising():
+        _export(job, body, formats, lambda part, message: report(0.8 + 0.2 * part, message))
     return Row(job.name, status, record["frames"], record["people"], record["fit"], record["seconds"])
 
 
@@ -262,7 +282,7 @@ def _record(job: Job, wanted: Identity, overwrite: bool) -> dict[str, Any] | Non
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         record, differing, replaced = None, "", False
     if record is not None and differing is None:
-        return record
+        return None if record.get("stopped") else record
     if replaced or (overwrite and record is not None) or not any(job.folder.iterdir()):
         return None
     if record is None or differing is None:

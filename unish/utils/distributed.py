@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from unish.errors import MissingDependencyError, UniSHError
+from unish.errors import OUT_OF_MEMORY, MissingDependencyError, UniSHError, is_out_of_memory
 
 LONGEST_WAIT = timedelta(days=14)
 """How long a process that is done waits for the others."""
@@ -68,5 +68,7 @@ def sentence_of(error: Exception) -> str:
     """What went wrong in one line: our own errors say it themselves, others by their type and first line."""
     if isinstance(error, UniSHError):
         return str(error)
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no words'}"

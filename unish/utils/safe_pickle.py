@@ -7,8 +7,9 @@ chumpy nor scipy's classes are ever called.
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -154,11 +155,30 @@ def _admitted() -> dict[tuple[str, str], Any]:
 
 
 _ADMITTED = _admitted()
+_DEEPEST = 100
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
-class PlainUnpickler(pickle.Unpickler):
-    """Admits numpy arrays, sparse matrices and chumpy arrays, the last two as inert records."""
+class PlainUnpickler(pickle._Unpickler):
+    """Admits numpy arrays, sparse matrices and chumpy arrays, the last two as inert records.
+
+    It is the one in Python, not in C, for its hooks: a tuple in a tuple, some ten thousand deep, ends the process as
+    soon as it is a key, as hashing it takes a step of the C stack for each.
+    """
+
+    def __init__(self, file: BinaryIO, encoding: str) -> None:
+        super().__init__(file, encoding=encoding)
+        self._depths: dict[int, tuple[int, tuple]] = {}
+        """Of nested tuples: how deep, and themselves, so that no other object takes their number."""
+
+    def check_tuple(self) -> None:
+        """Called when a tuple has been put on the stack. Raises InputError for one that is nested too deep."""
+        made = self.stack[-1]  # type: ignore[attr-defined]
+        inner = max((self._depths.get(id(part), (1, ()))[0] for part in made if type(part) is tuple), default=0)
+        if inner >= _DEEPEST:
+            raise InputError(f"it nests tuples more than {_DEEPEST} deep; use the official file.")
+        if inner:
+            self._depths[id(made)] = (inner + 1, made)
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         """The stand-in for a global of the pickle. Raises InputError, naming it, for any other."""
@@ -169,3 +189,18 @@ class PlainUnpickler(pickle.Unpickler):
                 "Use the official file."
             )
         return _ADMITTED[key]
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+    """By opcode."""
+
+
+def _hooked(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    def load_tuple(unpickler: PlainUnpickler) -> None:
+        load(unpickler)
+        unpickler.check_tuple()
+
+    return load_tuple
+
+
+for _opcode in (*pickle.TUPLE, *pickle.TUPLE1, *pickle.TUPLE2, *pickle.TUPLE3):
+    PlainUnpickler.dispatch[_opcode] = _hooked(PlainUnpickler.dispatch[_opcode])

@@ -33,7 +33,7 @@ DOWNLOAD = Download(
 def read(root: Path, split: str) -> tuple[BenchmarkSequence, ...]:
     """The sequences below `root` whose labels put them in the split, "emdb1" or "emdb2"."""
     files = sorted(DOWNLOAD.root(root).glob("P*/*/*_data.pkl"))
-    in_split = [labels for path in files if (labels := read_labels(path, DOWNLOAD)).value(split)]
+    in_split = [labels for path in files if (labels := read_labels(path, DOWNLOAD)).flag(split)]
     title, sequences = SPLITS[split]
     DOWNLOAD.count(root, len(in_split), sequences, title)
     bodies = smpl_bodies(DOWNLOAD.title)
@@ -61,7 +61,7 @@ def _sequence(labels: LabelFile, bodies: Callable[[str], BodyModel]) -> Benchmar
 
 
 def _person(labels: LabelFile, frames: int, good: np.ndarray, bodies: Callable[[str], BodyModel]) -> TruePerson:
-    gender = labels.value("gender")
+    gender = labels.text("gender")
     if gender not in GENDERS:
         raise DOWNLOAD.broken(f"{labels.path} should have a gender of {', '.join(GENDERS)}, but has {gender!r}")
     pose = [

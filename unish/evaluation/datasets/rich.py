@@ -193,7 +193,9 @@ def _read_calibration(
         matrices = [
             _matrix(tree.findtext(f"./{name}/data"), 3, n) for name, n in (("CameraMatrix", 4), ("Intrinsics", 3))
         ]
-    except (ElementTree.ParseError, ValueError) as error:
+        if not all(np.isfinite(matrix).all() for matrix in matrices):
+            raise ValueError("a number is not finite")
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise DOWNLOAD.broken(f"{path} is not a camera calibration ({error})") from error
     camera_from_world = np.vstack([matrices[0], [0.0, 0.0, 0.0, 1.0]])
     return np.tile(inverted(camera_from_world[None]), (frames, 1, 1)), np.tile(matrices[1], (frames, 1, 1))

@@ -80,6 +80,8 @@ def _read_camera(path: Path) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray
     if len(content) != 4 + 8 * (9 + 12):
         raise DOWNLOAD.broken(f"{path} is {len(content)} bytes long where a camera has {4 + 8 * (9 + 12)}")
     numbers = np.frombuffer(content[4:], "<f8")
+    if not np.isfinite(numbers).all():
+        raise DOWNLOAD.broken(f"{path} holds numbers that are not finite")
     return numbers[:9].reshape(3, 3), np.vstack([numbers[9:].reshape(3, 4), [0.0, 0.0, 0.0, 1.0]])
 
 

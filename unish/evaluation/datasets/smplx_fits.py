@@ -5,6 +5,7 @@ shape and ten expression directions, hands as 12 principal components about thei
 of the file are never read.
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_array, issparse
 from torch import Tensor
 
+from unish.body.files import read_array
 from unish.body.lbs import joint_transforms, pose_features, skin
 from unish.evaluation.datasets.download import Download
 from unish.geometry.rotations import axis_angle_to_matrix
@@ -82,6 +84,8 @@ def read_smplx(path: Path, download: Download) -> SmplxModel:
     if directions.shape[-1] != 2 * _SHAPES:
         raise download.broken(f"{path} has too few shape directions for a SMPL-X body")
     parents = arrays.take("kintree_table", (2, JOINTS))[0].long().tolist()
+    if not all(0 <= parent < joint for joint, parent in enumerate(parents[1:], start=1)):
+        raise download.broken(f"{path} has a kintree_table in which a joint comes before its parent")
     hands = {
         f"{side}_hand_pose": (
             arrays.take(f"hands_components{side[0]}", (45, 45))[:_HAND_COMPONENTS],
@@ -110,6 +114,8 @@ def read_smpl_from_smplx(path: Path, download: Download, smplx_vertices: int, sm
     known = (issparse(matrix) or isinstance(matrix, np.ndarray)) and matrix.ndim == 2
     if not known or matrix.shape[0] != smpl_vertices or matrix.shape[1] < smplx_vertices:
         raise download.broken(f"{path} has no matrix mtx from {smplx_vertices} to {smpl_vertices} vertices")
+    if matrix.dtype.kind not in "fiu" or not np.isfinite(matrix.data if issparse(matrix) else matrix).all():
+        raise download.broken(f"{path} has a matrix mtx of other things than finite numbers")
     return csr_array(matrix)[:, :smplx_vertices]
 
 
@@ -120,14 +126,13 @@ class _Arrays:
         self.path, self.download = path, download
 
     def take(self, key: str, shape: tuple[int | None, ...]) -> Tensor:
-        import zipfile
-        import zlib
-
         try:
-            with np.load(self.path, allow_pickle=False) as stored:
-                value = np.asarray(stored[key], np.float32)
-        except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            with zipfile.ZipFile(self.path) as archive:
+                value = np.asarray(read_array(archive, f"{key}.npy"), np.float32)
+        except Exception as error:  # the readers of archives and headers pass on whatever damage makes of their parts
             raise self.download.broken(f"{self.path} is not a SMPL-X file with an array {key} ({error})") from error
         if value.ndim != len(shape) or any(b not in (None, a) for a, b in zip(value.shape, shape, strict=True)):
             raise self.download.broken(f"{self.path} has {key} of shape {value.shape}, which is not a SMPL-X body's")
+        if not np.isfinite(value).all():
+            raise self.download.broken(f"{self.path} has {key} with numbers that are not finite")
         return torch.from_numpy(value)

@@ -9,8 +9,9 @@ camera's frame, translation_camera (people, frames, 3), betas (people, 10), boxe
 """
 
 import io
-import json
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from unish.body.lbs import joint_transforms
 from unish.errors import InputError, MissingAssetError
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, MethodRow, TruePerson
 from unish.utils.assets import SYNTHETIC_BENCHMARK
+from unish.utils.json_data import read_json_object
 
 FORMAT, FORMAT_VERSION = "unish synthetic benchmark", 1
 HEADER, LABELS = "benchmark.json", "labels.safetensors"
@@ -45,6 +47,11 @@ _SHAPES = {
     "boxes_px": ("people", "frames", 4), "visibility": ("people", "frames"),
 }  # fmt: skip
 LABEL_NAMES = tuple(_SHAPES)
+_MODES = {"image": ("RGB",), "depth": ("I",), "mask": ("L", "P")}
+"""Kinds of Pillow's images."""
+_MOST_BYTES, _MOST_PIXELS = 2**26, 2**26
+"""Of a file in an archive, and of an image."""
+_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 def at(root: Path) -> Benchmark:
@@ -54,7 +61,9 @@ def at(root: Path) -> Benchmark:
     """
     rows = _header(root).get("published", [])
     try:
-        published = tuple(MethodRow(row["method"], row["source"], row["numbers"]) for row in rows)
+        published = tuple(MethodRow(row["method"], row["source"], _numbers(row["numbers"])) for row in rows)
+        if not all(isinstance(word, str) for row in published for word in (row.method, row.source)):
+            raise TypeError("method and source of a row should be words")
     except (KeyError, TypeError) as error:
         raise _broken(root / HEADER, error) from error
     return Benchmark("synthetic", "Synthetic, held-out clips of procedural scenes", METRICS, read, published=published)
@@ -64,8 +73,12 @@ def read(root: Path = SYNTHETIC_BENCHMARK) -> tuple[BenchmarkSequence, ...]:
     """The sequences of a folder, in its order. Raises as `at`."""
     header = _header(root)
     try:
-        names, fps, body = list(header["sequences"]), float(header["fps"]), header["body"]
-    except (KeyError, TypeError, ValueError) as error:
+        names, fps, body = header["sequences"], float(header["fps"]), header["body"]
+        if not isinstance(names, list) or not all(isinstance(name, str) and Path(name).name == name for name in names):
+            raise TypeError("sequences should be a list of names")
+        if not (isinstance(body, str) and 0 < fps < float("inf")):
+            raise TypeError("fps should be a number above 0, and body a name")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _broken(root / HEADER, error) from error
     posed = load_body(body)
     return tuple(_sequence(_Archive(root / f"{name}.zip"), fps, posed) for name in names)
@@ -144,7 +157,9 @@ class _Archive:
                 shape = tuple(sizes.get(axis, axis) if isinstance(axis, str) else axis for axis in axes)
                 if labels[name].shape != shape:
                     raise ValueError(f"{name} has shape {labels[name].shape}, not {shape}")
-        except (SafetensorError, KeyError, ValueError) as error:
+                if labels[name].dtype.kind != "f" or not np.isfinite(labels[name]).all():
+                    raise ValueError(f"{name} holds other things than finite numbers")
+        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise _broken(self.path, error) from error
         return labels
 
@@ -153,8 +168,12 @@ class _Archive:
         name = member(kind, frame)
         try:
             with Image.open(io.BytesIO(self._member(name))) as image:
+                if image.width * image.height > _MOST_PIXELS:
+                    raise ValueError(f"{name} has {image.width}×{image.height} pixels")
+                if not image.mode.startswith(_MODES[kind]):
+                    raise ValueError(f"{name} is an image of kind {image.mode}")
                 return np.asarray(image)
-        except (OSError, SyntaxError, ValueError) as error:
+        except _UNREADABLE as error:
             raise _broken(self.path, error) from error
 
     def _member(self, name: str) -> bytes:
@@ -162,8 +181,10 @@ class _Archive:
             raise _missing(self.path)
         try:
             with zipfile.ZipFile(self.path) as archive:
+                if archive.getinfo(name).file_size > _MOST_BYTES:
+                    raise ValueError(f"{name} is larger than {_MOST_BYTES >> 20} MiB")
                 return archive.read(name)
-        except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, KeyError, OSError, EOFError, ValueError, RuntimeError) as error:
             raise _broken(self.path, error) from error
 
 
@@ -177,12 +198,19 @@ def _header(root: Path) -> dict[str, Any]:
     if not path.is_file():
         raise _missing(path)
     try:
-        header = json.loads(path.read_text(encoding="utf-8"))
+        header = read_json_object(path)
         if header["format"] != FORMAT or header["format_version"] > FORMAT_VERSION:
             raise ValueError(f"its format is {header['format']!r} {header['format_version']}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise _broken(path, error) from error
     return header
+
+
+def _numbers(row: Any) -> dict[str, float]:
+    """A row's numbers by metric. Raises `TypeError` for anything else."""
+    if not isinstance(row, dict) or not all(isinstance(value, int | float) for value in row.values()):
+        raise TypeError("numbers of a row should be numbers by metric")
+    return row
 
 
 def _missing(path: Path) -> MissingAssetError:

@@ -47,11 +47,13 @@ def _sequence(labels: LabelFile, root: Path, bodies: Callable[[str], BodyModel])
     name = labels.path.stem
     camera_from_world = labels.array("cam_poses", shape=(None, 4, 4))
     frames = len(camera_from_world)
+    if frames == 0:
+        raise DOWNLOAD.broken(f"{labels.path} has no frames")
     images = DOWNLOAD.files(root / "imageFiles" / name, [f"image_{frame:05d}.jpg" for frame in range(frames)])
     size_px = image_size_px(images[0], DOWNLOAD)
     world_from_camera = inverted(camera_from_world)
     intrinsics = np.tile(labels.array("cam_intrinsics", shape=(3, 3)), (frames, 1, 1))
-    count = len(labels.value("poses"))
+    count = labels.count("poses")
     people = [_person(labels, index, world_from_camera, intrinsics, bodies) for index in range(count)]
     return BenchmarkSequence(
         name=name,
@@ -74,7 +76,7 @@ def _person(
 ) -> TruePerson | None:
     """None for a person who is never scored."""
     frames = len(world_from_camera)
-    gender = labels.value("genders", index)
+    gender = labels.text("genders", index)
     if gender not in GENDERS:
         raise DOWNLOAD.broken(f"{labels.path} should have genders m and f, but has {gender!r}")
     posed = pose_person(

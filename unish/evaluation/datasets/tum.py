@@ -79,10 +79,16 @@ def associate(first_s: Float[np.ndarray, "a"], second_s: Float[np.ndarray, "b"])
 
 def _read_list(path: Path) -> list[list[str]]:
     """Lines of "time value …", without comments, sorted by time."""
-    lines = DOWNLOAD.file(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = DOWNLOAD.file(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise DOWNLOAD.broken(f"{path} cannot be read ({error.strerror})") from error
     rows = [line.replace(",", " ").split() for line in lines if line.strip() and not line.startswith("#")]
     try:
-        return sorted((row for row in rows if len(row) > 1), key=lambda row: float(row[0]))
+        rows = sorted((row for row in rows if len(row) > 1), key=lambda row: float(row[0]))
+        if not np.isfinite(_times(rows)).all():
+            raise ValueError("a time is not finite")
+        return rows
     except ValueError as error:
         raise DOWNLOAD.broken(f"{path} should have lines of a time and values, but {error}") from error
 
@@ -95,6 +101,8 @@ def _cameras(rows: list[list[str]], path: Path) -> Float[np.ndarray, "frames 4 4
     """World-from-camera, of lines "time tx ty tz qx qy qz qw"."""
     try:
         numbers = np.array([[float(value) for value in row[1:8]] for row in rows]).reshape(len(rows), 7)
+        if not np.isfinite(numbers).all():
+            raise ValueError("a number is not finite")
         rotations = Rotation.from_quat(numbers[:, 3:]).as_matrix()
     except ValueError as error:
         raise DOWNLOAD.broken(f"{path} should have lines of time tx ty tz qx qy qz qw, but {error}") from error
