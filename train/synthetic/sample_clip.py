@@ -13,7 +13,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from train.data.schema import ClipSample
+from train.synthetic.assets import load_assets
 from train.synthetic.clips import generate_clip
+from unish.body import open_body
 from unish.utils.atomic_write import atomic_path
 
 TRUTH_NAMES = (
@@ -37,6 +39,14 @@ class SampleClipConfig:
     """Longer side of the image before encoding."""
     crf: int = 23
     """H.264 quality; lower is better and larger."""
+    people: int = 1
+    """People, 1 to 3."""
+    actions: tuple[str, ...] = ("walk", "turn", "wave")
+    """What the first person does in turn (see actions.ACTIONS)."""
+    motions: Path | None = None
+    """Folder of captured motion for the others."""
+    wardrobe: Path | None = None
+    """Folder of MakeHuman's base.obj and garments."""
 
 
 def make_sample_clip(config: SampleClipConfig) -> ClipSample:
@@ -47,11 +57,12 @@ def make_sample_clip(config: SampleClipConfig) -> ClipSample:
         fps=config.fps,
         long_side_px=config.long_side_px,
         aspect="4:3",
-        people_count=1,
+        people_count=config.people,
         domain="indoor",
-        script=("walk", "turn", "wave"),
+        script=config.actions,
         camera="orbit",
         clear_view=True,
+        assets=load_assets(config.motions, config.wardrobe, None, open_body()),
     )
     with atomic_path(config.out) as temporary:
         write_video(clip.images, config.fps, temporary, config.crf)
