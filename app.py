@@ -11,7 +11,7 @@ os.environ.setdefault("GRADIO_TEMP_DIR", str(Path(tempfile.gettempdir()) / "unis
 from space.gpu import networks  # isort: skip  (on ZeroGPU, `spaces` in it comes before whatever touches CUDA)
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -43,6 +43,7 @@ from space.upload_pipeline import everybody, marked, preview_upload, reconstruct
 from space.upload_reader import open_upload, part_used
 from space.uploads import uploaded_file
 from unish.errors import UniSHError
+from unish.video import LONGEST_SHOT
 
 
 class Demo:
@@ -65,10 +66,18 @@ class Demo:
         if not video:
             yield preview_updates(None, False)
             return
+        yield from self._preview(lambda: self.clip_request(video, fps, start_s, end_s), request, progress, seen)
+
+    def preview_shot(self, shot, seen, request: gr.Request, progress=gr.Progress()):  # noqa: B008
+        """Another of the shots is chosen: show that one."""
+        if isinstance(seen, ClipPreview):
+            yield from self._preview(lambda: seen.request.with_shot(shot), request, progress)
+
+    def _preview(self, wanted: Callable[[], ClipRequest], request, progress, seen: object = None):
         with spoken(self.folders):
             try:
-                part = self.clip_request(video, fps, start_s, end_s)
-                if isinstance(seen, ClipPreview) and seen.request == part:
+                part = wanted()
+                if isinstance(seen, ClipPreview) and seen.request.with_shot(LONGEST_SHOT) == part:
                     return
                 unused = part_used(part, open_upload(part))
                 yield preview_updates(None, True, unused or "")
@@ -86,7 +95,8 @@ class Demo:
         with spoken(self.folders):
             part = self.clip_request(video, fps, start_s, end_s)
             settings = Settings.of(self.weights, weights, focal, static, height)
-            if isinstance(seen, ClipPreview) and seen.request == part:
+            if isinstance(seen, ClipPreview) and seen.request.with_shot(LONGEST_SHOT) == part:
+                part = seen.request
                 people = selected(seen, PeopleSelection.of(picked, seen))
             else:
                 people = everybody()
@@ -186,16 +196,22 @@ def build(demo: Demo) -> gr.Blocks:
             with gr.Column(scale=2, min_width=340):
                 r = results()
         outputs = [*r.parts, result, name]
+        shown = [seen, f.people, f.shot, f.picker, f.note]
+        previewing: dict[str, Any] = {
+            "show_progress_on": f.picker,
+            "concurrency_limit": 2,
+            "concurrency_id": "previews",
+            "trigger_mode": "always_last",
+            "api_visibility": "private",
+        }
         gr.on(
             [f.video.change, f.fps.release, f.start.submit, f.start.blur, f.end.submit, f.end.blur],
             demo.preview,
             [*f.part, seen],
-            [seen, f.people, f.picker, f.note],
-            show_progress_on=f.picker,
-            concurrency_limit=2,
-            trigger_mode="always_last",
-            api_visibility="private",
+            shown,
+            **previewing,
         )
+        f.shot.input(demo.preview_shot, [f.shot, seen], shown, **previewing)
         # The buttons change places before the work begins: even an error that comes at once finds them so.
         f.run.click(None, js=SHOW_VIEWER)
         swapped = f.run.click(lambda: button_updates(running=True), None, [f.run, f.cancel], queue=False, **quiet)

@@ -14,6 +14,7 @@ from unish.viewer.page import css_template, head, js_on_load, template
 
 FOCAL_HELP = "Phone-style, e.g. 26mm, or in pixels."
 HEIGHT_HELP = "Sets the true scale. 1.75 means person 1; 2=1.62 means person 2."
+SHOT_HELP = "The video has cuts. One shot is reconstructed at a time."
 MODELS = {
     "own": "This server's own",
     "auto": "Automatic",
@@ -31,6 +32,7 @@ class Form:
     example: Any
     note: Any
     people: Any
+    shot: Any
     picker: Any
     fps: Any
     start: Any
@@ -81,6 +83,7 @@ def form(weights: Sequence[str]) -> Form:
         gr.Examples([[str(SAMPLE_CLIP)]], video, label="Or try an example", elem_id="example")
         example = gr.Button("View the example result", size="sm", elem_id="finished", min_width=150)
     with gr.Group(visible=False, elem_id="people") as people:
+        shot = gr.Dropdown([], label="Shot", info=SHOT_HELP, visible=False, elem_id="shot")
         picker = people_picker(elem_id="picker")
     with gr.Row(elem_id="actions"):
         run = gr.Button("Reconstruct", variant="primary", size="lg", elem_id="run")
@@ -96,7 +99,7 @@ def form(weights: Sequence[str]) -> Form:
         static = gr.Checkbox(label="Camera is on a tripod", elem_id="static")
         choices = [(MODELS.get(name, name), name) for name in weights]
         which = gr.Dropdown(choices, value=weights[0], label="Model", elem_id="weights")
-    return Form(video, example, note, people, picker, fps, start, end, focal, height, static, which, run, cancel)
+    return Form(video, example, note, people, shot, picker, fps, start, end, focal, height, static, which, run, cancel)
 
 
 def results() -> Shown:

@@ -18,6 +18,7 @@ from unish.people.detection import Box, DetectedPeople, detect_people
 from unish.structures import Clip, PersonTrack
 from unish.utils.atomic_write import atomic_path
 from unish.utils.colors import person_color
+from unish.video.shots import Shot
 
 PREVIEW_LONG_SIDE_PX = 640
 PREVIEW_FRAMES = 24
@@ -34,9 +35,10 @@ class ClipPreview:
 
     request: ClipRequest
     """The preview is good for this alone."""
-    source_size: tuple[int, int]
     size: tuple[int, int]
     """(width, height) of the small frames."""
+    content_px: tuple[float, float, float, float]
+    """What they show of the source, x0, y0, x1, y1 in its pixels: black bars are left out."""
     files: tuple[Path, ...]
     frames: tuple[int, ...]
     """Number of each small frame among the clip's."""
@@ -45,6 +47,8 @@ class ClipPreview:
     """Boxes in pixels of the source."""
     warnings: tuple[str, ...] = ()
     """What reading the clip had to say."""
+    shots: tuple[Shot, ...] = ()
+    """Of the part that was asked for; the frames and people are those of one of them."""
 
 
 def preview_clip(
@@ -61,11 +65,11 @@ def preview_clip(
         for frame in frames:
             small = cv2.resize(clip.frames[frame], (width, height), interpolation=cv2.INTER_AREA)
             Image.fromarray(small).save(new / f"{frame}.jpg", quality=85)
-    tracks = tuple(_scaled(track, 1 / _frame_over_source(clip)) for track in people.tracks)
+    tracks = tuple(_boxed(track, clip.boxes_in_source(track.boxes_px)) for track in people.tracks)
     return ClipPreview(
         request=request,
-        source_size=clip.source_size,
         size=(width, height),
+        content_px=clip.content_px,
         files=tuple(made / f"{frame}.jpg" for frame in frames),
         frames=tuple(int(frame) for frame in frames),
         times_s=tuple(float(clip.times_s[frame]) for frame in frames),
@@ -87,7 +91,7 @@ def picker_value(preview: ClipPreview, file_data: Callable[[Path], Any] = str) -
 
     return {
         "preview": {
-            "source_size": list(preview.source_size),
+            "content": list(preview.content_px),
             "frames": [file_data(file) for file in preview.files],
             "times_s": list(preview.times_s),
             "people": [{"id": track.id, "boxes": boxes(track)} for track in tracks],
@@ -153,8 +157,8 @@ def check_people(selected: int, detected: int) -> None:
 
 def selected_people(preview: ClipPreview, selection: PeopleSelection, clip: Clip) -> DetectedPeople:
     """The people to reconstruct, under the ids that the preview shows. Raises `InputError` for a box off the clip."""
-    per_source = _frame_over_source(clip)
-    tracks = [_scaled(track, per_source) for track in preview.people.tracks if track.id in selection.chosen]
+    chosen = [track for track in preview.people.tracks if track.id in selection.chosen]
+    tracks = [_boxed(track, clip.boxes_in_frames(track.boxes_px)) for track in chosen]
     marked = detect_people(clip, boxes=list(selection.added.values())).tracks if selection.added else ()
     added = [dataclasses.replace(track, id=person) for person, track in zip(selection.added, marked, strict=True)]
     finder = " and ".join([*([preview.people.finder] if tracks else []), *(["box"] if added else [])])
@@ -166,9 +170,5 @@ def _box(sent: Mapping[str, Any]) -> Box:
     return Box(x0, y0, x1, y1, time_s=float(sent["time_s"]))
 
 
-def _scaled(track: PersonTrack, scale: np.ndarray) -> PersonTrack:
-    return dataclasses.replace(track, boxes_px=track.boxes_px * scale)
-
-
-def _frame_over_source(clip: Clip) -> np.ndarray:
-    return np.tile(np.array(clip.frames.shape[2:0:-1]) / np.array(clip.source_size), 2)
+def _boxed(track: PersonTrack, boxes_px: np.ndarray) -> PersonTrack:
+    return dataclasses.replace(track, boxes_px=boxes_px)

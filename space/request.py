@@ -3,6 +3,7 @@
 Values come from anybody who can send a request, so each is taken for what it claims to be only after a look at it.
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from unish.errors import InputError
 from unish.export import FORMATS, check_formats
 from unish.people.detection import Box
 from unish.pipeline import ClipPriors, Options
+from unish.video import LONGEST_SHOT
 
 DEFAULT_FPS = Options().fps
 
@@ -29,6 +31,15 @@ class ClipRequest:
     end_s: float | None = None
     """None: the end of the video."""
     max_frames: int = MAX_FRAMES
+    shot: int | str = LONGEST_SHOT
+    """Which part between cuts: the longest, or one by its number from 1."""
+
+    def with_shot(self, shot: object) -> "ClipRequest":
+        """The same part, of another shot. Raises `InputError` for anything but a number or "longest"."""
+        name = text("Shot", shot) or LONGEST_SHOT
+        if name != LONGEST_SHOT and not re.fullmatch(r"[0-9]{1,4}", name):
+            raise InputError(f"Shot must be a number or {LONGEST_SHOT}, got {name[:40]!r}.")
+        return dataclasses.replace(self, shot=name if name == LONGEST_SHOT else int(name))
 
     @staticmethod
     def of(path: Path, fps: object = DEFAULT_FPS, start_s: object = None, end_s: object = None) -> "ClipRequest":

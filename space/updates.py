@@ -8,6 +8,7 @@ import gradio as gr
 
 from space.person_selection import ClipPreview, picker_value
 from space.results import Result
+from unish.video import LONGEST_SHOT
 
 
 def file_data(path: Path) -> dict[str, Any]:
@@ -16,13 +17,26 @@ def file_data(path: Path) -> dict[str, Any]:
 
 
 def preview_updates(preview: ClipPreview | None, visible: bool, message: str = "", kind: str = "warning") -> list:
-    """The preview as the page keeps it, the picker's group and value, and the note beside the clip."""
+    """The preview as the page keeps it, the picker's group, the choice of shots, the picker's value, the note."""
     return [
         preview,
         gr.Group(visible=visible),
+        shot_update(preview),
         picker_value(preview, file_data) if preview else None,
         gr.HTML(f'<p class="{kind}">{html.escape(message)}</p>', visible=bool(message)),
     ]
+
+
+def shot_update(preview: ClipPreview | None) -> gr.Dropdown:
+    """The shots to choose from, where a video has cuts."""
+    if preview is None or len(preview.shots) < 2:
+        return gr.Dropdown(visible=False)
+    longest = max(preview.shots, key=lambda shot: shot.stop - shot.start)
+    names = {
+        str(shot.number): f"Shot {shot.number}: {shot.start_s:.1f} to {shot.end_s:.1f} s" for shot in preview.shots
+    }
+    choices = [(f"Longest: shot {longest.number}", LONGEST_SHOT), *((name, number) for number, name in names.items())]
+    return gr.Dropdown(choices, value=str(preview.request.shot), visible=True)
 
 
 def result_updates(result: Result | None) -> list:

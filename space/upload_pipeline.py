@@ -10,7 +10,7 @@ from space.person_selection import ClipPreview, PeopleSelection, check_people, p
 from space.request import ClipRequest, Settings
 from space.results import Result, ResultFolders, write_scene
 from space.tasks import Task
-from space.upload_reader import open_upload, read_upload
+from space.upload_reader import open_upload, read_shots, read_upload
 from unish.analysis.fit_report import fit_report
 from unish.body import load_body
 from unish.errors import InputError
@@ -74,7 +74,7 @@ def reconstruct_upload(
     progress(0.15, "Finding people")
     detected = people.find(clip, task)
     check_people(len(detected.tracks), len(detected.tracks))
-    priors = settings.priors(clip.source_size)
+    priors = settings.priors(clip.content_size)
     ids = [track.id for track in detected.tracks]
     for person in priors.heights_m:
         if person not in ids:
@@ -96,10 +96,14 @@ def reconstruct_upload(
 
 
 def preview_upload(request: ClipRequest, folders: ResultFolders, task: Task, progress: Progress) -> ClipPreview:
-    """A look at the part of the upload: small frames of it and who is in them. Raises as `reconstruct_upload` does."""
-    clip = read_upload(request, part_of(progress, 0.0, 0.5))
+    """A look at the part of the upload: its shots, small frames of one and who is in them.
+
+    Raises as `reconstruct_upload` does.
+    """
+    clip, shots = read_shots(request, part_of(progress, 0.0, 0.5))
     progress(0.5, "Finding people")
-    return preview_clip(clip, request, folders.served, lambda clip: detect_on_gpu(clip, task.id))
+    preview = preview_clip(clip, request, folders.served, lambda clip: detect_on_gpu(clip, task.id))
+    return dataclasses.replace(preview, shots=shots)
 
 
 def _named(scene: Reconstruction, names: dict[int, str]) -> Reconstruction:

@@ -15,9 +15,10 @@ from space.request import ClipRequest
 from unish.errors import InputError
 from unish.structures import Clip
 from unish.utils.progress import Progress, no_progress
+from unish.video.bars import without_bars
 from unish.video.reader import read_samples
 from unish.video.sampling import Sampling
-from unish.video.shots import one_shot
+from unish.video.shots import Shot, one_shot, shots_of
 from unish.video.source import Source, open_source
 
 _LEAST_SIDE_PX = 64
@@ -55,7 +56,14 @@ def open_upload(request: ClipRequest) -> Source:
 
 
 def read_upload(request: ClipRequest, progress: Progress = no_progress, source: Source | None = None) -> Clip:
-    """The frames that are asked for, of the longest shot where there are cuts; `source` where it is open already.
+    """The frames of the shot that is asked for, without black bars. Raises as `read_shots` does."""
+    return read_shots(request, progress, source)[0]
+
+
+def read_shots(
+    request: ClipRequest, progress: Progress = no_progress, source: Source | None = None
+) -> tuple[Clip, tuple[Shot, ...]]:
+    """`read_upload`, and all shots of the part that is asked for; `source` where it is open already.
 
     Raises `InputError` as `open_upload` does, and for a video that cannot be decoded.
     """
@@ -63,7 +71,8 @@ def read_upload(request: ClipRequest, progress: Progress = no_progress, source: 
     sampling = Sampling(request.fps, request.start_s, math.inf if request.end_s is None else request.end_s)
     count = min(request.max_frames, len(sampling.numbers(source.times_s, source.step_s)))
     clip = read_samples(source, sampling, request.max_frames, kept_side_px(source.size, count), progress)
-    return one_shot(clip, "longest")
+    shots = shots_of(clip)
+    return without_bars(one_shot(clip, request.shot, shots=shots)), shots
 
 
 def part_used(request: ClipRequest, source: Source) -> str | None:

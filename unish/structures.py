@@ -61,6 +61,27 @@ class Clip:
         return round((x1 - x0) * self.source_size[0]), round((y1 - y0) * self.source_size[1])
 
     @property
+    def content_px(self) -> tuple[float, float, float, float]:
+        """What `frames` show, x0, y0, x1, y1 in pixels of the source."""
+        width, height = self.source_size
+        x0, y0, x1, y1 = self.content_box or (0, 0, 1, 1)
+        return x0 * width, y0 * height, x1 * width, y1 * height
+
+    def boxes_in_frames(self, boxes_source: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
+        """Boxes x0, y0, x1, y1 in pixels of the source, in pixels of `frames`."""
+        corner, scale = self._frames_over_source()
+        return (boxes_source - corner) * scale
+
+    def boxes_in_source(self, boxes_frames: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
+        """Boxes x0, y0, x1, y1 in pixels of `frames`, in pixels of the source."""
+        corner, scale = self._frames_over_source()
+        return boxes_frames / scale + corner
+
+    def _frames_over_source(self) -> tuple[np.ndarray, np.ndarray]:
+        x0, y0, x1, y1 = self.content_px
+        return np.array([x0, y0, x0, y0]), np.tile(np.array(self.frame_size) / [x1 - x0, y1 - y0], 2)
+
+    @property
     def source_fps(self) -> float:
         """Frame rate of the source, from its frames' numbers and times; the sampling rate where those are unknown."""
         steps, seconds = np.diff(self.source_frames), np.diff(self.times_s)

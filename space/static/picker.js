@@ -1,6 +1,7 @@
 // The people of a clip on some of its frames: click one to leave it out, drag a box around somebody to add them, name
 // them. `props.value` is {preview, selection} (space/person_selection.py): the preview comes from the server, what the
-// visitor makes of it goes into `selection`. Boxes are [x0, y0, x1, y1] in pixels of the source. Names are only ever
+// visitor makes of it goes into `selection`. Boxes are [x0, y0, x1, y1] in pixels of the source,
+// and `content` is what the frames show of it. Names are only ever
 // set as textContent or value.
 const picker = (() => {
   const SVG = 'http://www.w3.org/2000/svg', DRAG_PX = 5, NUDGE = 0.01, MAX_NAME = 40;
@@ -18,16 +19,17 @@ const picker = (() => {
     return made;
   };
   const inPixels = event => {
-    const {left, top, width, height} = image.getBoundingClientRect(), [w, h] = preview.source_size;
-    return [(event.clientX - left) / width * w, (event.clientY - top) / height * h]
-      .map((value, axis) => Math.min(Math.max(value, 0), preview.source_size[axis]));
+    const {left, top, width, height} = image.getBoundingClientRect(), [x0, y0, x1, y1] = preview.content;
+    return [x0 + (event.clientX - left) / width * (x1 - x0), y0 + (event.clientY - top) / height * (y1 - y0)]
+      .map((value, axis) => Math.min(Math.max(value, preview.content[axis]), preview.content[axis + 2]));
   };
+  const longSide = () => Math.max(preview.content[2] - preview.content[0], preview.content[3] - preview.content[1]);
   const boxOf = (a, b) => [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1])];
   const boxNow = person => (person.added ? (person.frame === frame ? person.box : null) : person.boxes[frame]);
   const nameOf = person => person.name || `Person ${person.id}`;
   const chosen = () => people.filter(person => person.chosen).length;
   const say = text => { find('.pp-said').textContent = text; };
-  const largeEnough = box => Math.min(box[2] - box[0], box[3] - box[1]) >= preview.smallest_share * Math.max(...preview.source_size);
+  const largeEnough = box => Math.min(box[2] - box[0], box[3] - box[1]) >= preview.smallest_share * longSide();
 
   function show(value) {
     preview = value ? value.preview : null;
@@ -44,14 +46,14 @@ const picker = (() => {
   }
 
   function draw() {
-    const [width, height] = preview.source_size, letter = Math.max(width, height) / 28;
+    const [left, top, right, bottom] = preview.content, letter = longSide() / 28;
     const url = preview.frames[frame].url || preview.frames[frame];
     if (image.getAttribute('src') !== url) image.src = url;
     image.alt = `The video at ${preview.times_s[frame].toFixed(1)} seconds`;
     slider.value = frame;
     slider.setAttribute('aria-valuetext', `${preview.times_s[frame].toFixed(1)} seconds`);
     find('output').textContent = `${preview.times_s[frame].toFixed(1)} s`;
-    svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
+    svg.setAttribute('viewBox', `${left} ${top} ${right - left} ${bottom - top}`);
     svg.setAttribute('preserveAspectRatio', 'none');
     const focused = svg.contains(document.activeElement) ? document.activeElement.dataset.person : null;
     const area = ([x0, y0, x1, y1]) => (x1 - x0) * (y1 - y0);
@@ -154,13 +156,13 @@ const picker = (() => {
 
   // Space and Enter include or leave out; a box that was added moves with the arrow keys, and grows or shrinks with Shift.
   function keyOn(person, event) {
-    const step = NUDGE * Math.max(...preview.source_size);
+    const step = NUDGE * longSide();
     const by = {ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step]}[event.key];
     if (event.key === ' ' || event.key === 'Enter') toggle(person);
     else if (person.added && (event.key === 'Delete' || event.key === 'Backspace')) drop(person);
     else if (person.added && by) {
       const [x0, y0, x1, y1] = person.box, moved = event.shiftKey ? [x0, y0, x1 + by[0], y1 + by[1]] : [x0 + by[0], y0 + by[1], x1 + by[0], y1 + by[1]];
-      const inside = moved.every((value, k) => value >= 0 && value <= preview.source_size[k % 2]);
+      const inside = moved.every((value, k) => value >= preview.content[k % 2] && value <= preview.content[k % 2 + 2]);
       if (inside && largeEnough(moved)) person.box = moved;
       draw();
       send();
@@ -204,8 +206,9 @@ const picker = (() => {
   slider.addEventListener('input', () => { frame = Number(slider.value); draw(); });
   find('.pp-add').addEventListener('click', event => {
     if (event.detail) { arm(!armed); return; }
-    const [w, h] = preview.source_size;   // by keyboard: a box in the middle, to be moved with the arrow keys
-    const person = addPerson([0.4 * w, 0.15 * h, 0.6 * w, 0.85 * h]);
+    const [x0, y0, x1, y1] = preview.content, w = x1 - x0, h = y1 - y0;
+    // By keyboard: a box in the middle, to be moved with the arrow keys.
+    const person = addPerson([x0 + 0.4 * w, y0 + 0.15 * h, x0 + 0.6 * w, y0 + 0.85 * h]);
     if (person) svg.querySelector(`[data-person="${person.id}"]`).focus();
   });
 

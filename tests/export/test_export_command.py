@@ -111,6 +111,23 @@ def test_the_clip_gives_pictures_at_its_resolution(result, clip, tmp_path, capsy
     assert 5 / FPS * RATE <= count <= 6 / FPS * RATE, "the clip's own rate"
 
 
+def test_a_clip_of_1080_lines_is_exported_at_its_size(cases_dir, tmp_path, capsys):
+    out, clip = tmp_path / "out", cases_dir / "clips" / "hd.mp4"
+    result = make_posed(2, 1).save(tmp_path / "result")
+    arguments = ["export", str(result), "--to", "colmap,mp4,bvh", "--out", str(out), "--clip", str(clip)]
+    assert main([*arguments, "--max-points", "50"]) == 0
+    said = capsys.readouterr()
+    assert "--clip" not in said.out and "WARNING" not in said.err and "smaller" not in said.err
+    model = pycolmap.Reconstruction(out / "colmap" / "sparse" / "0")
+    assert (model.cameras[1].width, model.cameras[1].height) == (1440, 1080)
+    assert np.allclose(model.cameras[1].params, [1260, 1260, 720, 540])
+    for index in range(2):
+        with Image.open(out / "colmap" / "images" / f"frame_{index:05d}.jpg") as image:
+            assert image.size == (1440, 1080)
+    with av.open(str(out / "overlay.mp4")) as video:
+        assert (video.streams.video[0].width, video.streams.video[0].height) == (1440, 1080)
+
+
 def test_settings_reach_their_formats(result, tmp_path):
     out = tmp_path / "out"
     words = f"export {result} --to bvh,npz,obj,ply --out {out} --unit cm --person 2 --per-person --max-points 60"

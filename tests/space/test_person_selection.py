@@ -55,12 +55,25 @@ def box(person: int, corners, time_s=0.0) -> dict:
 
 def test_the_picker_is_told_in_pixels_of_the_source(preview):
     value = picker_value(preview)["preview"]
-    assert value["source_size"] == [640, 480] and len(value["frames"]) == FRAMES <= PREVIEW_FRAMES
+    assert value["content"] == [0, 0, 640, 480] and len(value["frames"]) == FRAMES <= PREVIEW_FRAMES
     assert value["times_s"][-1] == pytest.approx(5 / 6)
     first, second = value["people"]
     assert first["boxes"][0] == [80, 80, 320, 400] and second["boxes"] == [None] * 4 + [[400, 80, 560, 400]] * 2
     assert value["first_added"] == 3 and set(value["colors"]) == {str(person) for person in range(1, MAX_PEOPLE + 3)}
     assert Image.open(preview.files[0]).size == (WIDTH, HEIGHT)
+
+
+def test_between_bars_too_boxes_are_those_of_the_source(clip, tmp_path):
+    """A quarter of the source's height is bars: 480 lines of 640, in frames of 120."""
+    barred = dataclasses.replace(clip, source_size=(640, 640), content_box=(0, 0.125, 1, 0.875))
+    people = DetectedPeople((track(1, (20, 20, 80, 100)),), "mini")
+    preview = preview_clip(barred, ClipRequest(tmp_path / "clip.mp4", 6.0), tmp_path, lambda clip: people)
+    value = picker_value(preview)["preview"]
+    assert value["content"] == [0, 80, 640, 560] and value["people"][0]["boxes"][0] == [80, 160, 320, 480]
+    selection = PeopleSelection.of(sent([1], [box(2, (40, 120, 160, 280))]), preview)
+    chosen, added = selected_people(preview, selection, barred).tracks
+    np.testing.assert_allclose(chosen.boxes_px[0], [20, 20, 80, 100])
+    np.testing.assert_allclose(added.boxes_px[0], [10, 10, 40, 50])
 
 
 def test_previews_have_names_that_nobody_can_guess(preview, clip, tmp_path):

@@ -8,8 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers.numbered import number_of, numbers_of, write_numbered
+from unish.people.prompts import Box, BoxPrompts, MaskPrompts
 from unish.video.reader import read_clip
 from unish.video.source import open_source
 
@@ -170,8 +172,19 @@ def plain(path: Path) -> tuple[list[int], np.ndarray]:
     return numbers, np.array([float((stamp - frames[0][1]) * tick_s) for _, stamp in frames])
 
 
+def moving_masks(folder: Path, count: int) -> Path:
+    """A mask for every source frame, a quarter of the frames' size: somebody one pixel wide, at column number % 12."""
+    folder.mkdir()
+    for number in range(count):
+        mask = np.zeros((12, 16), np.uint8)
+        mask[3:9, number % 12] = 1
+        Image.fromarray(mask).save(folder / f"{number:05d}.png")
+    return folder
+
+
 def test_selections_are_those_of_ffmpegs_own_decoding(tmp_path):
-    """40 clips of random kind, groups, B-frames, rates and offsets; random start, end and rate."""
+    """40 clips of random kind, groups, B-frames, rates and offsets; random start, end and rate; and the frames that
+    boxes and masks belong to."""
     draw = random.Random(7)
     kinds = itertools.cycle([(codec, suffix) for codec, suffixes in KINDS.items() for suffix in suffixes])
     for index, (codec, suffix) in zip(range(40), kinds, strict=False):
@@ -202,3 +215,9 @@ def test_selections_are_those_of_ffmpegs_own_decoding(tmp_path):
         near = [numbers[place] for place in sorted(expected)]
         assert numbers_of(clip.frames) == near, (path.name, start_s, end_s, fps)
         assert list(clip.source_frames) == sorted(expected)
+        drawn = draw.randrange(len(near))
+        at_s = float(shown_s[sorted(expected)[drawn]])
+        prompts = BoxPrompts.for_clip(clip, [Box(8, 8, 30, 30), Box(8, 8, 30, 30, at_s)])
+        assert numbers_of(clip.frames[list(prompts.frame_indices)]) == [near[0], near[drawn]]
+        (track,) = MaskPrompts(moving_masks(tmp_path / str(index), len(numbers)), clip.source_frames).track(clip.frames)
+        assert [round(x / 4) % 12 for x in track.boxes_px[:, 0]] == [place % 12 for place in sorted(expected)]

@@ -55,12 +55,10 @@ class BoxPrompts:
 
         Raises `InputError` for a box outside the image or the clip.
         """
-        frame_size = np.array([clip.frames.shape[2], clip.frames.shape[1]], float)
-        x0, y0, x1, y1 = np.array(clip.content_box or (0, 0, 1, 1)) * np.tile(clip.source_size, 2)
-        scale, corner = np.tile(frame_size / [x1 - x0, y1 - y0], 2), np.array([x0, y0, x0, y0])
-        limits = np.tile(frame_size, 2)
+        limits = np.tile(clip.frame_size, 2)
         placed = tuple(
-            tuple(np.clip((_checked_box(box, clip.source_size) - corner) * scale, 0, limits).tolist()) for box in boxes
+            tuple(np.clip(clip.boxes_in_frames(_checked_box(box, clip.source_size)), 0, limits).tolist())
+            for box in boxes
         )
         # Slowly sampled clips jump more from frame to frame.
         radius = BoxTrackerConfig().search_radius * min(max(1.0, 3.0 / clip.fps), 2.5)

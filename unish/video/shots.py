@@ -68,12 +68,14 @@ def shots_of(clip: Clip, config: ShotConfig = ShotConfig()) -> tuple[Shot, ...]:
     )
 
 
-def one_shot(clip: Clip, which: int | str, config: ShotConfig = ShotConfig()) -> Clip:
+def one_shot(
+    clip: Clip, which: int | str, config: ShotConfig = ShotConfig(), shots: tuple[Shot, ...] | None = None
+) -> Clip:
     """The clip cut to a single shot: one by its number from 1, or the "longest", which is then said in its warnings.
 
-    Raises `InputError` for a number that no shot has.
+    `shots`: those of the clip, where they are known already. Raises `InputError` for a number that no shot has.
     """
-    shots = shots_of(clip, config)
+    shots = shots_of(clip, config) if shots is None else shots
     if which == LONGEST_SHOT:
         shot = max(shots, key=lambda shot: shot.stop - shot.start)
         if len(shots) == 1:
