@@ -28,20 +28,22 @@ export PYTHONPATH=$PWD
 if $tiny; then
     frames="1" model="--size mini --device cpu" repeats="--repeats 1" clips=2 held_out=1 minutes="--steps 1" workers=1
     loop="--loop.steps 1" steps="--steps 1" counted="--frames 2 --people 1 --device cpu" view="--points 2000 --frames 2"
-    scored=1 detecting="--loop.steps 1 --batch 1"
+    scored=1 detecting="--loop.steps 1 --batch 1" timed="--size mini --frames 2 --people 1 --device cpu" profiled=1
 else
     frames="8 16 30 60 120" model="" repeats="" clips=800 held_out=60 minutes="--minutes 8" workers=$(nproc)
     loop="--loop.steps 400" steps="" counted="" view=""
-    scored=40 detecting="--loop.steps 3000 --batch 32"
+    scored=40 detecting="--loop.steps 3000 --batch 32" timed="" profiled=3
 fi
 
-stages=(forward compiled capacity loading steps viewer render scene human align score detector stage1 stage2 stage3)
+stages=(forward compiled clip profile capacity loading steps viewer render scene human align score detector stage1 stage2 stage3)
 
 # The command of a stage.
 command_of() {
     case "$1" in
         forward) echo "python benchmarks/forward.py --frames $frames $model $repeats" ;;
         compiled) echo "python benchmarks/forward.py --frames $frames --compile --no-plain $model $repeats" ;;
+        clip) echo "python benchmarks/clip.py $timed" ;;
+        profile) echo "python benchmarks/run_profile.py --repeats $profiled" ;;
         capacity) echo "python benchmarks/capacity.py $counted" ;;
         loading) echo "python benchmarks/loading.py $model" ;;
         steps) echo "python benchmarks/stage_step.py $model $steps" ;;

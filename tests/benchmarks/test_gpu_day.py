@@ -18,7 +18,7 @@ def test_a_dry_run_prints_commands_of_files_that_are_there(repository, tmp_path,
     done = gpu_day(repository, "--dry-run", *tiny, str(out))
     assert done.returncode == 0 and not out.exists()
     commands = dict(line.split(": ", 1) for line in done.stdout.splitlines())
-    assert list(commands)[:6] == ["forward", "compiled", "capacity", "loading", "steps", "viewer"]
+    assert list(commands)[:6] == ["forward", "compiled", "clip", "profile", "capacity", "loading"]
     assert list(commands)[-3:] == ["stage1", "stage2", "stage3"]
     for command in commands.values():
         words = shlex.split(command.partition("&&")[0])

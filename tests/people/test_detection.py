@@ -277,7 +277,7 @@ def test_picks_keep_their_ids_and_their_order():
         ({"picks": (3,), "count": 2}, "the people detected are 1, 2;"),
         ({"picks": (1,), "finder": _Three(0)}, "nobody was detected"),
         ({"count": 0}, "count of 1 or more people, got 0"),
-        ({"finder": "eyes"}, "out of auto, mini, sam2, got 'eyes'"),
+        ({"finder": "eyes"}, "out of auto, mini, detector, sam2, got 'eyes'"),
     ],
 )
 def test_choices_that_make_no_sense(choice, message):
@@ -345,6 +345,36 @@ def test_what_sam2_lacks_is_said(gpu, monkeypatch, error, reason):
     assert found.finder == "mini" and reason in found.warnings[0]
     with pytest.raises(type(error)):
         detect_people(_clip(_frames()), finder="sam2")
+
+
+def test_auto_takes_the_best_detector_that_is_there_and_says_why_not_a_better_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(people_module, "keypoint_detector", lambda device: _Three())
+    found = detect_people(_clip(_frames()))
+    assert found.finder == "three" and len(found.warnings) == 1
+    assert found.warnings[0].startswith("Person detection used a small detector with keypoints. SAM 2 was not used: w")
+    assert not detect_people(_clip(_frames()), finder="detector").warnings
+    monkeypatch.setattr(people_module, "KEYPOINT_CPU_FRAMES", len(_frames()) - 1)
+    found = detect_people(_clip(_frames()))
+    assert found.finder == "mini" and "with keypoints was not used: it is slow without" in found.warnings[0]
+    monkeypatch.undo()
+    monkeypatch.setattr(people_module, "keypoint_detector", _fails(MissingDependencyError("no")))
+    found = detect_people(_clip(_frames()), device="cpu")
+    assert found.finder == "mini" and found.warnings[0].count("was not used") == 2
+    with pytest.raises(MissingDependencyError):
+        detect_people(_clip(_frames()), finder="detector")
+
+
+def test_drawn_people_have_keypoints_where_their_weights_are_cached(moving_square, monkeypatch, tmp_path):
+    from unish.people import keypoints
+
+    frames, boxes = moving_square
+    clip, drawn = _clip(frames[:2]), [Box(*boxes[0])]
+    assert detect_people(clip, boxes=drawn).tracks[0].keypoints_px is None
+    everywhere = SimpleNamespace(estimate=lambda frames, boxes_px: np.ones((len(frames), 17, 3)))
+    monkeypatch.setattr(pretrained, "cached_folder", lambda repository: tmp_path)
+    monkeypatch.setattr(keypoints, "load_keypoint_estimator", lambda device: everywhere)
+    assert (detect_people(clip, boxes=drawn).tracks[0].keypoints_px == 1).all()
 
 
 def test_sam2_asked_for_needs_its_weights_and_transformers(monkeypatch):

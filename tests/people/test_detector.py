@@ -304,3 +304,25 @@ def test_the_cache_of_the_hub_is_looked_at_first(networks, tmp_path, monkeypatch
         load_detector("some/net", "cpu")  # half of it is not enough
     shutil.copytree(networks["d_fine"], snapshot, dirs_exist_ok=True)
     assert load_detector("some/net", "cpu").preprocessing.width_px == 160
+
+
+def test_a_download_says_its_size_and_goes_on_without(networks, monkeypatch, caplog):
+    import huggingface_hub
+
+    files = [
+        SimpleNamespace(rfilename="model.safetensors", size=41_500_000),
+        SimpleNamespace(rfilename="x.onnx", size=9e9),
+    ]
+    monkeypatch.setattr(pretrained, "cached_folder", lambda repository: None)
+    monkeypatch.setattr(pretrained, "hub_in_reach", lambda: True)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *args, **options: str(networks["d_fine"]))
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *args, **options: SimpleNamespace(siblings=files))
+    assert pretrained.weights_folder("some/net") == networks["d_fine"]
+    assert "Fetching some/net from the Hugging Face Hub, once: 42 MB." in caplog.text
+
+    def fail(*args, **options):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", fail)
+    assert pretrained.weights_folder("some/net") == networks["d_fine"]
+    assert "Hub, once.\n" in caplog.text

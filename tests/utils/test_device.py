@@ -1,5 +1,8 @@
 """Which device is taken and what it is taken to be able to do, on machines that are made up."""
 
+import socket
+import threading
+import urllib.request
 from types import SimpleNamespace
 
 import numpy as np
@@ -173,3 +176,24 @@ def test_memory_of_the_process_is_its_own():
     assert 50e6 < memory.peak_bytes < 200e6 and kept.all()
     free = free_bytes(torch.device("cpu"))
     assert free is not None and 2**20 < free < 2**50
+
+
+def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(urllib.request, "getproxies", dict)
+    monkeypatch.setattr(device_module, "HUB_TIMEOUT_S", 0.05)
+    released = threading.Event()
+    monkeypatch.setattr(device_module.socket, "create_connection", lambda *given, **options: released.wait(5))
+    assert not device_module.hub_in_reach()
+    released.set()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.undo()
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(urllib.request, "getproxies", dict)
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert device_module.hub_in_reach()
+    assert not device_module.hub_in_reach()  # nobody listens there any more
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert not device_module.hub_in_reach()

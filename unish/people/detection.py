@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,7 +19,10 @@ from unish.people.detect_and_segment import DetectAndSegment, PromptConfig
 from unish.people.prompts import Box, BoxPrompts, MaskPrompts
 from unish.people.tracking import FrameDetector, TrackingConfig, prominence, track_people
 from unish.structures import Clip, PersonTrack
-from unish.utils.progress import Progress, no_progress
+from unish.utils.progress import Progress, no_progress, part_of
+
+if TYPE_CHECKING:
+    from unish.people.keypoints import KeypointEstimator
 
 __all__ = [
     "Box",
@@ -29,11 +32,15 @@ __all__ = [
     "MaskPrompts",
     "PersonDetector",
     "detect_people",
+    "keypoint_detector",
     "sam2_detector",
 ]
 
 SAM2_CPU_FRAMES = 60
 """Longest clip for which "auto" takes SAM 2 without a fast GPU: ten seconds at 6 frames per second."""
+
+KEYPOINT_CPU_FRAMES = 600
+"""And the longest for which it takes the detector with keypoints there: it takes a quarter of a second per frame."""
 
 log = logging.getLogger("unish")
 
@@ -83,9 +90,10 @@ def detect_people(
 ) -> DetectedPeople:
     """The people in a clip: those drawn or masked by the user, else those that `finder` detects.
 
-    `finder`: "sam2" (a detector and SAM 2), "mini" (the small network in the repository), "auto" (sam2 where
-    transformers is installed and its weights are in the cache or on the Hub, else mini; without a CUDA or XPU device
-    only for short clips and from the cache), or one of your own.
+    `finder`: "sam2" (a detector and SAM 2), "detector" (a small detector, and keypoints), "mini" (the small network in
+    the repository), "auto" (the first of these that is there: both need transformers and their weights, from the cache
+    or the Hub; without a CUDA or XPU device sam2 is for short clips and from the cache only), or one of your own.
+    People of sam2, boxes and masks have keypoints too where those weights are cached.
     `count`: how many people there are. The most prominent are kept; when fewer are detected, the detector runs again
     less strictly, and when there are still fewer the result says so. Beside boxes or masks nobody else is detected.
     `picks`: ids of the only people to keep, in that order; they are those of the same call without picks.
@@ -102,30 +110,36 @@ def detect_people(
         raise InputError(f"Expected a count of 1 or more people, got {count}; leave it out when it is not known.")
     if isinstance(finder, str) and finder not in FINDERS:
         raise InputError(f"Expected a finder out of {', '.join(FINDERS)}, got {finder!r}; choose one of those.")
-    obstacle = ""
+    obstacles: tuple[str, ...] = ()
     if boxes:
         detector = BoxPrompts.for_clip(clip, boxes, detector=_mini_detector())
     elif masks is not None:
         detector = MaskPrompts(Path(masks), clip.source_frames, clip.content_box)
     elif isinstance(finder, str):
-        detector, obstacle = _detector_named(finder, clip, device)
+        detector, obstacles = _detector_named(finder, clip, device)
     else:
         detector = finder
     tracks = detector.track(clip.frames, progress)
     if count is not None and len(tracks) < count and isinstance(detector, _Relaxable):
         tracks = max(tracks, detector.relaxed().track(clip.frames, progress), key=len)
-    warnings = _warnings(detector, obstacle, count, len(tracks))
-    return DetectedPeople(_picked(_most_prominent(tracks, count), picks), detector.name, warnings)
+    warnings = _warnings(detector, obstacles, count, len(tracks))
+    tracks = _picked(_most_prominent(tracks, count), picks)
+    if isinstance(detector, DetectAndSegment | BoxPrompts | MaskPrompts):
+        tracks = _with_cached_keypoints(clip, tracks, device, progress)
+    return DetectedPeople(tracks, detector.name, warnings)
 
 
-def _warnings(detector: PersonDetector, obstacle: str, count: int | None, detected: int) -> tuple[str, ...]:
+def _warnings(
+    detector: PersonDetector, obstacles: tuple[str, ...], count: int | None, detected: int
+) -> tuple[str, ...]:
     warnings = ()
-    if isinstance(detector, DetectAndTrack):
+    if isinstance(detector, DetectAndTrack) and detector.name == "mini":
         warnings += (
             "Person detection used the small bundled detector. It can miss people or mistake "
-            "objects for them; draw a box around anyone it missed."
-            + (f" SAM 2 was not used: {obstacle}." if obstacle else ""),
+            "objects for them; draw a box around anyone it missed." + "".join(f" {reason}" for reason in obstacles),
         )
+    elif obstacles:
+        warnings += (" ".join(["Person detection used a small detector with keypoints.", *obstacles]),)
     if count is not None and detected < count:
         warnings += (
             f"Expected {count} {'person' if count == 1 else 'people'}, detected {detected}; "
@@ -165,21 +179,69 @@ def sam2_detector(device: str | None = None, keyframe_step: int = 6) -> DetectAn
     return DetectAndSegment(detector, segmenter, PromptConfig(keyframe_step=keyframe_step))
 
 
-def _detector_named(name: str, clip: Clip, device: str | None) -> tuple[PersonDetector, str]:
-    """The detector, and for "auto" why it is not the better one."""
+def keypoint_detector(device: str | None = None) -> "DetectAndTrack":
+    """A small detector on every frame, our tracker, keypoints, and masks fitted to them; weights as `sam2_detector`."""
+    from unish.people.detector import SMALL_DETECTOR_REPOSITORY, load_detector
+    from unish.people.keypoints import load_keypoint_estimator
+
+    detector = load_detector(SMALL_DETECTOR_REPOSITORY, device)
+    return DetectAndTrack(detector, TrackingConfig(), "detector", load_keypoint_estimator(device=device))
+
+
+def _detector_named(name: str, clip: Clip, device: str | None) -> tuple[PersonDetector, tuple[str, ...]]:
+    """The detector, and for "auto" why it is not a better one, in sentences."""
     if name == "mini":
-        return DetectAndTrack(), ""
+        return DetectAndTrack(), ()
     once_a_second = max(1, round(clip.fps))
     if name == "sam2":
-        return sam2_detector(device, once_a_second), ""
-    if obstacle := _sam2_obstacle(len(clip.frames), device):
-        return DetectAndTrack(), obstacle
+        return sam2_detector(device, once_a_second), ()
+    if name == "detector":
+        return keypoint_detector(device), ()
+    obstacle, reasons = _sam2_obstacle(len(clip.frames), device), ()
+    if not obstacle:
+        try:
+            return sam2_detector(device, once_a_second), ()
+        except (MissingDependencyError, MissingAssetError) as error:
+            obstacle = _lacks(error)
+    reasons += (f"SAM 2 was not used: {obstacle}.",)
+    obstacle = _keypoint_obstacle(len(clip.frames), device)
+    if not obstacle:
+        try:
+            return keypoint_detector(device), reasons
+        except (MissingDependencyError, MissingAssetError) as error:
+            obstacle = _lacks(error)
+    return DetectAndTrack(), (*reasons, f"The detector with keypoints was not used: {obstacle}.")
+
+
+def _lacks(error: Exception) -> str:
+    if isinstance(error, MissingDependencyError):
+        return "transformers is not installed"
+    return "its weights are neither cached nor reachable on the Hugging Face Hub"
+
+
+def _keypoint_obstacle(frames: int, device: str | None) -> str:
+    """Why "auto" does not try the detector with keypoints on this device, or nothing."""
+    from unish.utils.device import chosen_device
+
+    if frames > KEYPOINT_CPU_FRAMES and chosen_device(device).type not in ("cuda", "xpu"):
+        return f"it is slow without a CUDA or XPU device, and the clip has over {KEYPOINT_CPU_FRAMES} frames"
+    return ""
+
+
+def _with_cached_keypoints(
+    clip: Clip, tracks: tuple[PersonTrack, ...], device: str | None, progress: Progress
+) -> tuple[PersonTrack, ...]:
+    """The tracks with keypoints where that costs no download."""
+    from unish.people.hf_models import cached_folder
+    from unish.people.keypoints import KEYPOINT_REPOSITORY, load_keypoint_estimator, with_keypoints
+
+    if cached_folder(KEYPOINT_REPOSITORY) is None:
+        return tracks
     try:
-        return sam2_detector(device, once_a_second), ""
+        estimator = load_keypoint_estimator(device=device)
     except MissingDependencyError:
-        return DetectAndTrack(), "transformers is not installed"
-    except MissingAssetError:
-        return DetectAndTrack(), "its weights are neither cached nor reachable on the Hugging Face Hub"
+        return tracks
+    return with_keypoints(clip.frames, tracks, estimator, progress)
 
 
 def _sam2_obstacle(frames: int, device: str | None) -> str:
@@ -213,6 +275,8 @@ class DetectAndTrack:
     """Default: the bundled mini detector."""
     config: TrackingConfig = MINI_TRACKING
     name: str = "mini"
+    keypoints: "KeypointEstimator | None" = None
+    """Where there is one, people have keypoints, and masks fitted to them where the detector gives none."""
 
     def track(
         self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress = no_progress
@@ -223,7 +287,18 @@ class DetectAndTrack:
             from unish.people.mini_detector import load_mini_detector
 
             detector = load_mini_detector()
-        return track_people(detector.detect(frames, progress), self.config)
+        if self.keypoints is None:
+            return track_people(detector.detect(frames, progress), self.config)
+        from unish.people.keypoint_masks import keypoint_masks
+        from unish.people.keypoints import with_keypoints
+
+        tracks = track_people(detector.detect(frames, part_of(progress, 0.0, 0.5)), self.config)
+        tracks = with_keypoints(frames, tracks, self.keypoints, part_of(progress, 0.5, 0.8))
+        progress(0.8, "Segmenting people")
+        return tuple(
+            track if track.masks is not None else dataclasses.replace(track, masks=keypoint_masks(frames, track))
+            for track in tracks
+        )
 
     def relaxed(self) -> "DetectAndTrack":
         """The same, less strict."""

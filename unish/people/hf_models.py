@@ -5,6 +5,7 @@ so images are resized and normalised here.
 """
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from unish.errors import CheckpointError, MissingAssetError, MissingDependencyError
 from unish.utils.device import hub_in_reach
+
+log = logging.getLogger("unish")
 
 CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE = "config.json", "model.safetensors", "preprocessor_config.json"
 _FILES = [CONFIG_FILE, WEIGHTS_FILE, PREPROCESSOR_FILE]
@@ -116,6 +119,7 @@ def _from_hub(repository: str) -> Path:
     reason = "it is not in the local cache, and the Hub cannot be reached"
     if hub_in_reach():
         try:
+            log.warning(f"Fetching {repository} from the Hugging Face Hub, once{_download_size(repository)}.")
             folder = Path(snapshot_download(repository, allow_patterns=_FILES))
             if not (missing := _missing_file(folder)):
                 return folder
@@ -126,6 +130,18 @@ def _from_hub(repository: str) -> Path:
         f"Could not get {repository} from the Hugging Face Hub: {reason}. "
         "Check the name and the connection, or use the mini detector."
     )
+
+
+def _download_size(repository: str) -> str:
+    """ ": 42 MB", or nothing where the Hub does not say."""
+    from huggingface_hub import HfApi
+
+    try:
+        files = HfApi().model_info(repository, files_metadata=True, timeout=10).siblings or []
+    except Exception as error:  # of whichever HTTP library the client uses; the download itself says what is wrong
+        log.info(f"The size of {repository} is not known: {_first_line(error)}")
+        return ""
+    return f": {sum(file.size or 0 for file in files if file.rfilename in _FILES) / 1e6:.0f} MB"
 
 
 def _missing_file(folder: Path) -> str:

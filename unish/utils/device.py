@@ -1,5 +1,6 @@
 """What this machine has: a device to compute on, a way to the Hugging Face Hub."""
 
+import contextlib
 import socket
 import threading
 import urllib.parse
@@ -10,6 +11,7 @@ import torch
 
 from unish.errors import InputError
 
+HUB_TIMEOUT_S = 4.0
 GPUS = ("cuda", "xpu", "mps")
 """Kinds of GPU (NVIDIA or AMD, Intel, Apple), of which the first that is there is taken unless a device is named."""
 
@@ -98,18 +100,26 @@ def empty_cache(device: torch.device) -> None:
 
 
 def hub_in_reach() -> bool:
-    """Whether the Hub may be asked and its name resolves: offline, its client would retry for long."""
+    """Whether the Hub may be asked and answers at once: offline, its client would retry for long."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return False
     if "https" in urllib.request.getproxies():
         return True
-    try:
-        socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, None)
-    except OSError:
-        return False
-    return True
+    endpoint = urllib.parse.urlsplit(constants.ENDPOINT)
+    place = endpoint.hostname, endpoint.port or (80 if endpoint.scheme == "http" else 443)
+    reached = threading.Event()
+
+    def connect() -> None:
+        with contextlib.suppress(OSError), socket.create_connection(place, timeout=HUB_TIMEOUT_S):
+            reached.set()
+
+    # In a thread, since looking up a name has no timeout of its own.
+    connection = threading.Thread(target=connect, daemon=True)
+    connection.start()
+    connection.join(HUB_TIMEOUT_S)
+    return reached.is_set()
 
 
 class HostMemory:

@@ -1,0 +1,85 @@
+"""Masks of people whose keypoints are known: limbs drawn around the keypoints, fitted to the image by GrabCut."""
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8
+
+from unish.people.grabcut import components_of_person, ellipse, segment_person
+from unish.structures import KEYPOINT_NAMES, PersonTrack
+from unish.utils.disk_arrays import new_array
+
+_LONG_SIDE_PX = 480
+"""Masks have this long side, or the frames' where that is less."""
+_MIN_CONFIDENCE = 0.3
+_MIN_KEYPOINTS = 6
+_GROWTH = (0.4, 2.5)
+"""A segmentation whose area over that of the drawn limbs lies outside followed the background."""
+_LIMBS = (
+    ("shoulder", "elbow", 0.05), ("elbow", "wrist", 0.04), ("hip", "knee", 0.07), ("knee", "ankle", 0.05),
+    ("shoulder", "hip", 0.07),
+)  # fmt: skip
+"""From, to and half the width, over the person's size; on both sides."""
+_TORSO = ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
+_HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+_HEAD_RADIUS, _FOOT_RADIUS, _HAND_RADIUS = 0.075, 0.05, 0.045
+
+
+def keypoint_masks(
+    frames: UInt8[np.ndarray, "frames height width 3"], track: PersonTrack
+) -> Bool[np.ndarray, "frames mask_height mask_width"]:
+    """The person's pixels in every frame in which they are present; the track must have keypoints."""
+    height, width = frames.shape[1:3]
+    scale = min(1.0, _LONG_SIDE_PX / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    per_mask = np.array([size[0] / width, size[1] / height])
+    masks = new_array((len(frames), size[1], size[0]), bool)
+    assert track.keypoints_px is not None
+    for index in np.flatnonzero(track.present):
+        frame = cv2.resize(np.ascontiguousarray(frames[index]), size, interpolation=cv2.INTER_AREA)
+        keypoints = track.keypoints_px[index] * [*per_mask, 1.0]
+        masks[index] = _mask(frame, track.boxes_px[index] * np.tile(per_mask, 2), keypoints)
+    return masks
+
+
+def _mask(
+    frame: UInt8[np.ndarray, "h w 3"], box_px: Float[np.ndarray, "4"], keypoints: Float[np.ndarray, "17 3"]
+) -> Bool[np.ndarray, "h w"]:
+    size_px = float((box_px[2:] - box_px[:2]).max())
+    if (keypoints[:, 2] >= _MIN_CONFIDENCE).sum() < _MIN_KEYPOINTS:
+        drawn = ellipse(frame.shape, box_px, 0.35, 0.48).astype(np.float32)
+    else:
+        drawn = _drawn_limbs(frame.shape, keypoints, size_px)
+    narrow, wide = (cv2.GaussianBlur(drawn, (0, 0), max(0.5, share * size_px)) for share in (0.01, 0.05))
+    prior = 0.6 * narrow + 0.4 * wide
+    mask = components_of_person(segment_person(frame, box_px, prior), prior, box_px)
+    return mask if _GROWTH[0] < mask.sum() / max(float(drawn.sum()), 1.0) < _GROWTH[1] else drawn > 0.5
+
+
+def _drawn_limbs(
+    shape: tuple[int, ...], keypoints: Float[np.ndarray, "17 3"], size_px: float
+) -> Float32[np.ndarray, "h w"]:
+    """1 on limbs, torso and head between keypoints that are sure enough, else 0."""
+    drawn = np.zeros(shape[:2], np.float32)
+    sure = {
+        name: (round(float(x)), round(float(y)))
+        for name, (x, y, confidence) in zip(KEYPOINT_NAMES, keypoints, strict=True)
+        if confidence >= _MIN_CONFIDENCE
+    }
+
+    def radius(share: float) -> int:
+        return max(1, round(share * size_px))
+
+    for side in ("left", "right"):
+        for start, end, share in _LIMBS:
+            ends = sure.get(f"{side}_{start}"), sure.get(f"{side}_{end}")
+            if ends[0] and ends[1]:
+                cv2.line(drawn, ends[0], ends[1], 1.0, 2 * radius(share))
+        for name, share in (("ankle", _FOOT_RADIUS), ("wrist", _HAND_RADIUS)):
+            if place := sure.get(f"{side}_{name}"):
+                cv2.circle(drawn, place, radius(share), 1.0, cv2.FILLED)
+    if all(name in sure for name in _TORSO):
+        cv2.fillConvexPoly(drawn, cv2.convexHull(np.array([sure[name] for name in _TORSO])), 1.0)
+    if head := [sure[name] for name in _HEAD if name in sure]:
+        x, y = np.mean(head, axis=0)
+        cv2.circle(drawn, (round(float(x)), round(float(y))), radius(_HEAD_RADIUS), 1.0, cv2.FILLED)
+    return drawn
