@@ -185,7 +185,12 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(urllib.request, "getproxies", dict)
     monkeypatch.setattr(device_module, "HUB_TIMEOUT_S", 0.05)
     released = threading.Event()
-    monkeypatch.setattr(device_module.socket, "create_connection", lambda *given, **options: released.wait(5))
+
+    def hang(*place, **options):
+        released.wait(5)
+        raise OSError("no route")
+
+    monkeypatch.setattr(device_module.socket, "create_connection", hang)
     assert not device_module.hub_in_reach()
     released.set()
     with socket.create_server(("127.0.0.1", 0)) as server:
