@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from open_body import clothes, fit, mesh, skinning, tpose
+from open_body import clothes, mesh, shape_space, skinning, tpose
 from open_body.anny_source import ADULT_YEARS, AnnyBodies, read_anny
 from open_body.skeleton import symmetric_joints
 
@@ -71,12 +71,12 @@ def build(source: AnnyBodies) -> dict[str, np.ndarray]:
     bodies = light.vertices(dense.vertices)
     weights = skinning.prune(light.weights(dense.weights))
     fitted, unseen = bodies[:FITTED], bodies[FITTED:]
-    template, directions, share = fit.fit_shape(fitted)
+    template, directions, share = shape_space.fit_shape(fitted)
     mirror = np.array([light.mirrored(v) for v in range(len(light.middle))])
     partner = np.empty(len(template), int)
     partner[: len(mirror)] = mirror
     partner[mirror] = np.arange(len(mirror))
-    regressor = fit.fit_joint_regressor(fitted, dense.joints[:FITTED], weights, partner, SEED)
+    regressor = shape_space.fit_joint_regressor(fitted, dense.joints[:FITTED], weights, partner, SEED)
     report(template, directions, share, regressor, unseen, dense.joints[FITTED:])
 
     regions = borders.region(template)
@@ -99,7 +99,7 @@ def report(
     unseen: np.ndarray, joints: np.ndarray,
 ) -> None:  # fmt: skip
     """How good the body is, on phenotypes that took no part in the fit."""
-    near = fit.reconstruct(unseen, template, directions)
+    near = shape_space.reconstruct(unseen, template, directions)
     error = np.linalg.norm(near - unseen, axis=-1) * 1e3
     print(f"10 directions hold {share:.2%} of the variance")
     print(f"unseen bodies through them: {error.mean():.2f} mm mean, {np.percentile(error, 95):.2f} p95")

@@ -11,7 +11,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from tests.models.conftest import TINY, clip
-from unish.errors import InputError
+from unish.errors import InputError, is_out_of_memory
 from unish.fusion import intrinsics
 from unish.geometry import camera
 from unish.models import hub
@@ -26,7 +26,6 @@ from unish.utils.device import (
     free_bytes,
     half_precision,
     has_bfloat16,
-    is_out_of_memory,
     total_bytes,
 )
 

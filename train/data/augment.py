@@ -22,7 +22,7 @@ _NOISE = np.random.default_rng(0).normal(0, 32, (512, 640, 3)).astype(np.float32
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
+class SampleView:
     """Frames of one clip as one virtual camera sees them: what the scene branch learns from."""
 
     images: np.ndarray
@@ -70,9 +70,9 @@ def mirror_pose(rotations: np.ndarray) -> np.ndarray:
     return _FLIP @ rotations[..., list(SMPL_MIRROR), :, :] @ _FLIP
 
 
-def mirror_view(view: View) -> View:
+def mirror_view(view: SampleView) -> SampleView:
     """The mirrored view; its world is mirrored with it."""
-    return View(
+    return SampleView(
         np.ascontiguousarray(view.images[:, :, ::-1]),
         np.ascontiguousarray(view.depth_m[:, :, ::-1]),
         np.ascontiguousarray(view.person_mask[:, :, ::-1]),
@@ -120,7 +120,7 @@ def fit_inside(sample: ClipSample, width: int, height: int, margin: float = 1.0)
     return margin * focal * max(width / source_width, height / source_height)
 
 
-def sample_view(sample: ClipSample, rotations: np.ndarray, focal_px: float, width: int, height: int) -> View:
+def sample_view(sample: ClipSample, rotations: np.ndarray, focal_px: float, width: int, height: int) -> SampleView:
     """The clip seen by a camera at the same place, but rotated and with another focal length.
 
     `rotations` (frames, 3, 3) are rotated_from_camera. Exact, since a rotation about the camera's centre reveals
@@ -137,10 +137,12 @@ def sample_view(sample: ClipSample, rotations: np.ndarray, focal_px: float, widt
     images, depth_m, person_mask = (np.stack(part) for part in zip(*frames, strict=True))
     world_from_camera = sample.world_from_camera.copy()
     world_from_camera[:, :3, :3] = world_from_camera[:, :3, :3] @ rotations.swapaxes(-1, -2)
-    return View(images, depth_m, person_mask, focal_px, world_from_camera)
+    return SampleView(images, depth_m, person_mask, focal_px, world_from_camera)
 
 
-def random_view(sample: ClipSample, width: int, height: int, rng: np.random.Generator, max_zoom: float = 1.5) -> View:
+def random_view(
+    sample: ClipSample, width: int, height: int, rng: np.random.Generator, max_zoom: float = 1.5
+) -> SampleView:
     """A view with random zoom and random rotations, per clip and per frame, as far as the zoom leaves room for them;
     every second view is the centred one, which is what inference sees."""
     if rng.random() < 0.5:
@@ -159,7 +161,7 @@ def random_view(sample: ClipSample, width: int, height: int, rng: np.random.Gene
     return sample_view(sample, rotations, focal, width, height)
 
 
-def centred_view(sample: ClipSample, width: int, height: int) -> View:
+def centred_view(sample: ClipSample, width: int, height: int) -> SampleView:
     """The middle of the frames, as large as fits: what inference sees."""
     rotations = np.tile(np.eye(3, dtype=np.float32), (len(sample.images), 1, 1))
     return sample_view(sample, rotations, fit_inside(sample, width, height), width, height)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from train.data.augment import (
-    View,
+    SampleView,
     centred_view,
     color_jitter,
     degrade,
@@ -97,7 +97,9 @@ def scene_batch(clips: Clips, settings: ViewSettings, rng: np.random.Generator) 
     return batch_of_views(views, settings, rng)
 
 
-def batch_of_views(views: Sequence[View], settings: ViewSettings, rng: np.random.Generator | None = None) -> SceneBatch:
+def batch_of_views(
+    views: Sequence[SampleView], settings: ViewSettings, rng: np.random.Generator | None = None
+) -> SceneBatch:
     """Views of equal size as one batch; their colours and sharpness are augmented where a generator is given."""
     images = np.stack(
         [view.images if rng is None else [degrade(f, rng) for f in color_jitter(view.images, rng)] for view in views]
@@ -307,7 +309,7 @@ def _occluded(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 class AlignWindow:
     """Consecutive frames of a clip and one of its people, as inference would see both."""
 
-    view: View
+    view: SampleView
     crops: Float[Tensor, "frames 3 256 256"]
     boxes_px: Float[Tensor, "frames 4"]
     """In pixels of the view"""

@@ -30,7 +30,7 @@ class ObjMesh:
 
 
 @dataclass(frozen=True)
-class Fitting:
+class GarmentFitting:
     """How a garment hangs on the base mesh: `anchors` (V,3) base vertices, `shares` (V,3), `offsets` (V,3); `scales`
     are pairs of base vertices with their distance along x, y and z for which the offsets hold; `hidden` base vertices
     lie under it."""
@@ -90,7 +90,7 @@ def read_obj(path: Path) -> ObjMesh:
     return mesh
 
 
-def read_fitting(path: Path) -> Fitting:
+def read_fitting(path: Path) -> GarmentFitting:
     """A .mhclo file.
 
     Raises:
@@ -119,7 +119,7 @@ def read_fitting(path: Path) -> Fitting:
         scales = tuple(_scale(head.get(f"{axis}_scale")) for axis in "xyz")
         if not len(anchors):
             raise ValueError("no vertices")
-        return Fitting(
+        return GarmentFitting(
             path.stem, path.parent / " ".join(head["obj_file"]), anchors, numbers[:, :3], numbers[:, 3:], scales,
             _ranges(hidden),
         )  # fmt: skip
@@ -148,7 +148,7 @@ def _ranges(words: list[str]) -> np.ndarray:
     return np.array(numbers, np.int64)
 
 
-def hang(fitting: Fitting, base: np.ndarray) -> np.ndarray:
+def hang(fitting: GarmentFitting, base: np.ndarray) -> np.ndarray:
     """Vertices (V,3) of the garment on base vertices, in their frame and unit.
 
     Raises:

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from train.synthetic.base_mesh import BaseMesh
-from train.synthetic.garment_files import Fitting, ObjMesh, hang, read_obj
+from train.synthetic.garment_files import GarmentFitting, ObjMesh, hang, read_obj
 from train.synthetic.raster import vertex_normals
 from unish.body import BodyModel
 from unish.errors import InputError
@@ -47,7 +47,7 @@ class Garment:
     hidden: np.ndarray
 
 
-def carry(fitting: Fitting, base: BaseMesh, body: BodyModel, is_hair: bool) -> Garment:
+def carry(fitting: GarmentFitting, base: BaseMesh, body: BodyModel, is_hair: bool) -> Garment:
     """A garment of the base mesh on the open body's T-pose.
 
     Raises:

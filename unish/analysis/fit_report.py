@@ -6,7 +6,6 @@ means is in docs/report.md.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +21,7 @@ from unish.geometry.metric import VALID_CONFIDENCE
 from unish.geometry.transforms import invert_rigid, transform_points
 from unish.structures import Fitting, Person, Reconstruction, Window
 from unish.utils.atomic_write import atomic_path
+from unish.utils.progress import Progress, no_progress
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,7 @@ class FitReport:
         return lines
 
 
-def fit_report(
-    reconstruction: Reconstruction, progress: Callable[[float, str], None] = lambda share, message: None
-) -> FitReport:
+def fit_report(reconstruction: Reconstruction, progress: Progress = no_progress) -> FitReport:
     """Measure how bodies, points, floor and forward passes of a result agree.
 
     Looks at one frame at a time, at most `MAX_FRAMES` of each person, so arrays may lie on disk. `progress` is told

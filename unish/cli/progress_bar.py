@@ -3,11 +3,13 @@
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+
+from unish.utils.progress import Progress
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Callable[[float, str], None]]:
+def progress_bar() -> Iterator[Progress]:
     """A bar for as long as the block runs; what it yields takes the share done (0 to 1) and what is being done."""
     from tqdm import tqdm
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unish.errors import InputError
 from unish.export.settings import ExportSettings, Layout, Unit
 from unish.utils.atomic_write import atomic_path
+from unish.utils.progress import Progress
 from unish.utils.result_files import EXPORT_FILES
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def export(
     folder: str | Path,
     formats: Sequence[str],
     clip: "FrameSequence | None" = None,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress | None = None,
     *,
     overwrite: bool = False,
     max_points: int | None = None,

@@ -5,7 +5,7 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
-from unish.errors import InputError
+from unish.errors import InputError, is_out_of_memory
 from unish.fusion.windows import split_frames
 from unish.pipeline.capacity import max_frames
 from unish.pipeline.clip_predictions import ClipPredictions, PredictionCollector
@@ -13,7 +13,7 @@ from unish.pipeline.inference import run_window
 from unish.pipeline.options import ClipPriors, NetworkChoices
 from unish.pipeline.window_inputs import ClipInputs, prepare_windows
 from unish.structures import Clip, PersonTrack
-from unish.utils.device import empty_cache, free_bytes, is_out_of_memory
+from unish.utils.device import empty_cache, free_bytes
 from unish.utils.interrupts import Interrupts
 from unish.utils.progress import Progress
 from unish.video.preprocess import frame_transform

@@ -88,11 +88,6 @@ def total_bytes(device: torch.device) -> int | None:
     return getattr(torch, device.type).get_device_properties(device).total_memory if device.type in GPUS else None
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether that is what the error means; PyTorch has no class for it on every device."""
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
-
-
 def empty_cache(device: torch.device) -> None:
     """Give back what PyTorch holds on a GPU and does not use."""
     if device.type in GPUS:
