@@ -3,7 +3,7 @@
     python benchmarks/viewer.py                       # 50, 150 and 400 thousand points, beside the fallback
 
 Headless Chromium with software GL, so times are for comparing rows, not for a visitor's machine. The scene is made up:
-a bumpy floor with so many points and two walking bodies of 6,815 vertices.
+a bumpy floor with so many points and three people who walk.
 """
 
 import shutil
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import tyro
 from playwright.sync_api import Browser, sync_playwright
+from scipy.spatial.transform import Rotation
 
 from unish.body import open_body
 from unish.structures import Cameras, Person, Provenance, Reconstruction
@@ -37,26 +38,29 @@ class ViewerConfig:
 
 
 def made_up(frames: int) -> Reconstruction:
-    """A camera that walks over a bumpy floor, and two people who walk."""
+    """A camera that walks over a bumpy floor, and three people who walk."""
     body, random = open_body(), np.random.default_rng(0)
     poses = np.tile(np.eye(4, dtype=np.float32), (frames, 1, 1))
     poses[:, :3, :3] = [[1, 0, 0], [0, -0.5, 0.866], [0, -0.866, -0.5]]
     poses[:, :3, 3] = np.stack([0.1 * np.arange(frames), 0 * np.arange(frames), np.full(frames, 2.0)], -1)
     depth = np.tile(np.linspace(6, 2, HEIGHT, dtype=np.float32)[:, None], (frames, 1, WIDTH))
     depth += 0.3 * random.random((1, HEIGHT, WIDTH), np.float32)
-    posed = body(torch.zeros(10), torch.eye(3).expand(24, 3, 3), torch.zeros(3)).vertices.numpy()
-    upright = np.stack([posed[:, 0], -posed[:, 2], posed[:, 1] - posed[:, 1].min()], -1)
+    upright = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], np.float32)
     people = []
-    for index in range(2):
-        way = np.zeros((frames, 1, 3), np.float32)
-        way[:, 0, :2] = np.stack([0.08 * np.arange(frames) + index, np.full(frames, 3.0)], -1)
+    for index in range(3):
         zeros = np.zeros((frames, 3), np.float32)
+        swing = Rotation.from_rotvec(0.5 * np.sin(np.arange(frames) + index)[:, None] * [1, 0, 0]).as_matrix()
         turns = np.tile(np.eye(3, dtype=np.float32), (frames, 24, 1, 1))
+        turns[:, [1, 5]], turns[:, [2, 4]] = swing[:, None], swing.transpose(0, 2, 1)[:, None]
+        turns[:, 0] = upright
+        way = np.stack([0.08 * np.arange(frames) + index, np.full(frames, 3.0), np.full(frames, 1.2)], -1)
+        way = way.astype(np.float32)
+        posed = body(torch.zeros(frames, 10), torch.from_numpy(turns), torch.from_numpy(way))
         people.append(
             Person(
                 index + 1, f"Person {index + 1}", np.ones(frames, bool), np.ones(frames, np.float32),
-                np.zeros((frames, 4), np.float32), np.zeros(10, np.float32), turns, zeros, turns[:, 0], zeros,
-                np.repeat(way + np.array([0, 0, 1]), 24, axis=1).astype(np.float32), (upright + way).astype(np.float32),
+                np.zeros((frames, 4), np.float32), np.zeros(10, np.float32), turns, zeros, turns[:, 0], way,
+                posed.joints.numpy(), posed.vertices.numpy(),
             )
         )  # fmt: skip
     intrinsics = np.array([[400, 0, WIDTH / 2], [0, 400, HEIGHT / 2], [0, 0, 1]], np.float32)

@@ -46,6 +46,8 @@ class Opened:
         return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), np.int16)
 
     def body_x(self, person: int = 0) -> np.ndarray:
+        if self.state()["path"] == "direct":
+            return np.array(self.tab.evaluate(f"[...unishViewers[0].scene.body({person}, unishViewers[0].frame)[0]]"))
         return np.array(self.tab.evaluate(f"Array.from(unishViewers[0].plot.data[{person}].x)"))
 
     def set(self, control: str, value: float) -> None:

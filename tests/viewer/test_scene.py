@@ -247,8 +247,8 @@ def test_an_empty_clip_and_no_points_are_refused(room):
 def test_a_long_clip_is_shown_in_fewer_frames(room, monkeypatch):
     reconstruction = room(10)
     whole = scene_arrays(reconstruction)
-    frame_bytes = sum(6 * person.vertices_world.shape[1] for person in reconstruction.people)
-    monkeypatch.setattr("unish.viewer.scene.MAX_BODY_BYTES", 4 * frame_bytes)
+    frame_bytes = 6 * reconstruction.people[0].vertices_world.shape[1] + 96 * 128
+    monkeypatch.setattr("unish.viewer.scene.MAX_FRAMES_BYTES", 4 * frame_bytes)
     thin = scene_arrays(reconstruction)
     assert thin.meta["frames"] == 4 and thin.meta["times_s"] == whole.meta["times_s"][::3]
     assert thin.meta["fps"] == pytest.approx(whole.meta["fps"] / 3)

@@ -295,7 +295,7 @@ def test_the_clips_camera_sees_what_the_clip_saw(both, room):
     inside = (i >= 0) & (i < 96) & (j >= 0) & (j < 128) & (rows > 70) & (rows < height - 50)  # where nothing floats
     expected = np.zeros((height, width), bool)
     expected[inside] = mask[i[inside], j[inside]]
-    body = np.ptp(seen, axis=-1) > 60  # people are the only thing in colour
+    body = np.ptp(seen, axis=-1) > 25  # people are the only thing in colour
     overlap = (body & expected & inside).sum() / ((body | expected) & inside).sum()
     assert overlap > 0.9
     choose(direct, ".uv-follow", "free")

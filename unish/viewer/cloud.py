@@ -9,7 +9,7 @@ from unish.geometry.clouds import surest_of_voxels
 from unish.structures import Reconstruction
 
 MOVING_PER_FRAME = 2000  # person pixels kept per frame, at most; fewer in a long clip, where
-MOVING_SHARE = 0.4  # all frames together keep at most this share of the point budget
+MOVING_SHARE = 0.3  # all frames together keep at most this share of the point budget
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unish.analysis.point_cloud import PointCloud
+from unish.body import BodyModel
 from unish.body.data import PARENTS
 from unish.errors import InputError
 from unish.geometry.clouds import surface_spacing
@@ -17,15 +18,16 @@ from unish.structures import FrameSequence, Person, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.colors import person_color
 from unish.viewer.background import background_layers
+from unish.viewer.bodies import body_arrays, bounds, skinned_body
 from unish.viewer.body_layers import DISTANCE_RANGE_M, distance_bytes, heading
 from unish.viewer.cloud import choose_points
 from unish.viewer.frame_images import image_arrays
 from unish.viewer.scene_file import SceneArrays, encode_scene, quantise
 from unish.viewer.surfaces import Surfaces, pack_cells, surface_arrays
 
-MAX_POINTS = 60_000
-MAX_BODY_BYTES = 36 * 2**20
-"""Bodies of long clips are shown in every second, third… frame, so that a page stays small enough to open."""
+MAX_POINTS = 50_000
+MAX_FRAMES_BYTES = 36 * 2**20
+"""Of long clips every second, third… frame is shown, so that a page stays small enough to open."""
 DEFAULT_CONFIDENCE = 0.1
 
 
@@ -44,16 +46,17 @@ def scene_arrays(
         raise InputError("Expected a reconstruction with at least one frame, got none; reconstruct a longer clip.")
     if max_points < 1:
         raise InputError(f"Expected max_points of at least 1, got {max_points}; the default is {MAX_POINTS}.")
-    step = _frame_step(reconstruction)
+    body = skinned_body(reconstruction)
+    step = max(1, math.ceil(len(reconstruction) * _frame_bytes(reconstruction, body) / MAX_FRAMES_BYTES))
     reconstruction = _every(reconstruction, step)
     poses = reconstruction.cameras.world_from_camera
     display_from_world = upright_rotation(reconstruction.world_up, poses[0])
     clouds = choose_points(reconstruction, max_points)
     still_display = clouds.still.points_world @ display_from_world.T
-    bodies = [_body_display(person, display_from_world) for person in reconstruction.people]
+    vertices = [_body_display(person, display_from_world) for person in reconstruction.people]
     present = np.array([_present(person) for person in reconstruction.people], bool)
-    present = present.reshape(len(bodies), len(reconstruction.images))
-    seen_bodies = [body[here] for body, here in zip(bodies, present, strict=True)]
+    present = present.reshape(len(vertices), len(reconstruction.images))
+    seen_bodies = [each[here] for each, here in zip(vertices, present, strict=True)]
     centers = poses[:, :3, 3] @ display_from_world.T
 
     target = _target(reconstruction, present, still_display, display_from_world)
@@ -84,7 +87,7 @@ def scene_arrays(
     for name, points in (("still", clouds.still), ("moving", clouds.moving)):
         points_display = points.points_world @ display_from_world.T
         shown.append(points_display)
-        low, high = _bounds([points_display])
+        low, high = bounds([points_display])
         meta[name] = {"low": low.tolist(), "high": high.tolist(), "spacing_m": spacing}
         arrays[f"{name}_xyz"] = quantise(points_display, low, high)
         arrays[f"{name}_color"] = _color_bytes(points)
@@ -92,18 +95,12 @@ def scene_arrays(
     arrays["moving_person"] = clouds.moving.person
     arrays["moving_distance"] = distance_bytes(clouds.moving, reconstruction, present)
 
-    low, high = _bounds(seen_bodies)
-    meta["bodies"] = {"low": low.tolist(), "high": high.tolist()}
-    for index, body in enumerate(bodies):
-        arrays[f"body_{index}"] = quantise(np.nan_to_num(body), low, high)
-    joints = [person.joints_world @ display_from_world.T for person in reconstruction.people]
-    low, high = _bounds([joint[here] for joint, here in zip(joints, present, strict=True)])
-    meta["joints"] = {"low": low.tolist(), "high": high.tolist()}
-    for index, (person, joint) in enumerate(zip(reconstruction.people, joints, strict=True)):
-        arrays[f"joints_{index}"] = quantise(np.nan_to_num(joint), low, high)
+    meta["ground_z"] = _ground_height(seen_bodies, still_display)
+    meta["bodies"], moving = body_arrays(reconstruction, body, present, display_from_world, meta["ground_z"])
+    arrays |= moving
+    for index, person in enumerate(reconstruction.people):
         arrays[f"heading_{index}"] = heading(person, display_from_world, meta["fps"]).astype(np.float32)
     arrays["present"] = present.astype(np.uint8)
-    arrays["faces"] = np.asarray(reconstruction.faces, np.uint32)
     arrays["camera_corners"] = corners.astype(np.float32)
     images, notes = image_arrays(reconstruction, source)
     arrays |= images
@@ -115,9 +112,8 @@ def scene_arrays(
     arrays["background_frames"] = background.frames.astype(np.uint32)
     arrays["background_cells"] = pack_cells(background.cells)
 
-    low, high = _bounds([*shown, corners, *seen_bodies])
+    low, high = bounds([*shown, corners, *seen_bodies])
     meta["low"], meta["high"] = (low - 0.05).tolist(), (high + 0.05).tolist()
-    meta["ground_z"] = _ground_height(seen_bodies, still_display)
     meta["view"] = {"target": target.tolist(), "eye": _first_eye(np.nan_to_num(centers[0]), target).tolist()}
     confidence = clouds.still.confidence
     confident = np.mean(confidence >= DEFAULT_CONFIDENCE) if len(confidence) else 0.0
@@ -125,10 +121,10 @@ def scene_arrays(
     return SceneArrays(meta, arrays)
 
 
-def _frame_step(reconstruction: Reconstruction) -> int:
-    """Show every so many-th frame."""
-    frame_bytes = sum(6 * person.vertices_world.shape[1] for person in reconstruction.people)
-    return max(1, math.ceil(len(reconstruction) * frame_bytes / MAX_BODY_BYTES))
+def _frame_bytes(reconstruction: Reconstruction, body: BodyModel | None) -> int:
+    """About what one frame's depth takes, and its bodies where they are sent as vertices."""
+    vertices = [] if body is not None else [person.vertices_world.shape[1] for person in reconstruction.people]
+    return 6 * sum(vertices) + math.prod(reconstruction.depth_m.shape[1:])
 
 
 def _every(reconstruction: Reconstruction, step: int) -> Reconstruction:
@@ -199,16 +195,6 @@ def _body_display(person: Person, display_from_world: np.ndarray) -> np.ndarray:
 
 def _present(person: Person) -> np.ndarray:
     return np.asarray(person.present, bool) & np.isfinite(person.vertices_world).all((1, 2))
-
-
-def _bounds(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest finite coordinates; a unit box when there are none."""
-    rows = [part.reshape(-1, 3) for part in parts if part.size]
-    rows = [row[np.isfinite(row).all(-1)] for row in rows]
-    rows = [row for row in rows if len(row)]
-    if not rows:
-        return -np.full(3, 0.5), np.full(3, 0.5)
-    return np.min([row.min(0) for row in rows], axis=0), np.max([row.max(0) for row in rows], axis=0)
 
 
 def _color_bytes(points: PointCloud) -> np.ndarray:

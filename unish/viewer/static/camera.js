@@ -74,8 +74,9 @@ class Follow {
   }
 
   behind(person) {
-    const {scene, frame} = this.viewer, pelvis = scene.pelvis(person, frame);
-    const angle = scene.arrays[`heading_${person}`][frame], ahead = [Math.cos(angle), Math.sin(angle), 0];
+    const {scene, frame, share} = this.viewer, pelvis = scene.bodies.steadyPelvis(person, frame, share), heading = scene.arrays[`heading_${person}`];
+    const next = heading[Math.min(frame + 1, heading.length - 1)] - heading[frame];
+    const angle = heading[frame] + share * Math.atan2(Math.sin(next), Math.cos(next)), ahead = [Math.cos(angle), Math.sin(angle), 0];
     const eye = add(add(pelvis, ahead, -3.2), [0, 0, 1]), target = add(pelvis, ahead, 0.4);
     return {camera: {eye: scene.place(eye), center: scene.place(target), up: {x: 0, y: 0, z: 1}}, fov: PLOTLY_FOV, tilted: false};
   }

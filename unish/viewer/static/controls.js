@@ -7,6 +7,10 @@ function bindControls(viewer, keys) {
   on('.uv-frame', 'input', event => { viewer.pause(); viewer.setFrame(Number(event.target.value)); });
   for (const selector of ['.uv-size', '.uv-confidence']) on(selector, 'input', () => viewer.refresh());
   for (const selector of ['.uv-scene-mode', '.uv-style']) on(selector, 'change', () => viewer.refresh());
+  on('.uv-motion', 'change', event => {
+    viewer.scene.bodies.choose(event.target.value);
+    viewer.refresh();
+  });
   on('.uv-follow', 'change', event => viewer.follow.set(event.target.value));
   on('.uv-color', 'change', event => {
     // Person and distance are properties of the people's points alone, which are hidden at first.
@@ -152,6 +156,8 @@ function describe(viewer) {
   for (const input of find('.uv-box').querySelectorAll('input')) {
     Object.assign(input, {min: 0, max: 1, step: 0.01, value: input.dataset.end === 'low' ? 0 : 1});
   }
+  find('.uv-motion').value = '';
+  find('.uv-motion').closest('label').hidden = !meta.bodies.motions.length;
   const possible = viewer.layers.constructor.kind === 'direct';
   for (const choice of ['.uv-style', '.uv-scene-mode']) find(choice).closest('label').hidden = !possible;
   showCrop(viewer, false);

@@ -5,7 +5,7 @@ const FRUSTUM_PATH = [0, 1, 2, 3, 4, 1, 0, 2, 0, 3, 0, 4];   // centre and four 
 class Scene {
   constructor({meta, arrays}) {
     Object.assign(this, {meta, arrays});
-    this.keptBodies = meta.people.map(() => []);
+    this.bodies = new BodyData(this);
   }
 
   // Plot units a metre: with fixed ranges and a manual aspect ratio the scene keeps its shape whatever is shown.
@@ -26,14 +26,11 @@ class Scene {
 
   present(person, frame) { return Boolean(this.arrays.present[person * this.meta.frames + frame]); }
 
-  body(person, frame) {
-    const steps = this.arrays[`body_${person}`], vertices = steps.shape[1], kept = this.keptBodies[person];
-    return kept[frame] = kept[frame] || dequantise(steps, this.meta.bodies, frame * vertices, vertices);
-  }
+  body(person, frame) { return this.bodies.body(person, frame); }
 
   joints(person, frame) {
-    const steps = this.arrays[`joints_${person}`], count = steps.shape[1];
-    return dequantise(steps, this.meta.joints, frame * count, count);
+    const joints = this.bodies.of('joints', person), count = joints.shape[1];
+    return [0, 1, 2].map(axis => Float32Array.from({length: count}, (_, joint) => joints[3 * (count * frame + joint) + axis]));
   }
 
   pelvis(person, frame) { return this.joints(person, frame).map(axis => axis[0]); }

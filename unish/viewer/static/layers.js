@@ -40,7 +40,7 @@ function insideSteps(xyz, at, bounds) {
 class DirectLayers {
   static kind = 'direct';
 
-  constructor(gd, clouds, {surfaces, unit}) {
+  constructor(gd, clouds, {surfaces, bodies, unit}) {
     this.gd = gd;
     this.scene = directScene(gd);
     if (!this.scene) throw new Error('this plotly.js hides its 3D scene');
@@ -52,11 +52,16 @@ class DirectLayers {
     }
     this.quad = pictureQuad(this.scene);
     this.scene.glplot.add(this.quad);
-    // First of all, so that bodies and lines are drawn over the people's own pixels.
+    // First of all, so that what comes after is drawn over the people's own pixels: surfaces, then bodies.
     this.surface = surfaceLayer(this.scene, surfaces, unit);
-    this.scene.glplot.add(this.surface);
-    this.scene.glplot.objects.unshift(this.scene.glplot.objects.pop());
+    this.people = peopleLayer(this.scene, bodies, this.surface);
+    for (const object of [this.people, this.surface]) {
+      this.scene.glplot.add(object);
+      this.scene.glplot.objects.unshift(this.scene.glplot.objects.pop());
+    }
   }
+
+  setPeople(shown) { Object.assign(this.people, {shown: shown.filter(({body, skeleton}) => body || skeleton), dirty: true}); }
 
   setSurface(change) { Object.assign(this.surface, change, {dirty: true}); }
   fillSurface(built, bitmap, corners) { this.surface.fill(built, bitmap, corners); }
@@ -155,8 +160,8 @@ class PublicLayers {
   fov = PLOTLY_FOV;   // Plotly has no say over it
 
   // Expects a scatter3d trace for every cloud, at the indices in `cloudTraces`.
-  constructor(gd, clouds, cloudTraces) {
-    Object.assign(this, {gd, clouds, cloudTraces, stale: false, drawing: null, next: null, state: {}});
+  constructor(gd, clouds, {clouds: cloudTraces, bodies, skeletons}, scene) {
+    Object.assign(this, {gd, clouds, cloudTraces, bodies, skeletons, scene, stale: false, drawing: null, next: null, state: {}});
     for (const name of Object.keys(clouds)) {
       this.state[name] = {first: 0, count: 0, visible: true, size: 1, crop: null, color: clouds[name].color, shown: 0};
     }
@@ -191,6 +196,16 @@ class PublicLayers {
 
   drawn(name) { return this.state[name].visible ? this.state[name].shown : 0; }
   setSurface() {}
+
+  setPeople(shown) {
+    for (const {person, pose: {frame}, body, skeleton} of shown) {
+      if (body) this.moveTrace(this.bodies[person], this.scene.body(person, frame));
+      if (skeleton) this.moveTrace(this.skeletons[person], this.scene.skeleton(person, frame));
+      this.showTrace(this.bodies[person], body);
+      this.showTrace(this.skeletons[person], skeleton);
+    }
+  }
+
   showPicture() {}
   showThrough() {}
 

@@ -8,7 +8,7 @@ async function unpackBytes(buffer) {
 }
 
 const SCENE_TYPES = {
-  float32: Float32Array, uint32: Uint32Array, uint16: Uint16Array, uint8: Uint8Array,
+  float32: Float32Array, int16: Int16Array, uint32: Uint32Array, uint16: Uint16Array, uint8: Uint8Array,
 };
 
 function parseScene(buffer) {

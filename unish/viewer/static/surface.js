@@ -44,7 +44,7 @@ const SURFACE_FRAGMENT = `
     if (behind > 0.5 && covered()) discard;
     // What stands between the eye and a person fades; points of the screen, so that the order of drawing is free.
     float kept = presence;
-    for (int i = 0; i < 4; i++) {
+    if (turned > 0.01) for (int i = 0; i < 4; i++) {
       float away = length(seen), far = length(focus[i].xyz);
       float aside = length(cross(seen / away, focus[i].xyz / max(far, 1e-6))) * far / max(focus[i].w, 1e-6);
       float before = smoothstep(0.0, focus[i].w, far - focus[i].w * 0.7 - away);
@@ -171,6 +171,8 @@ function surfaceLayer(scene, data, unit) {
     },
     ready: () => Boolean(current.built && current.filled),
 
+    // 0 where the eye is the clip's own camera, 1 once it has left it.
+    turned: camera => smoothstep(TURNED_FROM, TURNED_TO, leaving(camera, current.built ? current.built.frame : 0)),
     draw(camera) {
       const frame = current.built ? current.built.frame : 0, away = leaving(camera, frame);
       const turned = smoothstep(TURNED_FROM, TURNED_TO, away), now = this.ready() && this.showCurrent;

@@ -1,8 +1,10 @@
-// What Plotly is given: one mesh a person, and lines. `at` says which trace is which.
+// What Plotly is given: lines and, `whole`, everything else too, for a plotly.js that takes no drawables of ours. `at`
+// says which trace is which.
+const CLOUDS = ['still', 'moving'];
 const BONE_SHADE = 0.45, PATH_TINT = 0.45;   // of a person's colour, towards black and towards white
 const CAMERA_COLOR = '#8a97ab', FRUSTUM_COLOR = '#f5b301', GRID_COLOR = '#8894a6';
 
-function plotlyTraces(scene, cloudNames) {
+function plotlyTraces(scene, whole) {
   const {meta, arrays} = scene, count = arrays.faces.length / 3, traces = [];
   const add = trace => traces.push({hoverinfo: 'skip', ...trace}) - 1;
   const [i, j, k] = [0, 1, 2].map(corner => Uint32Array.from({length: count}, (_, f) => arrays.faces[3 * f + corner]));
@@ -22,14 +24,14 @@ function plotlyTraces(scene, cloudNames) {
     type: 'scatter3d', mode: 'markers', x: [null], y: [null], z: [null], marker: {symbol: 'square', size: 2, line: {width: 0}},
   });
   const at = {
-    bodies: each(body),
+    bodies: whole ? each(body) : [],
     paths: each((person, index) => line(scene.walked(index, meta.frames - 1), mixed(person.color, 255, PATH_TINT), 3)),
     walked: each((person, index) => line(scene.walked(index, 0), person.color, 9)),
     cameraPath: line(scene.cameraPath(), CAMERA_COLOR, 4),
     frustum: line(scene.frustum(0), FRUSTUM_COLOR, 4),
     grid: line(scene.grid(), GRID_COLOR, 1),
-    skeletons: each((person, index) => line(scene.skeleton(index, 0), mixed(person.color, 0, BONE_SHADE), 8)),
-    clouds: Object.fromEntries(cloudNames.map(name => [name, cloud()])),
+    skeletons: !whole ? [] : each((person, index) => line(scene.skeleton(index, 0), mixed(person.color, 0, BONE_SHADE), 8)),
+    clouds: Object.fromEntries((whole ? CLOUDS : []).map(name => [name, cloud()])),
   };
   return {traces, at};
 }

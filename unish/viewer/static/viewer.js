@@ -2,7 +2,6 @@
 // the browser. Text that comes with a scene (names, notes) is only ever set as textContent.
 const UnishViewer = (() => {
   const PLOTLY_WAIT_MS = 20000;
-  const CLOUDS = ['still', 'moving'];
   const all = window.unishViewers = window.unishViewers || [];
   const nextPaint = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -61,6 +60,7 @@ const UnishViewer = (() => {
       this.link = sharedView();   // taken up by the first scene
       this.measure = new Measure(this);
       bindControls(this, keys);
+      nameJoints(this);
       followTheme(element);
       useGestures(this.plot, {zoom: factor => this.zoom(factor), pan: (right, down) => this.pan(-right / this.plot.offsetHeight, down / this.plot.offsetHeight)});
       dragOrClick(this.plot, () => this.layers && this.follow.release(), (x, y) => this.layers && this.measure.click(x, y));
@@ -145,22 +145,22 @@ const UnishViewer = (() => {
 
     async draw() {
       this.data = new SurfaceData(this.scene);
-      const plot = async cloudNames => {
-        const {traces, at} = plotlyTraces(this.scene, cloudNames);
+      const plot = async whole => {
+        const {traces, at} = plotlyTraces(this.scene, whole);
         await Plotly.newPlot(this.plot, traces, plotlyLayout(this.scene, this.firstView()), plotlyConfig());
         this.at = at;
       };
       if (!this.forceFallback) {
-        await plot([]);
+        await plot(false);
         try {
-          return new DirectLayers(this.plot, this.clouds, {surfaces: this.data, unit: this.scene.unit});
+          return new DirectLayers(this.plot, this.clouds, {surfaces: this.data, bodies: this.scene.bodies, unit: this.scene.unit});
         } catch (error) {
           console.warn(`unish viewer: ${error.message}; drawing with Plotly's public functions, with fewer points`);
           Plotly.purge(this.plot);
         }
       }
-      await plot(CLOUDS);
-      return new PublicLayers(this.plot, this.clouds, this.at.clouds);
+      await plot(true);
+      return new PublicLayers(this.plot, this.clouds, this.at, this.scene);
     }
 
     lost() {
@@ -195,11 +195,10 @@ const UnishViewer = (() => {
         layers.showTrace(index, visible);
       };
       scene.meta.people.forEach((_, person) => {
-        draw(at.bodies[person], this.bodyVisible(person), () => scene.body(person, frame));
-        draw(at.skeletons[person], Boolean(shown.skeleton && this.personVisible(person)), () => scene.skeleton(person, frame));
         draw(at.walked[person], Boolean(shown.paths && this.shownPeople[person] && frame), () => scene.walked(person, frame));
       });
       draw(at.frustum, this.cameraVisible, () => scene.frustum(frame));
+      this.drawPeople();
       const {moving_start: start, moving_color: color} = scene.arrays, first = start[frame];
       layers.setCloud('moving', {first, count: countConfident(color, first, start[frame + 1], this.threshold)});
       this.surfaces.show(frame);
@@ -208,6 +207,21 @@ const UnishViewer = (() => {
       this.follow.apply();
       layers.flush();
       this.showFrame();
+    }
+
+    // Between two frames, while they play: bodies move on, and the video does not. Seen as the video they wait for it.
+    get share() {
+      const {times_s, frames} = this.scene.meta, {frame} = this;
+      if (!this.playing || frame + 1 >= frames || this.follow.mode === 'clip' || this.opening.atCamera) return 0;
+      return clamp((this.time - times_s[frame]) / (times_s[frame + 1] - times_s[frame]), 0, 1);
+    }
+
+    drawPeople() {
+      const {scene: {bodies, meta}, frame, share} = this;
+      this.layers.setPeople(meta.people.map((_, person) => ({
+        person, pose: bodies.pose(person, frame, share), standing: bodies.standing(person, frame),
+        body: this.bodyVisible(person), skeleton: Boolean(this.shown.skeleton && this.personVisible(person)),
+      })));
     }
 
     // The frame's own picture, once it is decoded; by then another frame may be shown.
@@ -300,6 +314,10 @@ const UnishViewer = (() => {
       let frame = this.time < times_s[this.frame] ? 0 : this.frame;
       while (frame + 1 < frames && times_s[frame + 1] <= this.time) frame++;
       if (frame !== this.frame) this.setFrame(frame);
+      else if (this.layers.constructor.kind === 'direct') {
+        this.drawPeople();
+        this.follow.apply();
+      }
     }
 
     step(by) {
