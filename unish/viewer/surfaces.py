@@ -34,6 +34,8 @@ SMOOTHING_SIGMA = 2.5
 SMOOTHING_RANGE = 0.1
 """Relative depth differences well above this are edges."""
 SMALLEST_ISLAND = 8
+PINHOLE_RANGE = 0.25
+"""Single cells that were cut within a surface are noise, unless depth jumps by more than this."""
 FAR_FACTOR = 1.6
 """Of the 98th percentile of depth: what lies beyond, as sky does, is no surface."""
 
@@ -161,11 +163,17 @@ def surface_cells(
     bend = _corners(maximum_filter(inverse_depth_bend(depth_m), BEND_REACH)).max(0)
     steep = (span > CELL_RANGE) | (facing_sin < GRAZING_SIN)
     kept = known & ~(steep & (bend > CELL_BEND)) & (facing_sin > FLATTEST_SIN)
-    island = np.zeros(kept.shape, np.int32)
-    label(kept, output=island)
-    large = np.bincount(island.ravel()) >= min(SMALLEST_ISLAND, kept.size)
-    large[0] = False
-    return large[island]
+    kept |= _small_parts(~kept) & known & (span < PINHOLE_RANGE)
+    return kept & ~_small_parts(kept)
+
+
+def _small_parts(cells: Bool[np.ndarray, "cell_rows cell_columns"]) -> Bool[np.ndarray, "cell_rows cell_columns"]:
+    """Cells in connected parts of fewer than `SMALLEST_ISLAND`."""
+    part = np.zeros(cells.shape, np.int32)
+    label(cells, output=part)
+    small = np.bincount(part.ravel()) < min(SMALLEST_ISLAND, cells.size)
+    small[0] = False
+    return small[part]
 
 
 def surface_arrays(surfaces: Surfaces) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -63,7 +63,7 @@ const FLOOR_FRAGMENT = `
     float dark = strength * (1.0 - light) * fade;
     vec4 color = vec4(vec3(0.05, 0.06, 0.08) * dark, dark);
     for (int i = 0; i < 2; i++) {
-      float ring = 0.95 * feet[i].z * (1.0 - smoothstep(0.014, 0.026, abs(length(metres - feet[i].xy) - 0.13)));
+      float ring = 0.8 * feet[i].z * (1.0 - smoothstep(0.008, 0.018, abs(length(metres - feet[i].xy) - 0.12)));
       color = vec4(tint * ring, ring) + color * (1.0 - ring);
     }
     if (color.a < 0.01) discard;
