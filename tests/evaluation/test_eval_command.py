@@ -149,12 +149,24 @@ def test_from_the_weights_to_the_table_and_again_without_them(tmp_path, capsys, 
     assert "--overwrite" in capsys.readouterr().err
 
 
+def test_fitted_bodies_get_a_row_of_their_own(small, tmp_path, capsys):
+    command = ["eval", "synthetic", "--root", str(small), "--weights", "mini", "--device", "cpu", "--body", "open"]
+    assert main([*command, "--sequences", FIRST, "--fit", "auto", "--out", str(tmp_path)]) == 0
+    assert "unish mini, fitted" in capsys.readouterr().out
+    network, fitted = json.loads((tmp_path / "table.json").read_text())["rows"][:2]
+    assert (network["method"], fitted["method"]) == ("unish mini", "unish mini, fitted")
+    assert set(network["numbers"]) == set(fitted["numbers"]) and not any(":" in name for name in network["numbers"])
+    assert fitted["numbers"]["seconds_per_frame"] > network["numbers"]["seconds_per_frame"]
+    assert main(["eval", "synthetic", "--root", str(small), "--predictions", str(small), "--fit", "auto"]) == 2
+    assert "--predictions" in capsys.readouterr().err
+
+
 # --- saved results -------------------------------------------------------------------------------------------------
 
 
 def test_the_truth_saved_as_results_is_perfect(small, truths, tmp_path, capsys):
     command = ["eval", "synthetic", "--root", str(small), "--predictions", str(truths), "--out", str(tmp_path)]
-    assert main([*command, "--depth-alignment", "metric", "--fit"]) == 0
+    assert main([*command, "--depth-alignment", "metric", "--fit-report"]) == 0
     assert "results in" in capsys.readouterr().out
     numbers = json.loads((tmp_path / "table.json").read_text())["rows"][0]["numbers"]
     for name in ("abs_rel", "body_abs_rel", "scale_error", "camera_ate_cm", "mpjpe_mm", "pa_mpjpe_mm", "wa_mpjpe_mm"):

@@ -182,7 +182,7 @@ def frames_of(scene: Reconstruction, count: int) -> Reconstruction:
 
     def cut(holder):
         names = [f.name for f in dataclasses.fields(holder) if isinstance(getattr(holder, f.name), np.ndarray)]
-        once = {"betas", "faces", "world_up"}
+        once = {"betas", "network_betas", "faces", "world_up"}
         return dataclasses.replace(holder, **{n: getattr(holder, n)[:count] for n in names if n not in once})
 
     return dataclasses.replace(

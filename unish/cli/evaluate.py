@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from unish.cli.progress_bar import without_warnings
 from unish.errors import InputError
+from unish.fitting.settings import FIT_MODES
 
 if TYPE_CHECKING:
     from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
@@ -45,7 +46,13 @@ def add(commands) -> None:
         metavar="NAME",
         help="what is fitted to depth per sequence: scale (default), scale&shift, or metric (nothing)",
     )
-    command.add_argument("--fit", action="store_true", help="also measure the body–scene fit")
+    command.add_argument(
+        "--fit",
+        choices=FIT_MODES,
+        default="off",
+        help="also score the bodies after they were fitted to the clip, in a row of their own (default: off)",
+    )
+    command.add_argument("--fit-report", action="store_true", help="also measure the body–scene fit")
     command.add_argument("--body", help="open, or an SMPL-format file (default: an installed SMPL, else open)")
     command.add_argument("--device", help="cpu, cuda, cuda:N, mps or xpu (default: the GPU where there is one)")
     command.add_argument("--overwrite", action="store_true", help="replace scores of other weights or protocols")
@@ -113,7 +120,7 @@ def _benchmark(options: argparse.Namespace) -> tuple["Benchmark", Path]:
         root = root or synthetic.SYNTHETIC_BENCHMARK
         named = synthetic.at(root)
     root = root or Path(named.name)
-    if options.fit:
+    if options.fit_report:
         named = dataclasses.replace(named, metrics=(*named.metrics, *FIT))
     return named, root
 
@@ -135,6 +142,8 @@ def _predictor(
 
     data = str(root.resolve())
     if options.predictions is not None:
+        if options.fit != "off":
+            raise InputError("--fit fits what weights predict; results of --predictions are scored as they are.")
         return saved_predictor(options.predictions, data), f"results in {options.predictions}"
 
     from unish.body import load_body
@@ -144,7 +153,7 @@ def _predictor(
     model, body = load(options.weights, device=device), load_body(options.body)
     place = next(model.parameters()).device
     source = f"unish {unish.__version__}, {model.weights_name} weights, {body.name} body, on {place}"
-    return weights_predictor(model, body, benchmark, data, device), source
+    return weights_predictor(model, body, benchmark, data, device, options.fit), source
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What can be scored: weights, through the pipeline under a benchmark's protocol, and saved results of any method."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from unish.body import BodyModel
 from unish.errors import MissingAssetError
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.runner import Predictor
+from unish.fitting.fit import fit_bodies
 from unish.people.detection import detect_people
 from unish.pipeline import reconstruct_tracked
 from unish.pipeline.options import MIN_WINDOW_FRAMES
@@ -27,15 +29,18 @@ LONG_SIDE_PX = 1920
 
 
 def weights_predictor(
-    model: "UniSH", body: BodyModel, benchmark: Benchmark, data: str, device: str | None = None
+    model: "UniSH", body: BodyModel, benchmark: Benchmark, data: str, device: str | None = None, fit: str = "off"
 ) -> Predictor:
-    """Weights as a method under test; `data` names the data that they are tested on."""
-    identity = as_identity(**networks_identity(model, body), data=data)
+    """Weights as a method under test; `data` names the data that they are tested on. With a `fit` (as in
+    `unish.pipeline.Options`) the network's bodies and the fitted ones are both scored."""
+    how = {} if fit == "off" else {"fit": fit}
+    identity = as_identity(**networks_identity(model, body), data=data, **how)
     return Predictor(
         name=f"unish {model.weights_name}",
         predict=lambda sequence: reconstruct_sequence(sequence, benchmark, model, body, device=device),
         identity=lambda sequence: identity,
         body=body,
+        fit=None if fit == "off" else functools.partial(fit_bodies, body=body, mode=fit),
     )
 
 

@@ -29,6 +29,8 @@ from unish.structures import Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.distributed import Rank, sentence_of
 
+FITTED = "fitted:"
+"""Before the name of a metric: of the result after its bodies were fitted to the clip."""
 PROTOCOL_VERSION = 1
 """Raised when a metric's definition changes, so that older scores are not mixed with new ones."""
 
@@ -48,6 +50,8 @@ class Predictor:
     """Whether the time and memory that `predict` takes are the method's."""
     body: BodyModel | None = None
     """Poses people between the frames that the method saw; None: the body that its results name."""
+    fit: Callable[[Reconstruction], Reconstruction] | None = None
+    """Fits the bodies of a result to its clip: both results are then scored."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ class SequenceResult:
     frames: int
     """That were scored."""
     means: dict[str, WeightedMean]
-    """By metric; "seconds_per_frame" is weighted by the frames that the method saw."""
+    """By metric; "seconds_per_frame" is weighted by the frames that the method saw. Those after `FITTED` are of the
+    fitted bodies."""
     peak_memory_mb: float | None
     """Peak memory: of the CUDA device while this sequence ran, else of the process since it started; None where the
     method did not run here, or on Windows."""
@@ -128,6 +133,13 @@ def score_sequence(
     frames_seen = len(result.frames if isinstance(result, SequencePrediction) else result)
     if predictor.timed:
         means["seconds_per_frame"] = WeightedMean(seconds / frames_seen, float(frames_seen))
+    if predictor.fit is not None and not isinstance(result, SequencePrediction):
+        start_s = time.perf_counter()
+        fitted = predictor.fit(result)
+        seconds += time.perf_counter() - start_s
+        again = means_of(score(fitted, sequence, benchmark.metrics, depth_alignment, predictor.body))
+        again["seconds_per_frame"] = WeightedMean(seconds / frames_seen, float(frames_seen))
+        means |= {FITTED + name: mean for name, mean in again.items()}
     return SequenceResult(
         sequence=sequence.name,
         frames=sequence.frames,

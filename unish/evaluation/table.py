@@ -14,7 +14,7 @@ from typing import Any
 
 from unish.evaluation.benchmark import Benchmark, MethodRow
 from unish.evaluation.metric_values import pooled
-from unish.evaluation.runner import SequenceResult
+from unish.evaluation.runner import FITTED, SequenceResult
 from unish.evaluation.scoring import METRICS
 from unish.utils.atomic_write import atomic_path
 
@@ -131,7 +131,8 @@ def make_table(
 
     `of`: how many sequences the benchmark has, if not as many as there are results.
     """
-    numbers = pooled(result.means for result in results)
+    every = pooled(result.means for result in results)
+    numbers = {name: value for name, value in every.items() if not name.startswith(FITTED)}
     metrics = benchmark.metrics
     if "seconds_per_frame" in numbers and "seconds_per_frame" not in metrics:
         metrics = (*metrics, "seconds_per_frame")
@@ -139,10 +140,16 @@ def make_table(
         title=benchmark.title,
         benchmark=benchmark.name,
         metrics=metrics,
-        rows=(MethodRow(method, source, numbers), *benchmark.published),
+        rows=(MethodRow(method, source, numbers), *_fitted_rows(method, source, every), *benchmark.published),
         sequences=results,
         notes=_notes(benchmark, source, results, numbers, depth_alignment, of or len(results)),
     )
+
+
+def _fitted_rows(method: str, source: str, numbers: dict[str, float]) -> tuple[MethodRow, ...]:
+    """The row of the fitted bodies, if any."""
+    fitted = {name.removeprefix(FITTED): value for name, value in numbers.items() if name.startswith(FITTED)}
+    return (MethodRow(f"{method}, fitted", source, fitted),) if fitted else ()
 
 
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0", "one": "→1"}

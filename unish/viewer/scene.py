@@ -135,7 +135,7 @@ def _every(reconstruction: Reconstruction, step: int) -> Reconstruction:
 
     def thin(holder: Any) -> Any:
         arrays = {f.name: getattr(holder, f.name) for f in dataclasses.fields(holder)}
-        once = {"betas", "faces", "world_up"}
+        once = {"betas", "network_betas", "faces", "world_up"}
         thinned = {
             name: array[::step]
             for name, array in arrays.items()
