@@ -88,13 +88,13 @@ class Demo:
                 yield preview_updates(None, False, without_paths(error, self.folders), "error")
 
     def run(
-        self, video, fps, start_s, end_s, weights, focal, static, height, seen, picked,
+        self, video, fps, start_s, end_s, weights, focal, static, height, fit, seen, picked,
         request: gr.Request, progress=gr.Progress(),  # noqa: B008
     ):  # fmt: skip
         """The button: from the form and the people selected to the scene."""
         with spoken(self.folders):
             part = self.clip_request(video, fps, start_s, end_s)
-            settings = Settings.of(self.weights, weights, focal, static, height)
+            settings = Settings.of(self.weights, weights, focal, static, height, fit)
             if isinstance(seen, ClipPreview) and seen.request.with_shot(LONGEST_SHOT) == part:
                 part = seen.request
                 people = selected(seen, PeopleSelection.of(picked, seen))
@@ -162,15 +162,17 @@ class Demo:
         static_camera: bool = False,
         height: str = "",
         formats: str = "",
+        fit: bool = True,
     ) -> tuple[gr.FileData, gr.FileData, gr.FileData, str]:
         """For programs: a clip goes in; zipped data, the viewer's page, the overlay video and numbers (HTML) come out.
 
         boxes: one a line, x0,y0,x1,y1 in pixels of the first frame, @seconds for a later one; empty: people are found.
+        fit: bodies are fitted to the video; without it they have the network's motion.
         formats: glb,bvh,npz,ply,obj,colmap,mp4,webm, those wanted: the zip then holds them as well.
         """
         with spoken(self.folders):
             part = self.clip_request(clip, fps, start_s, end_s)
-            settings = Settings.of(self.weights, weights, focal, static_camera, height)
+            settings = Settings.of(self.weights, weights, focal, static_camera, height, fit)
             wanted, drawn = parse_formats(formats), parse_boxes(boxes)
             people = marked(drawn) if drawn else everybody()
             task = Task("", self.time_limit_s)
@@ -217,7 +219,7 @@ def build(demo: Demo) -> gr.Blocks:
         swapped = f.run.click(lambda: button_updates(running=True), None, [f.run, f.cancel], queue=False, **quiet)
         running = swapped.then(
             demo.run,
-            [*f.part, f.weights, f.focal, f.static, f.height, seen, f.picker],
+            [*f.part, f.weights, f.focal, f.static, f.height, f.fit, seen, f.picker],
             outputs,
             concurrency_limit=1,
             concurrency_id="gpu",

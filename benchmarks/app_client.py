@@ -108,8 +108,8 @@ def call_private(url: str, fn_index: int, data: list, patience_s: float = 240) -
 
 
 def api_values(*values: object) -> list:
-    """All ten values that /reconstruct takes, those that are not given as their defaults."""
-    return [*values, *[None, 6, None, None, "auto", "", "", False, "", ""][len(values) :]]
+    """All eleven values that /reconstruct takes, those that are not given as their defaults."""
+    return [*values, *[None, 6, None, None, "auto", "", "", False, "", "", True][len(values) :]]
 
 
 def upload_file(url: str, path: Path) -> dict:

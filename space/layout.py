@@ -40,6 +40,7 @@ class Form:
     focal: Any
     height: Any
     static: Any
+    fit: Any
     weights: Any
     run: Any
     cancel: Any
@@ -97,9 +98,12 @@ def form(weights: Sequence[str]) -> Form:
         focal = gr.Textbox(label="Focal length", info=FOCAL_HELP, placeholder="optional", elem_id="focal")
         height = gr.Textbox(label="Known height", info=HEIGHT_HELP, placeholder="optional", elem_id="height")
         static = gr.Checkbox(label="Camera is on a tripod", elem_id="static")
+        fit = gr.Checkbox(value=True, label="Fit bodies to the video", elem_id="fit")
         choices = [(MODELS.get(name, name), name) for name in weights]
         which = gr.Dropdown(choices, value=weights[0], label="Model", elem_id="weights")
-    return Form(video, example, note, people, shot, picker, fps, start, end, focal, height, static, which, run, cancel)
+    return Form(
+        video, example, note, people, shot, picker, fps, start, end, focal, height, static, fit, which, run, cancel
+    )  # fmt: skip
 
 
 def results() -> Shown:

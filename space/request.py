@@ -77,6 +77,7 @@ class Settings:
         focal: object = "",
         static_camera: object = False,
         height: object = "",
+        fit: object = True,
     ) -> "Settings":
         """From the values of a form or a program; `offered`: what may be asked for → what is loaded.
 
@@ -86,9 +87,10 @@ class Settings:
             raise InputError(f"Expected weights among {', '.join(offered)}, got {str(weights)[:40]!r}.")
         if not isinstance(static_camera, bool | None):
             raise InputError(f"Expected yes or no for a camera on a tripod, got {str(static_camera)[:40]!r}.")
-        return Settings(
-            offered[weights], text("Focal length", focal) or None, bool(static_camera), text("Height", height)
-        )
+        if not isinstance(fit, bool | None):
+            raise InputError(f"Expected yes or no for fitting bodies, got {str(fit)[:40]!r}.")
+        known = text("Focal length", focal) or None, bool(static_camera), text("Height", height)
+        return Settings(offered[weights], *known, Options.fit if fit in (True, None) else "off")
 
     def priors(self, source_size: tuple[int, int]) -> ClipPriors:
         """What is known of a clip of this (width, height). Raises `InputError` for what cannot be."""

@@ -109,7 +109,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("place", "value", "sentence"), WRONG)
 def test_values_that_cannot_be_get_a_sentence(app, clip, place, value, sentence):
-    values = [clip, *PART, "", "", False, "", ""]
+    values = [clip, *PART, "", "", False, "", "", True]
     values[place] = value
     kind, answer = call_api(app.url, "reconstruct", values)
     assert kind == "error" and sentence in str(answer), answer

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import torch
-from train.synthetic.people import Wardrobe, perform
+from train.synthetic.performers import Wardrobe, perform
 
 from unish.body import BodyModel
 from unish.export.drawing import Canvas, draw_mesh

@@ -48,6 +48,7 @@ def test_the_end_comes_after_the_start():
 
 def test_settings_are_what_is_offered_and_may_be_left_out():
     settings = Settings.of(OFFERED, "own", None, None, None)
+    assert settings.fit == "auto" and Settings.of(OFFERED, "own", fit=False).fit == "off"
     assert settings.weights == "runs/stage3" and settings.priors((640, 480)).heights_m == {}
     settings = Settings.of(OFFERED, "mini", " 26mm ", True, "1.75, 2=1.6")
     priors = settings.priors((640, 480))
@@ -68,6 +69,7 @@ def test_settings_are_what_is_offered_and_may_be_left_out():
         (("mini", "9" * 2001), "Focal length must have at most"),
         (("mini", "", "yes"), "tripod"),
         (("mini", "", False, {}), "Height must be a text"),
+        (("mini", "", False, "", "off"), "fitting bodies"),
     ],
 )
 def test_settings_of_a_wrong_kind_are_one_sentence(values, sentence):
