@@ -13,6 +13,8 @@ from unish.fitting.problem import posed
 
 FEWEST_VERTICES = 8
 """That must lie on a person's points, for a frame to tell the scale."""
+FLOOR_FRAMES = 48
+"""First frames of a person that the floor's height is taken from."""
 FRAMES_LIKE_ONE = 4
 """So many frames err together: as if there were a fourth of them."""
 KNOWN_STATURE_LOG = 0.01
@@ -82,7 +84,7 @@ def floor_rise_m(subjects: Sequence[Subject], sigmas: Mapping[int, float], floor
     heights, shown = [], []
     for subject in subjects:
         present = np.flatnonzero(subject.person.present)
-        for part in chunks(len(present), subject.settings.chunk_frames, 0)[:2]:
+        for part in chunks(len(present), FLOOR_FRAMES, 0)[:1]:
             frames = present[part.start : part.stop]
             problem = subject.problem(frames, sigmas[subject.index])
             course = problem.place(first_place(problem))

@@ -13,9 +13,12 @@ START_M_S, END_M_S = 0.35, 0.7
 """A contact starts below the one speed and lasts up to the other."""
 OTHER_SHARE = 0.3
 """A foot that moves slower than this share of the other one's speed may stand, whatever its speed."""
-START_M, END_M = 0.06, 0.1
-"""The same for the height over the lowest sole of the time around."""
+START_M, END_M = 0.12, 0.16
+"""The same for the height over the lowest sole of the time around: poses put the feet of somebody who sits or stands so
+far apart."""
 AROUND_S = 1.0
+LOW_M = 0.03
+"""Without motion, the foot that is lowest stands, and the other one if it is no higher."""
 ON_FLOOR_M = 0.3
 """A foot that stands farther than this from any floor stands on something that is not known."""
 LONGEST_STEP_S = 0.4
@@ -40,7 +43,7 @@ def find_contacts(
     height = above.repeat(2, axis=1)
     standing = hysteresis((speed < start) & (height < START_M), (speed < end) & (height < END_M))
     standing &= known[:, None]
-    low = np.where(known[:, None], standing.reshape(-1, 2, 2).any(2), above < 0.5 * START_M)
+    low = np.where(known[:, None], standing.reshape(-1, 2, 2).any(2), above < LOW_M)
     grounded = low & (np.abs(soles_m - floor_m) < ON_FLOOR_M)
     return Contacts(
         standing=torch.from_numpy(standing),

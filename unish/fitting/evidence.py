@@ -124,7 +124,8 @@ def _frame(scene: Reconstruction, index: int, frame: int, box: np.ndarray) -> _F
     samples, weight = _samples(own if has_mask else np.zeros_like(own), corners, cell)
     # Depths of a box without a mask are kept where they could be the person's.
     surface = np.where(core & (np.abs(depth / max(own_depth, 1e-6) - 1) < (0.3 if has_mask else 0.15)), depth, 0)
-    hidden = np.zeros(4, bool) if own_depth == 0 else _hidden_edges(occluder, in_box, own if has_mask else in_box)
+    # Without a mask it is not known which of the points are the person's.
+    hidden = _hidden_edges(occluder, in_box, own) if has_mask and own_depth > 0 else np.zeros(4, bool)
     return _FrameEvidence(has_mask, hidden, corners, outside, samples, weight, surface)
 
 

@@ -12,7 +12,7 @@ from unish.fitting.contacts import feet_of, find_contacts
 from unish.fitting.evidence import Evidence
 from unish.fitting.floor import FloorMap, floor_under
 from unish.fitting.motion_filter import MAX_NOISE_M, MAX_NOISE_RAD, smoothed
-from unish.fitting.problem import Course, Problem, View, place_offsets, posed
+from unish.fitting.problem import Contacts, Course, Problem, View, place_offsets, posed
 from unish.fitting.settings import FitSettings
 from unish.fitting.sparse_body import SparseBody
 from unish.fusion.motion import BodyMotion, interpolated_absences, posed_vertices, transformed_motion
@@ -22,6 +22,8 @@ from unish.structures import Person, Reconstruction
 
 PELVIS_M_S2, TURN_RAD_S2 = 4.0, 40.0
 """Accelerations of a body's pelvis and of its joints' rotation matrices that are ordinary."""
+FEET_MAY_COST = 1.25
+"""By how much the agreement with the images may suffer where feet are held."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +88,7 @@ def first_place(problem: Problem) -> Tensor:
             low, high = seen.vertices_px.amin(1), seen.vertices_px.amax(1)
             both = counted[:, :2] & counted[:, 2:]
             ratio = (high - low) / (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
-            # The height tells the distance; a width does where the height is cut off, and less surely.
-            growth = torch.where(both[:, 1], ratio[:, 1], torch.where(both[:, 0], ratio[:, 0], 1.0)).log()
+            growth = torch.where(both[:, 1], ratio[:, 1], 1.0).log()  # a width tells of arms rather than of distance
             off_low, off_high = boxes[:, :2] - low, boxes[:, 2:] - high
             shift = torch.where(both, (off_low + off_high) / 2, torch.where(counted[:, :2], off_low, off_high))
             shift = torch.where(counted[:, :2] | counted[:, 2:], shift, 0.0)
@@ -101,25 +102,35 @@ def first_place(problem: Problem) -> Tensor:
 
 
 def fit_frames(subject: Subject, frames: Int[np.ndarray, "frames"], surface_sigma: float, floor: FloorMap) -> Course:
-    """The fitted course of some frames that follow one another: the place, then twice everything with the feet."""
+    """The fitted course of some frames that follow one another: the place, then twice everything with the feet.
+
+    Feet that stand still in the world take a body away from its place in the images where the cameras are wrong: then
+    they are only brought to the floor, not held.
+    """
     problem = subject.problem(frames, surface_sigma)
-    course = problem.place(first_place(problem))
-    correctives = subject.body.correctives(problem.start.rotations)
-    times = problem.view.times_s.cpu().double().numpy()
-    for _ in range(2):
-        with torch.no_grad():
-            at = posed(subject.body, course, problem.view, correctives)
-        soles, under = floor_under(floor, at.soles_world)
-        contacts = find_contacts(feet_of(at.joints_world), soles, under, times)
-        contacts = dataclasses.replace(
-            contacts,
-            **{
-                name: getattr(contacts, name).to(subject.device)
-                for name in ("standing", "averages", "grounded", "floor_m")
-            },
-        )
+    start = course = problem.place(first_place(problem))
+    for held_m, sole_m in zip(subject.settings.held_m, subject.settings.sole_m, strict=True):
+        contacts = _contacts(problem, course, floor)
+        contacts = dataclasses.replace(contacts, held_sigma_m=held_m, sole_sigma_m=sole_m)
         course = dataclasses.replace(problem, contacts=contacts).refine(course)
+    if problem.image_cost(course) > FEET_MAY_COST * problem.image_cost(start):
+        contacts = _contacts(problem, start, floor)
+        contacts = dataclasses.replace(
+            contacts, standing=torch.zeros_like(contacts.standing), sole_sigma_m=subject.settings.sole_m[0]
+        )
+        course = dataclasses.replace(problem, contacts=contacts).refine(start)
     return course
+
+
+def _contacts(problem: Problem, course: Course, floor: FloorMap) -> Contacts:
+    """Where the feet of a course stand."""
+    with torch.no_grad():
+        body = posed(problem.body, course, problem.view, problem.body.correctives(problem.start.rotations))
+    soles, under = floor_under(floor, body.soles_world)
+    times = problem.view.times_s.cpu().double().numpy()
+    contacts = find_contacts(feet_of(body.joints_world), soles, under, times)
+    names = ("standing", "averages", "grounded", "floor_m")
+    return dataclasses.replace(contacts, **{name: getattr(contacts, name).to(course.pelvis.device) for name in names})
 
 
 def blended(first: Course, second: Course, shared: int) -> Course:

@@ -1,10 +1,13 @@
 """The cost of a person's motion in a chunk of frames, and the offsets from the network's motion that make it least."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy.optimize import minimize
 from torch import Tensor
 
 from unish.fitting import terms
@@ -22,6 +25,8 @@ HINGES = ((4, 0, 1), (5, 0, 1), (18, 1, -1), (19, 1, 1))
 """Knees and elbows: joint, the axis of its parent's frame about which it bends, and to which side."""
 HINGE_LIMITS_RAD = (-0.15, 2.7)
 HINGE_SIGMA_RAD = 0.1
+WORST = 1e30
+"""Cost of what cannot be computed."""
 NEAREST_M = 0.2
 """A pelvis is not taken to be nearer to the camera."""
 SPACING = 0.035
@@ -58,6 +63,8 @@ class Contacts:
     """Which foot's sole lies on the floor."""
     floor_m: Float[Tensor, "frames 2"]
     """Height of the floor under each foot."""
+    held_sigma_m: float = 0.01
+    sole_sigma_m: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,12 @@ class Problem:
             total = total + terms.limit_term(bends, limits, HINGE_SIGMA_RAD).sum()
         return total
 
+    @torch.no_grad()
+    def image_cost(self, course: Course) -> float:
+        """How far a course is from what the images show, motion and feet left out."""
+        alone = dataclasses.replace(self, contacts=None, is_sequence=False)
+        return float(alone.cost(posed(self.body, course, self.view, self.body.correctives(self.start.rotations))))
+
     def surface(self, body: Posed) -> tuple[Tensor, Tensor]:
         """Depth of the person's own points where vertices are seen, and which vertices have one."""
         with torch.no_grad():
@@ -158,9 +171,9 @@ class Problem:
     def _feet(self, body: Posed, contacts: Contacts) -> Tensor:
         ends = body.joints_world[:, [end for foot in FEET for end in foot]]
         places = torch.einsum("enm,mec->nec", contacts.averages, ends)
-        held = terms.held_term(ends, places, contacts.standing, self.settings.held_m)
+        held = terms.held_term(ends, places, contacts.standing, contacts.held_sigma_m)
         heights = body.soles_world[..., 2].amin(-1) - contacts.floor_m
-        return held.sum() + terms.sole_term(heights, contacts.grounded, self.settings.sole_m).sum()
+        return held.sum() + terms.sole_term(heights, contacts.grounded, contacts.sole_sigma_m).sum()
 
     # --- solving ---------------------------------------------------------------------------------------------------
 
@@ -184,7 +197,10 @@ class Problem:
         settings, joints = self.settings, list(self.settings.joints)
         correctives = self.body.correctives(self.start.rotations)
         root = self._root(settings.place_share, settings.depth_share)
-        sigmas = [settings.root_rad if joint == 0 else settings.rotation_rad for joint in joints]
+        # A box alone tells where a body is, and hardly how it is posed.
+        tells_pose = self.evidence.has_mask | (self.evidence.keypoints_px[..., 2] > 0).any(-1)
+        share = 1.0 if tells_pose.float().mean() > 0.5 else settings.boxes_only
+        sigmas = [share * (settings.root_rad if joint == 0 else settings.rotation_rad) for joint in joints]
         turn = self._whitened(1.0, 1.0)
         scale = around.pelvis.new_tensor(sigmas)[:, None]
 
@@ -268,20 +284,21 @@ def place_offsets(pelvis: Float[Tensor, "frames 3"], moved: Float[Tensor, "frame
 
 
 def least(cost: Callable[[Tensor], Tensor], first: Tensor, steps: int) -> Tensor:
-    """The whitened variables near `first` with the least cost and prior (L-BFGS); `first` where that is no better."""
-    white = first.detach().clone().requires_grad_()
-    solver = torch.optim.LBFGS(
-        [white], max_iter=steps, max_eval=steps + steps // 4, history_size=10, line_search_fn="strong_wolfe",
-        tolerance_grad=1e-4, tolerance_change=1e-7,
-    )  # fmt: skip
+    """The whitened variables near `first` with the least cost and prior (L-BFGS, so many steps at most); `first` where
+    that is no better."""
 
-    def evaluate() -> Tensor:
-        solver.zero_grad()
-        value = cost(white) + 0.5 * white.square().sum()
-        value.backward()
-        return value
+    def evaluate(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        white = torch.from_numpy(flat).to(first).reshape(first.shape).requires_grad_()
+        with torch.enable_grad():
+            value = cost(white) + 0.5 * white.square().sum()
+            (slope,) = torch.autograd.grad(value, white)
+        if not bool(value.isfinite()):
+            return WORST, np.zeros(flat.shape)
+        return float(value.detach()), slope.double().cpu().numpy().ravel()
 
-    with torch.enable_grad():
-        solver.step(evaluate)
-    found = white.detach()
-    return found if bool(found.isfinite().all()) else first
+    start = first.detach().double().cpu().numpy().ravel()
+    options = {"maxiter": steps, "maxfun": steps + steps // 4 + 2, "maxcor": 10, "ftol": 1e-6, "gtol": 1e-4}
+    found = minimize(evaluate, start, jac=True, method="L-BFGS-B", options=options)
+    if not np.isfinite(found.x).all() or found.fun >= WORST:
+        return first
+    return torch.from_numpy(found.x).to(first).reshape(first.shape)

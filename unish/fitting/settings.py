@@ -44,10 +44,13 @@ class FitSettings:
     rotation_rad: float = 0.15
     """Error of a joint's rotation, and its growth over a tenth of a second."""
     root_rad: float = 0.12
-    held_m: float = 0.004
-    """How far a foot moves while it stands."""
-    sole_m: float = 0.01
-    """How far from the floor the sole of a standing foot is."""
+    boxes_only: float = 0.5
+    """What the two are multiplied by where there are neither masks nor keypoints."""
+    held_m: tuple[float, ...] = (0.03, 0.006)
+    """How far a foot moves while it stands, in each round: the first one is wide, so that feet come near without
+    overruling the images."""
+    sole_m: tuple[float, ...] = (0.04, 0.01)
+    """How far from the floor the sole of a standing foot is, in each round."""
     scale_log: float = 0.15
     """Error of the logarithm of the network's scale."""
     stature_log: float = 0.05

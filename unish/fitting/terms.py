@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-MOST_FOOT = 20.0
+MOST_FOOT = 6.0
 
 
 def charbonnier(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
