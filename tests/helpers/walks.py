@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import torch
-from train.synthetic.performers import Wardrobe, perform
 
+from train.synthetic.performers import Wardrobe, perform
 from unish.body import BodyModel
 from unish.export.drawing import Canvas, draw_mesh
 from unish.fusion.motion import BodyMotion, posed_person, transformed_motion
