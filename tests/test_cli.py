@@ -217,6 +217,8 @@ def test_what_the_user_knows_reaches_the_pipeline(tmp_path, monkeypatch, capsys)
         ("--focal 26cm", "focal length"),
         ("--people 0", "1 or more people"),
         ("--window 1", "4 frames or more"),
+        ("--seed -1", "seed from 0"),
+        (f"--seed {10**400}", "seed from 0"),
         ("--person 9", "ids among the people"),
     ],
 )

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.helpers.numbered import number_of, numbers_of, write_numbered
 from unish.people.prompts import Box, BoxPrompts, MaskPrompts
+from unish.video.pixels import to_rgb
 from unish.video.reader import read_clip
 from unish.video.source import open_source
 
@@ -155,6 +156,24 @@ def test_a_failed_seek_reads_from_the_start(tmp_path, monkeypatch):
 
     monkeypatch.setattr("unish.video.decode.VideoSource._seek", fail)
     assert [number_of(frame.rgb) for frame in source.frames([90, 95], 1000, [])] == [90, 95]
+
+
+@pytest.mark.parametrize("failing", [{5}, {20}, {5, 20}])
+def test_frames_whose_pixels_cannot_be_had_are_faults(tmp_path, monkeypatch, failing):
+    """As where there is no memory for them."""
+
+    def without_memory(frame, aspect, long_side_px):
+        rgb, size = to_rgb(frame, aspect, long_side_px)
+        if number_of(rgb) in failing:
+            raise MemoryError
+        return rgb, size
+
+    monkeypatch.setattr("unish.video.decode.to_rgb", without_memory)
+    source, faults = open_source(write_numbered(tmp_path / "clip.mp4", 24)), []
+    assert numbers_of([frame.rgb for frame in source.frames([5, 12, 20], 1000, faults)]) == sorted(
+        {5, 12, 20} - failing
+    )
+    assert len(faults) == len(failing)
 
 
 # ---------------------------------------------------------------- against a plain decoder

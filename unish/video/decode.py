@@ -104,6 +104,8 @@ class VideoSource:
                             rgb, size = to_rgb(frame, aspect, max_long_side_px)
                         except DECODER_ERRORS as error:
                             faults.append(reason(error))
+                            if done == len(numbers):
+                                break
                             continue
                         yield SourceFrame(number, float(self.times_s[number]), rgb, size, is_hdr(frame))
                     if done == len(numbers) or self._is_far(number, numbers[done]):
