@@ -20,7 +20,7 @@ from gradio.utils import get_upload_folder
 
 from space.boundary import spoken, without_paths
 from space.cleanup import KEEP_FILES_S, SWEEP_EVERY_S, start_sweeping
-from space.example import Example
+from space.examples import BUNDLED, Example, Examples
 from space.layout import form, results
 from space.limits import MAX_WAITING, PREVIEW_LIMIT_S, TIME_LIMIT_S
 from space.person_selection import ClipPreview, PeopleSelection
@@ -32,13 +32,14 @@ from space.results import (
     write_all,
     write_archive,
     write_exports,
+    write_original,
     write_overlay,
     write_page,
 )
 from space.server import offered_weights, parse_options, serve
 from space.style import INTRODUCTION, KEEP_LINK, SHOW_VIEWER
-from space.tasks import Task, cancel_tasks
-from space.updates import button_updates, preview_updates, result_updates
+from space.tasks import Cancelled, Task, cancel_tasks
+from space.updates import button_updates, gallery_value, preview_updates, result_updates, video_value
 from space.upload_pipeline import everybody, marked, preview_upload, reconstruct_upload, selected
 from space.upload_reader import open_upload, part_used
 from space.uploads import uploaded_file
@@ -49,12 +50,18 @@ from unish.video import LONGEST_SHOT
 class Demo:
     """What the buttons do, and the API."""
 
-    def __init__(self, weights: Mapping[str, str], folders: ResultFolders, time_limit_s: float | int = TIME_LIMIT_S):
+    def __init__(
+        self,
+        weights: Mapping[str, str],
+        folders: ResultFolders,
+        examples: Examples,
+        time_limit_s: float | int = TIME_LIMIT_S,
+    ):
         self.weights = weights
         """What a visitor may ask for → what is loaded."""
         self.folders = folders
         self.time_limit_s = time_limit_s
-        self.example = Example()
+        self.examples = examples
 
     def clip_request(self, video: object, fps: object, start_s: object, end_s: object) -> ClipRequest:
         return ClipRequest.of(uploaded_file(video, self.folders.served), fps, start_s, end_s)
@@ -101,18 +108,21 @@ class Demo:
             else:
                 people = everybody()
             task = Task(request.session_hash or "", self.time_limit_s, progress)
-            result = task.run(lambda report: reconstruct_upload(part, people, settings, self.folders, task, report))
-            return result_updates(result)
+            try:
+                result = task.run(lambda report: reconstruct_upload(part, people, settings, self.folders, task, report))
+            except Cancelled:  # said by the button
+                return [gr.skip()] * 10
+            return result_updates(result, self.examples)
 
     def finish(self, result, request: gr.Request, progress=gr.Progress()):  # noqa: B008
         """Behind the scene that is shown: the viewer's page, the overlay video, the archive, each when it is ready."""
         if not isinstance(result, Result):
             return
         with spoken(self.folders):
-            yield gr.DownloadButton(value=str(write_page(result)), visible=True), gr.Video(visible=True), gr.skip()
+            yield gr.DownloadButton(value=str(write_page(result)), visible=True), gr.HTML(visible=True), gr.skip()
             task = Task(request.session_hash or "", self.time_limit_s, progress)
             overlay = task.run(lambda report: write_overlay(result, report))
-            yield gr.skip(), gr.Video(value=str(overlay), visible=True), gr.skip()
+            yield gr.skip(), gr.HTML(video_value(overlay), visible=True), gr.skip()
             archive = task.run(lambda report: write_archive(result))
             yield gr.skip(), gr.skip(), gr.DownloadButton(value=str(archive), visible=True)
 
@@ -131,12 +141,30 @@ class Demo:
         result = find_result(self.folders, name)
         if name and result is None:
             gr.Info("This result has expired (results are kept for an hour). Please run the video again.")
-        return result_updates(result)
+        if result is None:
+            result = self.examples.result(request.query_params.get("example"))
+        return result_updates(result, self.examples)
 
-    def open_example(self) -> list:
-        """The finished example; it has no link, as it lives in its own folder."""
+    def open_example(self, chosen: gr.EventData) -> list:
+        """A click on an example."""
         with spoken(self.folders):
-            return [*result_updates(self.example.result())[:-1], ""]
+            return result_updates(self.examples.result(chosen.name), self.examples)
+
+    def use_example(self, chosen: gr.EventData) -> str:
+        """The clip of an example, to be run again."""
+        with spoken(self.folders):
+            if chosen.name not in self.examples.examples:
+                raise gr.Error("This example does not exist.", print_exception=False)
+            return str(self.examples.examples[chosen.name].clip)
+
+    def original(self, result, request: gr.Request, progress=gr.Progress()):  # noqa: B008
+        """The clip itself, without bodies, on the scene's timeline."""
+        with spoken(self.folders):
+            if not isinstance(result, Result):
+                return gr.skip()
+            task = Task(request.session_hash or "", self.time_limit_s, progress)
+            original = task.run(lambda report: write_original(result, report))
+            return video_value(result.overlay, original)
 
     def cancel(self, request: gr.Request):
         """The cancel button: the work ends with the window that it is at."""
@@ -193,10 +221,10 @@ def build(demo: Demo) -> gr.Blocks:
         gr.HTML(INTRODUCTION, elem_id="introduction")
         seen, result, name = gr.State(None), gr.State(None), gr.Textbox(visible=False)
         with gr.Row(equal_height=False):
-            with gr.Column(scale=1, min_width=320):
+            with gr.Column(scale=1, min_width=320, elem_id="form"):
                 f = form(list(demo.weights))
-            with gr.Column(scale=2, min_width=340):
-                r = results()
+            with gr.Column(scale=2, min_width=340, elem_id="scene"):
+                r = results(gallery_value(demo.examples))
         outputs = [*r.parts, result, name]
         shown = [seen, f.people, f.shot, f.picker, f.note]
         previewing: dict[str, Any] = {
@@ -231,12 +259,13 @@ def build(demo: Demo) -> gr.Blocks:
         running.success(None, name, js=KEEP_LINK)
         # In the queue, without a limit: outside it Gradio shows no message to the visitor.
         f.cancel.click(demo.cancel, None, [f.run, f.cancel], cancels=[running], concurrency_limit=None, **quiet)
-        f.example.click(None, js=SHOW_VIEWER)
-        example = f.example.click(demo.open_example, None, outputs, **quiet)
+        example = r.gallery.select(demo.open_example, None, outputs, **quiet)
+        r.gallery.input(demo.use_example, None, f.video, **quiet)
         example.success(None, name, js=KEEP_LINK)
         reopened = page.load(demo.reopen, None, outputs, **quiet)
         for ready in (running.success, example.success, reopened.success):
             ready(demo.finish, result, r.files, show_progress_on=r.overlay, **files)
+        r.overlay.select(demo.original, result, r.overlay, show_progress_on=r.overlay, **files)
         r.make.click(demo.export, [result, r.formats], r.made, show_progress_on=r.make, **files)
         r.formats.change(lambda: gr.DownloadButton(visible=False), None, r.made, queue=False, **quiet)
         page.unload(demo.leave)
@@ -247,15 +276,16 @@ def build(demo: Demo) -> gr.Blocks:
 def main() -> int:
     options = parse_options()
     try:
+        examples = Example.found_in(options.examples or BUNDLED)
         networks(options.weights)
     except UniSHError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
     folders = ResultFolders.beside(Path(get_upload_folder()))
-    demo = Demo(offered_weights(options.weights), folders, options.time_limit)
-    demo.example.start()
+    demo = Demo(offered_weights(options.weights), folders, Examples(examples), options.time_limit)
+    demo.examples.start()
     start_sweeping(folders.served, folders.private)
-    serve(build(demo), options)
+    serve(build(demo), demo.examples, options)
     return 0
 
 

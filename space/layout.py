@@ -1,15 +1,14 @@
 """What is on the page and where: the form on the left, the result on the right."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
-from space.picker import people_picker
+from space.components import example_gallery, people_picker, video_companion
 from space.request import DEFAULT_FPS
 from unish.export import FORMATS
-from unish.utils.assets import SAMPLE_CLIP
 from unish.viewer.page import css_template, head, js_on_load, template
 
 FOCAL_HELP = "Phone-style, e.g. 26mm, or in pixels."
@@ -29,7 +28,6 @@ class Form:
     """What the visitor fills in."""
 
     video: Any
-    example: Any
     note: Any
     people: Any
     shot: Any
@@ -55,6 +53,7 @@ class Form:
 class Shown:
     """What shows a result."""
 
+    gallery: Any
     viewer: Any
     numbers: Any
     overlay: Any
@@ -68,7 +67,7 @@ class Shown:
     @property
     def parts(self) -> list:
         """In the order of `updates.result_updates`."""
-        return [self.viewer, self.numbers, self.exports, self.made, *self.files]
+        return [self.gallery, self.viewer, self.numbers, self.exports, self.made, *self.files]
 
     @property
     def files(self) -> list:
@@ -80,9 +79,6 @@ def form(weights: Sequence[str]) -> Form:
     """The column on the left."""
     video = gr.Video(label="Your video", sources=["upload", "webcam"], height=280, elem_id="clip")
     note = gr.HTML(visible=False, elem_id="note")
-    with gr.Row(elem_id="examples", equal_height=True):
-        gr.Examples([[str(SAMPLE_CLIP)]], video, label="Or try an example", elem_id="example")
-        example = gr.Button("View the example result", size="sm", elem_id="finished", min_width=150)
     with gr.Group(visible=False, elem_id="people") as people:
         shot = gr.Dropdown([], label="Shot", info=SHOT_HELP, visible=False, elem_id="shot")
         picker = people_picker(elem_id="picker")
@@ -101,13 +97,12 @@ def form(weights: Sequence[str]) -> Form:
         fit = gr.Checkbox(value=True, label="Fit bodies to the video", elem_id="fit")
         choices = [(MODELS.get(name, name), name) for name in weights]
         which = gr.Dropdown(choices, value=weights[0], label="Model", elem_id="weights")
-    return Form(
-        video, example, note, people, shot, picker, fps, start, end, focal, height, static, fit, which, run, cancel
-    )  # fmt: skip
+    return Form(video, note, people, shot, picker, fps, start, end, focal, height, static, fit, which, run, cancel)
 
 
-def results() -> Shown:
-    """The column on the right."""
+def results(examples: Mapping[str, Any]) -> Shown:
+    """The column on the right. `examples` as in `updates.gallery_value`."""
+    gallery = example_gallery(value=examples, elem_id="gallery")
     viewer = gr.HTML(
         elem_id="viewer",
         html_template=template(),
@@ -116,14 +111,14 @@ def results() -> Shown:
         head=head(),
         apply_default_css=False,
     )
-    numbers = gr.HTML(visible=False, elem_id="numbers")
-    overlay = gr.Video(label="Overlay on your video", visible=False, interactive=False, elem_id="overlay")
+    overlay = video_companion(visible=False, elem_id="overlay")
     with gr.Row():
         page = gr.DownloadButton("Download 3D viewer (.html, works offline)", size="md", visible=False, elem_id="page")
         archive = gr.DownloadButton("Download all data (.zip)", size="md", visible=False, elem_id="archive")
+    numbers = gr.HTML(visible=False, elem_id="numbers")
     with gr.Accordion("Export (Blender, Unreal, COLMAP …)", open=False, visible=False, elem_id="exports") as exports:
         choices = [(f"{name.upper()}: {one.summary}", name) for name, one in FORMATS.items()]
         formats = gr.CheckboxGroup(choices, value=["glb"], show_label=False, elem_id="formats")
         make = gr.Button("Create files", size="md", elem_id="make")
         made = gr.DownloadButton("Download exports (.zip)", size="md", visible=False, elem_id="made")
-    return Shown(viewer, numbers, overlay, page, archive, exports, made, formats, make)
+    return Shown(gallery, viewer, numbers, overlay, page, archive, exports, made, formats, make)

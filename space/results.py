@@ -6,6 +6,7 @@ folder that is not served.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -139,17 +140,17 @@ def write_scene(folders: ResultFolders, scene: Reconstruction, fit: FitReport, u
 def write_overlay(result: Result, progress: Progress = no_progress) -> Path:
     """The clip with the bodies drawn over it. Raises `InputError` when the result has expired or there is no room."""
     if not result.overlay.is_file():
-        scene = result.load()
-        frames = _Thinned.of(result.source_frames(scene), OVERLAY_FRAMES)
-        with _still_there(result):
-            write_video(
-                scene,
-                result.overlay,
-                frames,
-                long_side_px=OVERLAY_LONG_SIDE_PX,
-                progress=lambda share: progress(share, "Drawing the overlay video"),
-            )
+        _write_video(result, result.overlay, result.load(), progress, "Drawing the overlay video")
     return result.overlay
+
+
+def write_original(result: Result, progress: Progress = no_progress) -> Path:
+    """The part of the clip that was used, as large as the overlay and in time with it; what a phone writes into a file
+    beside its frames, such as where it was, is not in it. Raises as `write_overlay` does."""
+    path = result.overlay.with_name(f"{result.stem}_video.mp4")
+    if not path.is_file():
+        _write_video(result, path, dataclasses.replace(result.load(), people=()), progress, "Preparing the video")
+    return path
 
 
 def write_page(result: Result) -> Path:
@@ -209,6 +210,18 @@ def find_result(folders: ResultFolders, name: object) -> Result | None:
 def file_stem(source_name: str) -> str:
     """A clip's name without its suffix, as the start of a file's name on any system."""
     return re.sub(r"[^\w-]+", "_", Path(source_name).stem).strip("_")[:60] or "video"
+
+
+def _write_video(result: Result, path: Path, scene: Reconstruction, progress: Progress, message: str) -> None:
+    frames = _Thinned.of(result.source_frames(scene), OVERLAY_FRAMES)
+    with _still_there(result):
+        write_video(
+            scene,
+            path,
+            frames,
+            long_side_px=OVERLAY_LONG_SIDE_PX,
+            progress=lambda share: progress(share, message),
+        )
 
 
 def _listed(formats: Sequence[str]) -> str:

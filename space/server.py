@@ -1,12 +1,13 @@
 """How the demo is started and served."""
 
 import argparse
+from pathlib import Path
 
 import gradio as gr
 
+from space.examples import Examples
 from space.limits import MAX_UPLOAD_MB, TIME_LIMIT_S
-from space.style import CSS, THEME
-from unish.utils.assets import SAMPLE_CLIP
+from space.style import CSS, HEAD, THEME
 from unish.viewer.numbers import NUMBERS_CSS
 from unish.viewer.page import plotly_js_path
 
@@ -24,6 +25,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--time-limit", type=float, default=TIME_LIMIT_S, help="seconds that one request may take (default %(default)g)"
     )
+    parser.add_argument(
+        "--examples",
+        type=Path,
+        help="a folder of finished results that visitors may open, in place of the bundled ones",
+    )
     return parser.parse_args()
 
 
@@ -33,7 +39,7 @@ def offered_weights(weights: str) -> dict[str, str]:
     return {name: weights if name == "own" else name for name in names}
 
 
-def serve(page: gr.Blocks, options: argparse.Namespace) -> None:
+def serve(page: gr.Blocks, examples: Examples, options: argparse.Namespace) -> None:
     """Listens until the process is ended."""
     gr.set_static_paths([plotly_js_path()])
     page.launch(
@@ -41,9 +47,9 @@ def serve(page: gr.Blocks, options: argparse.Namespace) -> None:
         server_port=options.port,
         share=options.share,
         theme=THEME,
-        head=f"<style>{CSS}{NUMBERS_CSS}</style>",
+        head=f"{HEAD}<style>{CSS}{NUMBERS_CSS}</style>",
         max_file_size=f"{MAX_UPLOAD_MB}mb",
-        allowed_paths=[str(SAMPLE_CLIP)],
+        allowed_paths=[str(example.clip) for example in examples.examples.values()],
         footer_links=["api", "settings"],
         show_error=True,  # Gradio's own sentence for values of a wrong kind; ours are written in `space.boundary`
         run_history=False,  # results live for an hour, a history in the browser for good

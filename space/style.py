@@ -1,53 +1,74 @@
 """How the page looks: theme, styles, and the few lines of script that are not the viewer's."""
 
+from pathlib import Path
+
 from gradio.themes import Base
 
-# The fonts are those of the visitor: none is fetched.
+# The fonts are those of the visitor: none is fetched. Colours are dark enough for text of any size to be read.
 THEME = Base(
     primary_hue="blue",
     neutral_hue="slate",
     radius_size="lg",
     font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
+).set(
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_700",
+    button_cancel_background_fill="*neutral_700",
+    button_cancel_background_fill_hover="*neutral_800",
+    button_cancel_text_color="white",
+    button_cancel_text_color_hover="white",
+    block_label_text_color="*neutral_600",
+    block_label_text_color_dark="*neutral_300",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
 )
-INTRODUCTION = """
+PAPER, PROJECT = "https://arxiv.org/abs/2601.01222", "https://murphylmf.github.io/UniSH/"
+CODE, MODEL = "https://github.com/unish-project/unish", "https://huggingface.co/Murphyyyy/UniSH"
+SENTENCE = "Turn a phone video into a 3D scene: the place, the camera and the people, in real-world metres."
+INTRODUCTION = f"""
+<header>
 <h1>UniSH</h1>
-<p>Turn a phone video into a 3D scene: the place, the camera and the people, in real-world metres.</p>
+<p>{SENTENCE}</p>
+<nav aria-label="About UniSH">
+<a href="{PAPER}" target="_blank" rel="noopener">Paper</a>
+<a href="{PROJECT}" target="_blank" rel="noopener">Project</a>
+<a href="{CODE}" target="_blank" rel="noopener">Code</a>
+<a href="{MODEL}" target="_blank" rel="noopener">Model</a>
+<a href="{CODE}/blob/main/README.md#licences" target="_blank" rel="noopener">Licences</a>
+</nav>
+</header>
 """
-CSS = """
-.gradio-container { overflow: clip !important; }  /* hidden, as Gradio has it, keeps the buttons from sticking */
-.gradio-container .fillable.app { max-width: 1560px; margin: 0 auto; padding: 16px clamp(14px, 2.5vw, 32px); }
-:is(#introduction, #viewer, #numbers, #note) .html-container { padding: 0; }
-#introduction h1 { font-size: 26px; font-weight: 650; margin: 0; }
-#introduction p { font-size: 16px; opacity: .8; margin: 2px 0 0; }
-#clip video { max-height: 230px; }
-/* Once people are shown, the clip steps back: between video, people and button nobody has to scroll. */
-.column:has(> #people .people-picker[data-empty=false]) > #examples { display: none; }
-.column:has(> #people .people-picker[data-empty=false]) > #clip { height: 150px !important; min-height: 0; }
-.column:has(> #people .people-picker[data-empty=false]) > #clip video { max-height: 105px; }
-#note p { margin: 0; padding: 8px 12px; border-left: 3px solid #d8a20a; font-size: 14px; }
-#note p.error { border-left-color: #d64545; }
-#examples { align-items: end; }
-#people, #people > * { background: var(--block-background-fill); }
-#people { border: 1px solid var(--border-color-primary); }
-#actions { position: sticky; bottom: 0; z-index: 20; padding: 8px 0; background: var(--body-background-fill); }
-#viewer .unish-viewer { height: clamp(620px, calc(100vh - 150px), 920px); }
-#viewer .unish-viewer:has(.uv-plot:empty) :is(.uv-controls, .uv-hint), #viewer .pending .uv-message,
-#viewer .uv-notes { display: none !important; }
-#viewer > .wrap:has(.error) { display: none; }
-#viewer > .wrap { inset: 0; height: 100%; justify-content: center; border-radius: 10px; }
-#viewer .progress-level-inner { font: 15px/1.6 var(--font); text-align: center; padding: 0 12px; }
-#viewer .progress-text { inset: auto 16px 12px auto; transform: none; font: 13px/1.6 var(--font); }
-:is(#page, #archive) { font-weight: 500; }
-#overlay video { max-height: 420px; }
-@media (max-width: 640px) { #viewer .unish-viewer { height: max(560px, 86vh); } }
+# In a frame of another page (`embed`) the viewer stands alone; on somebody's link it comes first.
+HEAD = f"""
+<meta name="description" content="{SENTENCE}">
+<meta property="og:title" content="UniSH: from a phone video to a 3D scene">
+<meta property="og:description" content="{SENTENCE}">
+<meta property="og:type" content="website">
+<meta name="twitter:card" content="summary">
+<script>
+{{
+  const query = new URLSearchParams(window.location.search);
+  document.documentElement.classList.toggle('unish-embed', query.has('embed'));
+  document.documentElement.classList.toggle('unish-link', query.has('result') || query.has('example'));
+  // Gradio's player complains of videos that this browser cannot play; many of them can be read here all the same, and
+  // of those that cannot the page says so itself.
+  window.addEventListener('error', event => {{
+    if (event.target instanceof HTMLVideoElement && event.target.closest('#clip')) event.stopImmediatePropagation();
+  }}, true);
+}}
+</script>
 """
+CSS = (Path(__file__).parent / "static" / "page.css").read_text(encoding="utf-8")
 SHOW_VIEWER = "() => document.getElementById('viewer').scrollIntoView({behavior: 'smooth', block: 'nearest'})"
-# On a Space the page stands in a frame: the address that visitors see and share is that of the page around it.
-KEEP_LINK = """(name) => {
+# The query of the link to what is shown. On a Space the page stands in a frame: the address that visitors see and share
+# is that of the page around it.
+KEEP_LINK = """(queryString) => {
   const here = new URL(window.location);
-  if (name) here.searchParams.set('result', name); else here.searchParams.delete('result');
+  here.search = queryString || '';
+  here.hash = '';
   window.history.replaceState(null, '', here);
-  const queryString = name ? `result=${encodeURIComponent(name)}` : '';
-  if (window.parent !== window) window.parent.postMessage({queryString}, 'https://huggingface.co');
+  if (window.parent !== window) window.parent.postMessage({queryString: queryString || ''}, 'https://huggingface.co');
 }"""

@@ -20,6 +20,10 @@ _running: dict[str, "Task"] = {}
 _lock = threading.Lock()
 
 
+class Cancelled(InputError):
+    """The visitor has ended the work, and knows it."""
+
+
 class Task:
     """Work in progress for one visitor. `check` and `progress` raise `InputError` once it is to end."""
 
@@ -41,7 +45,7 @@ class Task:
     def check(self) -> None:
         """Raises `InputError` when the work is to end."""
         if self._cancelled:
-            raise InputError("Cancelled.")
+            raise Cancelled("Cancelled.")
         if self._clock() > self._until_s:
             raise self._too_long()
 

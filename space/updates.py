@@ -3,9 +3,11 @@
 import html
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
+from space.examples import Examples
 from space.person_selection import ClipPreview, picker_value
 from space.results import Result
 from unish.video import LONGEST_SHOT
@@ -39,21 +41,37 @@ def shot_update(preview: ClipPreview | None) -> gr.Dropdown:
     return gr.Dropdown(choices, value=str(preview.request.shot), visible=True)
 
 
-def result_updates(result: Result | None) -> list:
-    """What the page shows of a result, in the order of `Shown.parts`, then the result and the name for its link."""
+def gallery_value(examples: Examples, opened: str | None = None) -> dict[str, Any]:
+    """The examples, and the name of the one that is shown."""
+    shown = [
+        {"name": name, "title": example.title, "poster": file_data(examples.poster(name))}
+        for name, example in examples.examples.items()
+    ]
+    return {"examples": shown, "open": opened}
+
+
+def video_value(overlay: Path, original: Path | None = None) -> dict[str, Any]:
+    """The videos that keep time with the scene."""
+    return {"overlay": file_data(overlay), "original": file_data(original) if original else None}
+
+
+def result_updates(result: Result | None, examples: Examples) -> list:
+    """What the page shows of a result, in the order of `Shown.parts`, then the result and the query of its link."""
     if result is None:
-        return [gr.skip()] * 9
+        return [gallery_value(examples), *[gr.skip()] * 9]
+    opened = examples.name_of(result)
     hidden = gr.DownloadButton(visible=False)
     return [
+        gallery_value(examples, opened),
         file_data(result.scene),
         gr.HTML(result.numbers, visible=True),
         gr.Accordion(visible=True),
         hidden,
         hidden,
-        gr.Video(visible=False),
+        gr.HTML(None, visible=False),
         hidden,
         result,
-        result.name,
+        f"example={quote(opened)}" if opened else f"result={result.name}",
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from benchmarks.app_client import RunningApp, api_values, call_api, call_private, running_app, upload_file
+from unish.utils.assets import SAMPLE_CLIP
 
 __all__ = ["RunningApp", "api_values", "call_api", "call_private", "upload_file"]
 
@@ -32,6 +33,11 @@ class Visit:
         """x of a body's vertices, as drawn."""
         return self.tab.evaluate(f"Array.from(unishViewers[0].plot.data[{person}].x)")
 
+    def add(self, clip: Path = SAMPLE_CLIP) -> None:
+        """Add a video, and see who is in it."""
+        self.tab.locator("#clip input[type=file]").set_input_files(clip)
+        self.tab.locator(".pp-people input").first.wait_for()
+
     def set(self, control: str, value: float) -> None:
         self.tab.evaluate("document.querySelector('.uv-more').open = true")  # folded where the page is narrow
         self.tab.locator(control).fill(str(value))
@@ -43,13 +49,14 @@ def visit(app, browser) -> Iterator[Callable[[], Visit]]:
     contexts = []
 
     def open_visit() -> Visit:
-        contexts.append(browser.new_context(viewport={"width": 1000, "height": 700}))
-        visit = Visit(contexts[-1].new_page())
+        context = browser.new_context(viewport={"width": 1000, "height": 700}, reduced_motion="reduce")
+        contexts.append(context)
+        visit = Visit(context.new_page())
         visit.tab.set_default_timeout(120_000)
         visit.tab.on("request", lambda request: visit.requests.append(request.url))
         visit.tab.on("pageerror", lambda error: visit.errors.append(str(error)))
         visit.tab.on("console", lambda line: visit.errors.append(line.text) if line.type == "error" else None)
-        visit.tab.goto(app.url)
+        visit.tab.goto(f"{app.url}/?example=none")
         visit.tab.locator("#run").wait_for()
         return visit
 

@@ -25,8 +25,7 @@ pytestmark = pytest.mark.slow
 def shown(visit):
     """A visitor who clicked the example and the button, and sees the scene."""
     visitor = visit()
-    visitor.tab.locator("#example button").first.click()
-    visitor.tab.locator("#clip video").wait_for()
+    visitor.add()
     visitor.tab.locator("#run").click()
     visitor.tab.locator("#viewer [data-ready=true], [data-testid=toast-body]").first.wait_for()
     assert visitor.tab.locator("[data-testid=toast-body]").all_inner_texts() == []
@@ -139,7 +138,7 @@ def upload(visitor, path) -> None:
 
 
 def toasts(visitor) -> list[str]:
-    return visitor.tab.locator("[data-testid=toast-body]").all_inner_texts()
+    return [toast.inner_text() for toast in visitor.tab.locator("[data-testid=toast-body]").all() if toast.is_visible()]
 
 
 def test_a_bad_file_is_said_beside_it_and_once_more_by_the_button(visit, app, tmp_path):
@@ -150,7 +149,7 @@ def test_a_bad_file_is_said_beside_it_and_once_more_by_the_button(visit, app, tm
     note = visitor.tab.locator("#note p.error")
     note.wait_for()
     assert "couldn't open this file as a video" in note.inner_text()
-    assert not any("couldn't open" in toast for toast in toasts(visitor)), "Gradio's own player says enough"
+    assert toasts(visitor) == [], "said once, beside the clip"
     visitor.tab.locator("#run").click()
     visitor.tab.locator("[data-testid=toast-body]").filter(has_text="couldn't open").first.wait_for()
     said = " ".join(toasts(visitor))
@@ -208,8 +207,7 @@ def test_the_options_change_nothing_by_being_looked_at(visit, first):
         visitor.tab.locator("#from textarea, #from input").wait_for()
 
     def open_clip() -> None:
-        visitor.tab.locator("#example button").first.click()
-        visitor.tab.locator(".pp-people input").first.wait_for()
+        visitor.add()
 
     steps = [open_options, open_clip]
     for step in steps if first == "options" else reversed(steps):
@@ -231,8 +229,7 @@ def test_the_options_change_nothing_by_being_looked_at(visit, first):
 def picking(visit):
     """A visitor who has clicked the example and sees who is in it."""
     visitor = visit()
-    visitor.tab.locator("#example button").first.click()
-    visitor.tab.locator(".pp-people input").first.wait_for()
+    visitor.add()
     visitor.tab.locator(".pp-frame").scroll_into_view_if_needed()
     return visitor
 
@@ -343,11 +340,50 @@ def test_a_reload_and_a_shared_link_keep_the_result(shown, visit, app):
     other.tab.locator("[data-testid=toast-body]").filter(has_text="has expired").first.wait_for()
 
 
-def test_the_overlay_plays(shown):
-    video = shown.tab.locator("#overlay video")
-    video.wait_for()
-    length = "document.querySelector('#overlay video').duration"
-    until(shown, lambda: (shown.tab.evaluate(length) or 0) > 4)
+VIDEO = "document.querySelector('.vc-screen video')"
+
+
+def test_the_video_keeps_time_with_the_scene(shown):
+    tab = shown.tab
+    tab.locator("#overlay video").wait_for()
+    until(shown, lambda: (tab.evaluate(f"{VIDEO}.duration") or 0) > 4)
+    shown.set(".uv-frame", 12)
+    until(shown, lambda: abs(tab.evaluate(f"{VIDEO}.currentTime - unishViewers[0].scene.meta.times_s[12]")) < 0.01)
+    tab.locator(".uv-speed").select_option("2")
+    tab.locator(".uv-play").dispatch_event("click")
+    until(shown, lambda: not tab.evaluate(f"{VIDEO}.paused") and tab.evaluate(f"{VIDEO}.playbackRate") == 2)
+    tab.locator("#overlay video").dispatch_event("click")
+    until(shown, lambda: tab.evaluate(f"{VIDEO}.paused") and not shown.state()["playing"])
+    tab.locator(".uv-speed").select_option("1")
+
+
+def test_a_line_between_video_and_scene_is_dragged_and_moved_by_keys(shown):
+    tab = shown.tab
+    tab.locator(".vc-place").select_option("split")
+    line = tab.locator(".uv-stage > .vc-line")
+    line.wait_for()
+    assert shown.state()["follow"] == "clip", "both from the clip's own camera"
+    stage, grip = tab.locator(".uv-stage").bounding_box(), line.bounding_box()
+    tab.mouse.move(grip["x"] + 16, grip["y"] + grip["height"] / 2)
+    tab.mouse.down()
+    tab.mouse.move(stage["x"] + 0.25 * stage["width"], grip["y"] + grip["height"] / 2, steps=3)
+    tab.mouse.up()
+    assert line.get_attribute("aria-valuenow") == "25"
+    assert tab.evaluate("document.querySelector('.uv-stage > .vc-screen').style.clipPath") == "inset(0px 75% 0px 0px)"
+    tab.keyboard.press("ArrowRight")
+    assert line.get_attribute("aria-valuenow") == "27"
+    tab.locator(".vc-place").select_option("below")
+    assert line.count() == 0 and tab.locator("#overlay .vc-screen video").is_visible()
+    tab.locator(".uv-home").click()
+
+
+def test_the_original_video_comes_when_it_is_asked_for(shown, app):
+    before = shown.tab.evaluate(f"{VIDEO}.src")
+    shown.tab.locator(".vc-kind").select_option("original")
+    until(shown, lambda: shown.tab.evaluate(f"{VIDEO}.src") != before)
+    assert shown.tab.locator(".vc-save").get_attribute("download") == "sample_clip_video.mp4"
+    shown.tab.locator(".vc-kind").select_option("overlay")
+    until(shown, lambda: shown.tab.evaluate(f"{VIDEO}.src") == before)
 
 
 def test_files_for_other_programs_are_made_on_demand(shown, tmp_path):
@@ -400,8 +436,7 @@ def settled_box(tab, selector: str) -> dict[str, float]:
 def test_cancel_takes_the_buttons_place_says_so_and_ends_the_work(visit, app):
     visitor = visit()
     tab = visitor.tab
-    tab.locator("#example button").first.click()
-    tab.locator(".pp-people input").first.wait_for()
+    visitor.add()
     place = settled_box(tab, "#run")
     tab.locator("#run").click()
     tab.locator("#cancel").wait_for()
@@ -412,6 +447,7 @@ def test_cancel_takes_the_buttons_place_says_so_and_ends_the_work(visit, app):
     tab.locator("[data-testid=toast-body]").filter(has_text="Cancelled").first.wait_for()
     tab.locator("#run").wait_for()
     tab.wait_for_timeout(4000)
+    assert len(toasts(visitor)) == 1, "said once"
     assert tab.locator("#viewer [data-ready=true]").count() == 0
     assert "?result=" not in tab.url
     tab.locator("#run").click()
@@ -426,8 +462,7 @@ def results_of(app) -> int:
 def test_a_closed_tab_ends_its_work(visit, app):
     visitor, other = visit(), visit()
     for one in (visitor, other):
-        one.tab.locator("#example button").first.click()
-        one.tab.locator(".pp-people input").first.wait_for()
+        one.add()
     before = results_of(app)
     visitor.tab.locator("#run").click()
     visitor.tab.locator("#viewer .progress-level-inner").filter(has_text="Reading").or_(
@@ -443,9 +478,8 @@ def test_on_a_space_the_page_around_learns_the_link(visit):
     """There the app stands in a frame, and the address bar is that of huggingface.co."""
     tab = visit().tab
     tab.evaluate("{ window.told = []; window.parent = {postMessage: (...words) => told.push(words)}; }")
-    tab.locator("#finished").click()
-    tab.wait_for_function("told.length > 0")
-    tab.evaluate(KEEP_LINK, "A-name_of_22_letters00")
+    for query in ("", "result=A-name_of_22_letters00"):
+        tab.evaluate(KEEP_LINK, query)
     assert tab.evaluate("told") == [
         [{"queryString": query}, "https://huggingface.co"] for query in ("", "result=A-name_of_22_letters00")
     ]
@@ -490,18 +524,6 @@ def test_it_runs_without_the_spaces_package(repository):
     code = "import sys; sys.modules['spaces'] = None; import app; print(app.networks.__name__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=600)
     assert done.stdout.strip() == "networks", done.stderr
-
-
-def test_the_finished_example_opens_without_a_run(visit):
-    visitor = visit()
-    visitor.tab.evaluate("history.replaceState(null, '', '?result=of-another-one')")
-    visitor.tab.locator("#finished").click()
-    visitor.tab.locator("#viewer [data-ready=true]").wait_for()
-    assert visitor.state()["people"] and "Camera" in visitor.tab.locator("#numbers").inner_text()
-    assert not visitor.tab.locator("#cancel").is_visible()
-    visitor.tab.wait_for_function("!location.search.includes('result=')")
-    visitor.tab.locator("#archive").wait_for()
-    assert visitor.errors == []
 
 
 def test_cuda_is_touched_inside_the_decorated_function_only(repository):
@@ -550,7 +572,7 @@ gpu.networks('mini')
 settings = Settings.of({'mini': 'mini'}, 'mini')
 people = upload_pipeline.selected(seen, upload_pipeline.PeopleSelection.of(None, seen))
 made = task.run(lambda report: upload_pipeline.reconstruct_upload(request, people, settings, folders, task, report))
-app.build(app.Demo({'mini': 'mini'}, folders))
+app.build(app.Demo({'mini': 'mini'}, folders, app.Examples([])))
 print(len(made.load()), touched, looked)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=600)
