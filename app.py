@@ -119,10 +119,10 @@ class Demo:
         if not isinstance(result, Result):
             return
         with spoken(self.folders):
-            yield gr.DownloadButton(value=str(write_page(result)), visible=True), gr.HTML(visible=True), gr.skip()
+            yield gr.DownloadButton(value=str(write_page(result)), visible=True), video_value(), gr.skip()
             task = Task(request.session_hash or "", self.time_limit_s, progress)
             overlay = task.run(lambda report: write_overlay(result, report))
-            yield gr.skip(), gr.HTML(video_value(overlay), visible=True), gr.skip()
+            yield gr.skip(), video_value(overlay), gr.skip()
             archive = task.run(lambda report: write_archive(result))
             yield gr.skip(), gr.skip(), gr.DownloadButton(value=str(archive), visible=True)
 

@@ -1,6 +1,7 @@
 """What the viewer costs in a browser: bytes to send, time to the first image, and time per frame while playing.
 
     python benchmarks/viewer.py                       # 50, 150 and 400 thousand points, beside the fallback
+    python benchmarks/viewer.py --demo                # from the click in the demo to the scene, and to all files
 
 Headless Chromium with software GL, so times are for comparing rows, not for a visitor's machine. The scene is made up:
 a bumpy floor with so many points and three people who walk.
@@ -18,8 +19,10 @@ import tyro
 from playwright.sync_api import Browser, sync_playwright
 from scipy.spatial.transform import Rotation
 
+from benchmarks.app_client import running_app
 from unish.body import open_body
 from unish.structures import Cameras, Person, Provenance, Reconstruction
+from unish.utils.assets import SAMPLE_CLIP
 from unish.viewer import encode_scene, scene_arrays
 from unish.viewer.page import offline_page
 
@@ -35,6 +38,8 @@ class ViewerConfig:
     frames: int = 24
     shown_frames: int = 10
     """How many frames are stepped through."""
+    demo: bool = False
+    """Measure the demo instead."""
 
 
 def made_up(frames: int) -> Reconstruction:
@@ -106,8 +111,31 @@ def measure(browser: Browser, page: Path, query: str, steps: int) -> tuple[float
     return ready_s, script, wall, drawn
 
 
+def measure_demo(browser: Browser) -> tuple[float, float]:
+    """Seconds from the click on Reconstruct, for the bundled clip, to the scene that is drawn and to all its files."""
+    with tempfile.TemporaryDirectory() as folder, running_app(Path(folder)) as app:
+        tab = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce").new_page()
+        tab.set_default_timeout(300_000)
+        tab.goto(f"{app.url}/?example=none")
+        tab.locator("#clip input[type=file]").set_input_files(SAMPLE_CLIP)
+        tab.locator("#people img").first.wait_for()
+        tab.locator("#run").click()
+        start = time.perf_counter()
+        tab.locator("#viewer [data-ready=true]").wait_for()
+        scene_s = time.perf_counter() - start
+        tab.locator("#archive").wait_for()
+        return scene_s, time.perf_counter() - start
+
+
 def main(config: ViewerConfig) -> None:
     """Print one table; the fallback stands below the direct way for every number of points."""
+    if config.demo:
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            scene_s, files_s = measure_demo(browser)
+            browser.close()
+        print(f"from click to scene {scene_s:.1f} s, to all files {files_s:.1f} s")
+        return
     scene = made_up(config.frames)
     print(
         "| points asked for | way | points drawn | payload MB | first image s | JS ms per frame | wall ms per frame |"

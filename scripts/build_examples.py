@@ -34,7 +34,7 @@ class Rendering:
 RENDERINGS = (
     Rendering("1_three_in_a_yard", 900_000_101, "outdoor", 3),
     Rendering("2_a_conversation", 900_000_104, "indoor", 3),
-    Rendering("3_waving", 900_000_100, "outdoor", 2),
+    Rendering("3_by_a_tree", 900_000_103, "outdoor", 2),
 )
 SOURCE_FPS, LONG_SIDE_PX, SAMPLED_FPS = 30, 640, 6.0
 
@@ -65,7 +65,7 @@ def build(rendering: Rendering, folder: Path) -> None:
     )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    video = folder / "clip.mp4"
+    video = folder / f"{rendering.name[2:]}.mp4"
     write_video(clip.images, SOURCE_FPS, video, crf=25)
     scene = unish.reconstruct(video, weights="mini", finder="mini", device="cpu", body="open", fps=SAMPLED_FPS)
     pack_result(scene, folder)

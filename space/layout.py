@@ -111,7 +111,7 @@ def results(examples: Mapping[str, Any]) -> Shown:
         head=head(),
         apply_default_css=False,
     )
-    overlay = video_companion(visible=False, elem_id="overlay")
+    overlay = video_companion(elem_id="overlay")
     with gr.Row():
         page = gr.DownloadButton("Download 3D viewer (.html, works offline)", size="md", visible=False, elem_id="page")
         archive = gr.DownloadButton("Download all data (.zip)", size="md", visible=False, elem_id="archive")

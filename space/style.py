@@ -22,6 +22,8 @@ THEME = Base(
     button_cancel_text_color_hover="white",
     block_label_text_color="*neutral_600",
     block_label_text_color_dark="*neutral_300",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
     input_placeholder_color="*neutral_500",
     input_placeholder_color_dark="*neutral_400",
 )

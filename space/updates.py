@@ -50,9 +50,9 @@ def gallery_value(examples: Examples, opened: str | None = None) -> dict[str, An
     return {"examples": shown, "open": opened}
 
 
-def video_value(overlay: Path, original: Path | None = None) -> dict[str, Any]:
-    """The videos that keep time with the scene."""
-    return {"overlay": file_data(overlay), "original": file_data(original) if original else None}
+def video_value(overlay: Path | None = None, original: Path | None = None) -> dict[str, Any]:
+    """The videos that keep time with the scene, as far as they are there."""
+    return {name: file_data(file) if file else None for name, file in (("overlay", overlay), ("original", original))}
 
 
 def result_updates(result: Result | None, examples: Examples) -> list:
@@ -68,7 +68,7 @@ def result_updates(result: Result | None, examples: Examples) -> list:
         gr.Accordion(visible=True),
         hidden,
         hidden,
-        gr.HTML(None, visible=False),
+        None,
         hidden,
         result,
         f"example={quote(opened)}" if opened else f"result={result.name}",

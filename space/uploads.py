@@ -20,7 +20,7 @@ def uploaded_file(file: object, root: Path) -> Path:
         file = file.get("path")
     file = getattr(file, "path", file)
     if not file:
-        raise InputError("Add a video first: drop one, record one, or pick the example.")
+        raise InputError("Add a video first: drop one, record one, or run an example's clip.")
     if not isinstance(file, str):
         raise _not_an_upload()
     try:

@@ -1,6 +1,6 @@
 // The video on the scene's timeline: the viewer leads ('unish:time'), the video follows. It stands below the scene, or
 // shares its stage behind a line that can be dragged. `props.value` is {overlay, original} (space/updates.py), files
-// of which the second comes when it is asked for ('select').
+// that come one after the other, the second when it is asked for ('select'); null without a result.
 const companion = (() => {
   const AHEAD_S = 0.35;   // so far the video may be from the scene's frame while both play: one frame, and some haste
   const root = element.querySelector('.video-companion'), find = name => root.querySelector(name);
@@ -35,7 +35,7 @@ const companion = (() => {
 
   function put() {
     const stage = viewer() && viewer().find('.uv-stage'), inside = place.value === 'split' && stage && video.src;
-    root.dataset.mode = !video.src ? 'empty' : inside ? 'split' : 'below';
+    root.dataset.mode = !props.value ? 'none' : !video.src ? 'waiting' : inside ? 'split' : 'below';
     if (inside) {
       stage.querySelector('.uv-plot').after(screen, line);
       divide(split);
