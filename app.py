@@ -148,14 +148,15 @@ class Demo:
     def open_example(self, chosen: gr.EventData) -> list:
         """A click on an example."""
         with spoken(self.folders):
-            return result_updates(self.examples.result(chosen.name), self.examples)
+            return result_updates(self.examples.result(getattr(chosen, "name", "")), self.examples)
 
     def use_example(self, chosen: gr.EventData) -> str:
         """The clip of an example, to be run again."""
         with spoken(self.folders):
-            if chosen.name not in self.examples.examples:
+            example = self.examples.examples.get(str(getattr(chosen, "name", "")))
+            if example is None:
                 raise gr.Error("This example does not exist.", print_exception=False)
-            return str(self.examples.examples[chosen.name].clip)
+            return str(example.clip)
 
     def original(self, result, request: gr.Request, progress=gr.Progress()):  # noqa: B008
         """The clip itself, without bodies, on the scene's timeline."""
