@@ -8,16 +8,23 @@ import torch
 
 from unish.fitting.contacts import feet_of, find_contacts
 from unish.fitting.floor import FloorMap, floor_under
-from unish.fitting.person_fit import Subject, chunks, first_place
+from unish.fitting.person_fit import Subject, first_place
 from unish.fitting.problem import posed
 
 FEWEST_VERTICES = 8
 """That must lie on a person's points, for a frame to tell the scale."""
 FLOOR_FRAMES = 48
 """First frames of a person that the floor's height is taken from."""
+NEAR_FLOOR_M = 0.12
+"""Median distance of standing soles from the points' floor up to which it is their floor."""
+EVEN_FLOOR_M = 0.03
+FEET_AGREE_M = 0.15
+"""Median deviation of the heights of standing feet up to which they stand on one floor."""
 FRAMES_LIKE_ONE = 4
 """So many frames err together: as if there were a fourth of them."""
 KNOWN_STATURE_LOG = 0.01
+FLOOR_LOG = 0.05
+"""Least error of what a frame's feet tell of the scale: the floor's slope, a foot in the air."""
 HANDS_OFF_LOG = 0.01
 """A scale this near to the network's is left as it is."""
 CAMERA_HEIGHT_M = (0.2, 6.0)
@@ -33,14 +40,19 @@ class PersonScale:
     sigma: float
     """Spread of the frames about it."""
     frames: int
+    floor_log: float = 0.0
+    """The same from the feet: what the cameras' height above the floor is to be multiplied by, for the floor to lie
+    under them."""
+    floor_sigma: float = np.inf
+    floor_frames: int = 0
 
 
 def person_scale(subject: Subject, frames: np.ndarray) -> PersonScale | None:
     """From the frames in which box or mask tell the distance; None where none does or the person has no points."""
-    logs = []
+    points, floors = [], []
     for part in np.array_split(frames, max(1, -(-len(frames) // subject.settings.chunk_frames))):
         problem = subject.problem(part, np.inf, is_sequence=False)
-        tells = problem.evidence.edges_counted[:, [1, 3]].all(1) & (problem.evidence.depth_m > 0).any((1, 2))
+        tells = problem.evidence.edges_counted[:, [1, 3]].all(1)
         if not tells.any():
             continue
         course = problem.place(first_place(problem))
@@ -48,16 +60,26 @@ def person_scale(subject: Subject, frames: np.ndarray) -> PersonScale | None:
             body = posed(subject.body, course, problem.view, subject.body.correctives(problem.start.rotations))
             depth, weights = problem.surface(body)
             ratio = (body.vertices_camera[..., 2] / torch.where(weights > 0, depth, 1.0)).log()
+            camera_m = problem.view.world_from_camera[:, 2, 3]
+            below = camera_m - body.soles_world[..., 2].amin((1, 2))
+            floor = (below.clamp(min=0.05) / camera_m.clamp(min=0.2)).log()
         for row in torch.nonzero(tells)[:, 0].tolist():
             seen = weights[row] > 0
             if seen.sum() >= FEWEST_VERTICES:
-                logs.append(float(ratio[row][seen].median()))
-    logs = np.array([value for value in logs if np.isfinite(value)])
-    if not len(logs):
+                points.append(float(ratio[row][seen].median()))
+            floors.append(float(floor[row]))
+    own, floor = _estimate(points), _estimate(floors)
+    return None if own is None else PersonScale(*own, *(floor or (0.0, np.inf, 0)))
+
+
+def _estimate(logs: list[float]) -> tuple[float, float, int] | None:
+    """Median, spread and number of what is finite."""
+    values = np.array([value for value in logs if np.isfinite(value)])
+    if not len(values):
         return None
-    middle = float(np.median(logs))
-    spread = 1.4826 * float(np.median(np.abs(logs - middle))) if len(logs) > 2 else 0.1
-    return PersonScale(middle, spread, len(logs))
+    middle = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - middle))) if len(values) > 2 else 0.1
+    return middle, spread, len(values)
 
 
 def clip_scale(scales: Sequence[PersonScale], known: Sequence[bool], prior_log: float, stature_log: float) -> float:
@@ -67,37 +89,52 @@ def clip_scale(scales: Sequence[PersonScale], known: Sequence[bool], prior_log: 
     """
     weight, total = 1 / prior_log**2, 0.0
     for scale, is_known in zip(scales, known, strict=True):
-        sightings = max(1.0, scale.frames / FRAMES_LIKE_ONE)
         stature = KNOWN_STATURE_LOG if is_known else stature_log
-        certainty = 1 / (stature**2 + max(scale.sigma, 0.02) ** 2 / sightings)
-        weight, total = weight + certainty, total + certainty * scale.log_scale
+        for log_scale, sigma, frames, least in (
+            (scale.log_scale, scale.sigma, scale.frames, 0.02),
+            (scale.floor_log, scale.floor_sigma, scale.floor_frames, FLOOR_LOG),
+        ):
+            sightings = max(1.0, frames / FRAMES_LIKE_ONE)
+            certainty = 1 / (stature**2 + max(sigma, least) ** 2 / sightings)
+            weight, total = weight + certainty, total + certainty * log_scale
     log_scale = float(np.clip(total / weight, -np.log(3), np.log(3)))
     return float(np.exp(log_scale)) if abs(log_scale) > HANDS_OFF_LOG else 1.0
 
 
-def floor_rise_m(subjects: Sequence[Subject], sigmas: Mapping[int, float], floor: FloorMap, camera_m: float) -> float:
-    """By how much the world has to rise so that the floor's plane lies under the feet.
+def find_floor(
+    subjects: Sequence[Subject], sigmas: Mapping[int, float], floor: FloorMap, camera_m: float
+) -> tuple[float, FloorMap]:
+    """By how much the world has to rise for the floor's plane to lie under the feet, and the floors that points show.
 
-    0 where the points show a floor under most standing feet: those are then brought onto it. `camera_m`: height of the
-    cameras above the plane so far.
+    Where the points show a floor under most standing feet, close to their soles, feet are brought onto that floor; it
+    becomes the plane where it is even. Else the floor is where the feet are, and the points show none. `camera_m`:
+    height of the cameras above the plane so far.
     """
-    heights, shown = [], []
+    heights, gaps = [], []
     for subject in subjects:
-        present = np.flatnonzero(subject.person.present)
-        for part in chunks(len(present), FLOOR_FRAMES, 0)[:1]:
-            frames = present[part.start : part.stop]
-            problem = subject.problem(frames, sigmas[subject.index])
-            course = problem.place(first_place(problem))
-            with torch.no_grad():
-                body = posed(subject.body, course, problem.view, subject.body.correctives(course.rotations))
-            soles, _ = floor_under(floor, body.soles_world)
-            places = body.soles_world.mean(2).cpu().double().numpy()
-            under = floor.heights_m(places.reshape(-1, 3)).reshape(soles.shape)
-            times = problem.view.times_s.cpu().double().numpy()
-            standing = find_contacts(feet_of(body.joints_world), soles, soles, times).grounded.numpy()
-            heights += soles[standing].tolist()
-            shown += np.isfinite(under[standing]).tolist()
-    if not heights or np.mean(shown) > 0.5:
-        return 0.0
+        frames = np.flatnonzero(subject.person.present)[:FLOOR_FRAMES]
+        problem = subject.problem(frames, sigmas[subject.index])
+        course = problem.place(first_place(problem))
+        with torch.no_grad():
+            body = posed(subject.body, course, problem.view, subject.body.correctives(course.rotations))
+        soles, _ = floor_under(floor, body.soles_world)
+        places = body.soles_world.mean(2).cpu().double().numpy()
+        under = floor.heights_m(places.reshape(-1, 3)).reshape(soles.shape)
+        times = problem.view.times_s.cpu().double().numpy()
+        standing = find_contacts(feet_of(body.joints_world), soles, soles, times).grounded.numpy()
+        heights += soles[standing].tolist()
+        gaps += (soles - under)[standing].tolist()
+    if not heights:
+        return 0.0, floor
+    soles_m, gaps_m = np.array(heights), np.array(gaps)
+    shown = np.isfinite(gaps_m)
+    if shown.mean() > 0.5 and np.median(np.abs(gaps_m[shown])) < NEAR_FLOOR_M:
+        floors_m = (soles_m - gaps_m)[shown]
+        level = float(np.median(floors_m))
+        even = np.median(np.abs(floors_m - level)) < EVEN_FLOOR_M < abs(level)
+        return (-level, floor.moved(1.0, -level)) if even else (0.0, floor)
     rise = -float(np.median(heights))
-    return rise if CAMERA_HEIGHT_M[0] < camera_m + rise < CAMERA_HEIGHT_M[1] else 0.0
+    spread = float(np.median(np.abs(np.array(heights) + rise)))
+    if spread > FEET_AGREE_M or not CAMERA_HEIGHT_M[0] < camera_m + rise < CAMERA_HEIGHT_M[1]:
+        return 0.0, floor
+    return rise, FloorMap(np.zeros((0, 3)), None) if shown.any() else floor.moved(1.0, rise)

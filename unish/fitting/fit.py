@@ -10,9 +10,9 @@ from jaxtyping import Int
 
 from unish.body import BodyModel
 from unish.errors import InputError
-from unish.fitting.calibrate import clip_scale, floor_rise_m, person_scale
+from unish.fitting.calibrate import clip_scale, find_floor, person_scale
 from unish.fitting.floor import FloorMap
-from unish.fitting.measures import measure, worse
+from unish.fitting.measures import measure, untrusted, worse
 from unish.fitting.person_fit import Subject, blended, chunks, fit_frames, with_course
 from unish.fitting.problem import Course
 from unish.fitting.scene import moved_scene
@@ -74,9 +74,8 @@ def _fitted(
     larger = moved_scene(scene, scale, 0.0, body)
     subjects = [dataclasses.replace(subject, scene=larger) for subject in subjects]
     camera_m = float(np.median(larger.cameras.centers_world[:, 2]))
-    rise_m = floor_rise_m(subjects, sigmas, floor, camera_m)
+    rise_m, floor = find_floor(subjects, sigmas, floor, camera_m)
     start = moved_scene(larger, 1.0, rise_m, body)
-    floor = floor.moved(1.0, rise_m)
     people, before, after = list(start.people), {}, {}
     cameras = torch.from_numpy(start.cameras.world_from_camera.astype(np.float64))
     for done, subject in enumerate(subjects):
@@ -91,7 +90,7 @@ def _fitted(
         people[index] = _with_network(fitted, person)
         before[index] = measure(scene, index)
         after[index] = measure(dataclasses.replace(start, people=tuple(people)), index)
-        lost = worse(before[index], after[index])
+        lost = worse(before[index], after[index], untrusted(start, sigmas[index]))
         if lost or not np.isfinite(fitted.vertices_world).all():
             reasons[index] = f"the fit made it worse ({', '.join(lost) or 'numbers that are not finite'})"
             people[index] = person

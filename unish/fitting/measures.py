@@ -1,5 +1,7 @@
 """How well a person's motion agrees with the clip, before and after a fit, and which of the two is kept."""
 
+from collections.abc import Collection
+
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
@@ -14,6 +16,8 @@ FINER = 2
 POINT_SPACING = 0.004
 """Between points on a body's surface, as a share of its height."""
 NEAREST_M = 0.05
+MOST_SPREAD = 0.1
+LEAST_FPS = 2.5
 SLACK = {
     "outline_iou": (0.03, 0.0), "body_to_points_median": (2.0, 0.25), "feet_off_floor": (4.0, 0.25),
     "foot_sliding": (6.0, 0.5), "jerk": (1.0, 0.2),
@@ -36,11 +40,18 @@ def measure(scene: Reconstruction, index: int) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if value is not None and np.isfinite(value)}
 
 
-def worse(before: dict[str, float], after: dict[str, float]) -> list[str]:
-    """What got worse, in words."""
+def untrusted(scene: Reconstruction, surface_sigma: float) -> set[str]:
+    """Measures that tell nothing: the distance to points that contradict each other (their relative error is
+    `surface_sigma`), and sliding where frames are too far apart to see it."""
+    no_points = {"body_to_points_median"} if surface_sigma > MOST_SPREAD else set()
+    return no_points | ({"foot_sliding"} if scene.fps < LEAST_FPS else set())
+
+
+def worse(before: dict[str, float], after: dict[str, float], untold: Collection[str] = ()) -> list[str]:
+    """What got worse, in words; the measures of `untold` do not count."""
     found = []
     for name, (amount, share) in SLACK.items():
-        if name not in before:
+        if name not in before or name in untold:
             continue
         sign = -1 if name == "outline_iou" else 1
         change = sign * (after.get(name, before[name]) - before[name])
