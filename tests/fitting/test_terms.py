@@ -83,7 +83,7 @@ def test_feet_are_held_while_they_stand_and_soles_lie_on_the_floor():
     assert terms.held_term(feet, places, standing, 0.01).item() == pytest.approx(2**0.5 - 1, rel=0.05)
     heights = torch.tensor([[0.01, 0.2]]).double()
     assert terms.sole_term(heights, standing, 0.01).item() == pytest.approx(2**0.5 - 1, rel=0.05)
-    assert terms.sole_term(-heights, torch.tensor([[False, False]]), 0.01).item() > 10  # no foot below its floor
+    assert terms.sole_term(-heights, torch.tensor([[False, False]]), 0.01).item() > 5  # no foot below its floor
     far = torch.full((1, 2, 3), 9.0).double()
     assert terms.held_term(feet, far, standing, 0.01).item() == pytest.approx(terms.MOST_FOOT)
 
