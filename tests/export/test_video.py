@@ -156,6 +156,21 @@ def test_nobody_is_drawn_where_nobody_is_seen(tmp_path):
     assert np.array_equal(frames, empty)
 
 
+def test_detected_keypoints_are_dots_where_they_lie(tmp_path):
+    """In a black clip ten times as large, of nobody: one keypoint is not detected in the second frame, one never."""
+    scene = make_reconstruction(3)
+    keypoints = np.zeros((3, 17, 3), np.float32)
+    keypoints[:, 0], keypoints[:, 1] = (10.5, 5.5, 0.9), (20.5, 15.5, 0.1)
+    keypoints[1, 0, 2] = 0
+    person = dataclasses.replace(scene.people[0], present=np.zeros(3, bool), keypoints_px=keypoints)
+    scene = dataclasses.replace(scene, images=np.zeros_like(scene.images), people=(person,))
+    frames, _ = read(write_video(scene, tmp_path / "dots.mp4"))
+    bright = frames.max(-1) > 60
+    assert bright[:, 50:60, 100:110].any(axis=(1, 2)).tolist() == [True, False, True]
+    bright[:, 50:60, 100:110] = False
+    assert not bright.any()
+
+
 def test_what_cannot_be_is_one_sentence_and_no_file(tmp_path):
     scene = make_reconstruction(5)
     late = dataclasses.replace(clip_of(scene, 6), times_s=clip_of(scene, 6).times_s + 60)

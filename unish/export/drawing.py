@@ -79,6 +79,17 @@ def draw_points(
             canvas.rgb[y[order], x[order]] = colors[order]
 
 
+def draw_dots(
+    rgb: UInt8[np.ndarray, "height width 3"], points_px: Float[np.ndarray, "points 2"], color: tuple[int, int, int]
+) -> None:
+    """Dots with a white rim over whatever is there, in place; those outside the image are left out."""
+    radius = max(2, round(max(rgb.shape[:2]) / 250))
+    for x, y in points_px.tolist():
+        if 0 <= x < rgb.shape[1] and 0 <= y < rgb.shape[0]:
+            cv2.circle(rgb, (int(x), int(y)), radius + 1, (255, 255, 255), cv2.FILLED, cv2.LINE_AA)
+            cv2.circle(rgb, (int(x), int(y)), radius, color, cv2.FILLED, cv2.LINE_AA)
+
+
 def draw_line(
     canvas: Canvas, points_camera: Float[np.ndarray, "points 3"], color: tuple[int, int, int], width_px: int = 1
 ) -> None:

@@ -1,6 +1,6 @@
 """The clip with the bodies drawn over it, as a video that plays in every browser: H.264 in MP4, or VP9 in WebM."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,17 +9,17 @@ import av
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from unish.analysis.interpolation import FrameTimes, cameras_at, motion_world, seen_at
 from unish.body import BodyModel
 from unish.errors import InputError
-from unish.export.drawing import Canvas, draw_mesh
+from unish.export.drawing import Canvas, draw_dots, draw_mesh
 from unish.export.person_motion import body_of
 from unish.export.settings import LAYOUTS, Layout
 from unish.export.source_mapping import content_of, original_frame
 from unish.export.world_view import WorldView
-from unish.structures import Cameras, FrameSequence, Reconstruction
+from unish.structures import Cameras, FrameSequence, Person, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.colors import person_color
 
@@ -27,6 +27,8 @@ COVER = 0.85
 """How much a body hides what is behind it."""
 HIDES_M, HIDES_SHARE = 0.1, 0.05
 """The scene hides a body that is so far behind it, and so large a share of its distance more: feet sink in floors."""
+KEYPOINT_CONFIDENCE = 0.4
+"""Keypoints below it are not drawn."""
 _LEAST_SIDE_PX, _TICKS = 320, 90_000
 _CODECS: dict[str, tuple[str, dict[str, str]]] = {
     ".mp4": ("libx264", {"crf": "20", "preset": "veryfast"}),
@@ -47,9 +49,9 @@ def write_video(
 
     `clip`: the clip that the result was made from, at any size and rate. The video has its size and its times; between
     the frames of the result bodies and camera are interpolated, and what hides a body is taken from the nearest frame.
-    Without it the network's images are drawn over. `layout`: "overlay", or "side-by-side" with a view of the world
-    from a place that stands still. `long_side_px` bounds the size of the images. `body`: as `body_of` takes it,
-    needed only between frames.
+    Without it the network's images are drawn over. Keypoints, where a person has them, are dots. `layout`: "overlay",
+    or "side-by-side" with a view of the world from a place that stands still. `long_side_px` bounds the size of the
+    images. `body`: as `body_of` takes it, needed only between frames.
 
     Raises `InputError` for another ending or layout, a clip that is another one, or a file that cannot be written, and
     as `body_of` does.
@@ -88,9 +90,11 @@ def overlay(
     cameras: Cameras,
     moment: int,
     content_box: tuple[float, ...] = (),
+    keypoints: Sequence[tuple[Float[np.ndarray, "points 2"], int]] = (),
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The image of a moment with `bodies`, (vertices in the world, id of the person), drawn where nothing of
-    the scene stands before them, as `frame` of the result has it. `content_box` as in `original_frame`."""
+    the scene stands before them, as `frame` of the result has it. `content_box` as in `original_frame`; `keypoints`
+    (pixels of the result's images, id of the person) are dots over it all."""
     fit = original_frame(reconstruction.cameras, picture.shape[1], picture.shape[0], content_box)
     shift = [0.5 * fit.scale - 0.5 + margin for margin in fit.margin_px]  # OpenCV's pixels have whole middles
     place = np.array([[fit.scale, 0, shift[0]], [0, fit.scale, shift[1]]])
@@ -109,7 +113,10 @@ def overlay(
     for vertices_world, person in bodies:
         vertices = vertices_world @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
         draw_mesh(canvas, vertices, np.asarray(reconstruction.faces), person_color(person))
-    return cv2.addWeighted(canvas.rgb, COVER, picture, 1 - COVER, 0)
+    drawn = cv2.addWeighted(canvas.rgb, COVER, picture, 1 - COVER, 0)
+    for points_px, person in keypoints:
+        draw_dots(drawn, fit.map_points(points_px), person_color(person))
+    return drawn
 
 
 def _shown(
@@ -143,15 +150,27 @@ def _drawn(
     at = FrameTimes.of(times_s, np.asarray(reconstruction.times_s, np.float64))
     cameras = cameras_at(reconstruction.cameras, at)
     pose = _poser(reconstruction, at, body)
+    keypoints = [_keypoints_at(person, at) for person in reconstruction.people if person.keypoints_px is not None]
     world = WorldView.of(reconstruction, size) if layout == "side-by-side" else None
     for moment, (frame, image) in enumerate(zip(at.nearest, images, strict=True)):
         how = cv2.INTER_AREA if size[0] < image.shape[1] else cv2.INTER_CUBIC
         picture = cv2.resize(np.ascontiguousarray(image), size, interpolation=how)
         bodies = pose(moment)
-        drawn = overlay(reconstruction, int(frame), picture, bodies, cameras, moment, content_box)
+        dots = [(places[moment][sure[moment]], person) for places, sure, person in keypoints]
+        drawn = overlay(reconstruction, int(frame), picture, bodies, cameras, moment, content_box, dots)
         if world is not None:
             drawn = np.hstack([drawn, world.picture(bodies, np.asarray(reconstruction.faces), cameras, moment)])
         yield drawn
+
+
+def _keypoints_at(
+    person: Person, at: FrameTimes
+) -> tuple[Float[np.ndarray, "moments 17 2"], Bool[np.ndarray, "moments 17"], int]:
+    """Where a person's keypoints are at each moment, which were detected in the frames around it, and the id."""
+    keypoints, share = np.asarray(person.keypoints_px), at.share.numpy()[:, None]
+    before, after = (keypoints[frames.numpy(), :, 2] >= KEYPOINT_CONFIDENCE for frames in (at.before, at.after))
+    sure = (before | (share >= 1)) & (after | (share <= 0))
+    return at.blend(keypoints[..., :2]).numpy(), sure, person.id
 
 
 def _poser(
