@@ -10,6 +10,7 @@ from train.synthetic.assets import Assets
 from train.synthetic.backdrops import Backdrop, BackdropLibrary
 from train.synthetic.camera_effects import CameraEffects, roll_shutter, rolled_points_px, row_shifts_px
 from train.synthetic.clips import generate_clip
+from train.synthetic.motion_blur import blur_along, motion_field_px
 from train.synthetic.painting import paint_backdrop
 from unish.errors import InputError
 
@@ -83,6 +84,29 @@ def test_a_rolling_shutter_moves_pixels_and_points_alike():
     moved = rolled_points_px(points, shifts)
     np.testing.assert_allclose(moved[0, 0, :3, 0], np.array(middle) + 0.5, atol=0.15)
     assert np.isnan(moved[0, 0, 3]).all()
+
+
+def test_what_moves_is_blurred_along_its_own_way():
+    """A wall four metres away and a person two metres away, before a camera that moves 0.2 m to the right per frame."""
+    intrinsics = np.array([[100.0, 0, 40], [0, 100, 30], [0, 0, 1]])
+    path = np.tile(np.eye(4), (3, 1, 1))
+    path[:, 0, 3] = [0.0, 0.2, 0.4]
+    depth, mask = np.full((3, 60, 80), 4.0, np.float32), np.zeros((3, 60, 80), np.uint8)
+    mask[:, 20:50, 30:50] = 1
+    joints = np.full((1, 3, 24, 2), np.nan, np.float32)
+    joints[0, :, 0], joints[0, :, 1] = [[40, 25], [43, 25], [46, 25]], [[40, 45], [40, 55], [40, 65]]
+    field = motion_field_px(depth, mask, joints, intrinsics, path)
+    np.testing.assert_allclose(field[:, 5, 10], [[-5.0, 0]] * 3, atol=0.05)  # 100 * 0.2 / 4
+    np.testing.assert_allclose(field[0, 25, 40], [3.0, 0.0], atol=0.1)
+    np.testing.assert_allclose(field[0, 44, 40], [0.0, 10.0], atol=0.1)
+    image = np.zeros((60, 80, 3), np.float32)
+    image[:, 40:] = 1.0
+    way = np.zeros((60, 80, 2), np.float32)
+    np.testing.assert_array_equal(blur_along(image, way), image)
+    way[30:, :, 0] = 8.0
+    blurred = blur_along(image, way)
+    np.testing.assert_array_equal(blurred[:30], image[:30])
+    assert 0.2 < blurred[40, 38, 0] < 0.4 and blurred[40, 30, 0] == 0 and abs(blurred[40].mean() - 0.5) < 0.01
 
 
 def test_hdr_lifts_shadows_and_holds_back_light():

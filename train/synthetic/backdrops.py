@@ -92,4 +92,4 @@ def _light(file: Path) -> np.ndarray:
     rgb = stored[..., ::-1]
     if stored.dtype == np.float32:
         return np.ascontiguousarray(rgb)
-    return (rgb.astype(np.float32) / np.iinfo(stored.dtype).max) ** np.float32(2.2)
+    return (rgb.astype(np.float32) / (65535 if stored.dtype == np.uint16 else 255)) ** np.float32(2.2)

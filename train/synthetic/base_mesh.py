@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from train.synthetic.garment_files import BASE_BODY, read_obj
 from unish.body import BodyModel
@@ -75,7 +75,7 @@ def read_base_mesh(path: Path, body: BodyModel) -> BaseMesh:
     corners, sources = mesh.uv_faces[is_body].ravel(), mesh.faces[is_body].ravel()
     if not len(corners):
         raise InputError(f"{path} should have a group {BASE_BODY!r}, as MakeHuman's base.obj has.")
-    distance, index = cKDTree(mesh.uv[corners]).query(body.uv.numpy().astype(np.float64))
+    distance, index = KDTree(mesh.uv[corners]).query(body.uv.numpy().astype(np.float64))
     nearest = sources[index]
     template, weights = body.template.numpy().astype(np.float64), body.weights.numpy().astype(np.float64)
     matched = distance < _UV_TOLERANCE
@@ -89,8 +89,8 @@ def read_base_mesh(path: Path, body: BodyModel) -> BaseMesh:
             f"{trusted.mean():.0%} of the body's vertices are on it."
         )
     known = np.flatnonzero(trusted)
-    nearest = nearest[known][cKDTree(template[known]).query(template)[1]]  # at seams, that of a neighbour
-    away, near = cKDTree(mesh.vertices[nearest[known]]).query(mesh.vertices, k=min(_NEAREST, len(known)))
+    nearest = nearest[known][KDTree(template[known]).query(template)[1]]  # at seams, that of a neighbour
+    away, near = KDTree(mesh.vertices[nearest[known]]).query(mesh.vertices, k=min(_NEAREST, len(known)))
     share = np.exp(-((away / np.maximum(away[:, -1:], 1e-9)) ** 2) * 4) / np.maximum(away, 1e-6)
     share /= share.sum(1, keepdims=True)
     shape = body.shape_directions.numpy().astype(np.float64)[known].reshape(len(known), -1)
@@ -129,7 +129,7 @@ def _joint_similarities(source: np.ndarray, target: np.ndarray, weights: np.ndar
 
 def _agreeing(points: np.ndarray, left: np.ndarray) -> np.ndarray:
     """Which points have about the residual of those around them: at seams of the texture a match may lie anywhere."""
-    _, near = cKDTree(points).query(points, k=min(_NEAREST, len(points)))
+    _, near = KDTree(points).query(points, k=min(_NEAREST, len(points)))
     around = np.median(left[near], axis=1)
     return np.linalg.norm(left - around, axis=1) < _AGREE_M
 

@@ -13,6 +13,8 @@ import av
 import cv2
 import numpy as np
 
+from train.synthetic.motion_blur import blur_along
+
 Range = tuple[float, float]
 
 
@@ -37,12 +39,16 @@ class CameraEffects:
     areas held back, and colours made stronger."""
     readout_s: Range = (0.0, 0.0)
     """Time from the first row of an image to its last, while the camera turns (see `roll_shutter`)."""
+    each_its_way: bool = False
+    """Smear every pixel along its own way (see motion_blur.py) instead of all along that of the middle."""
 
     def apply(self, rng: np.random.Generator, images: np.ndarray, motion_px: np.ndarray, fps: float) -> np.ndarray:
         """Filmed frames of clean ones (frames, height, width, 3) uint8.
 
-        `motion_px` (frames, 2) is how far the middle of the image moves from one frame to the next.
+        `motion_px` is how far the middle of the image moves from one frame to the next (frames, 2), or what each
+        pixel shows (frames, height, width, 2).
         """
+        smear = blur_along if motion_px.ndim == 4 else _smear
         shutter, contrast, noise, sharpen = (
             rng.uniform(*limits) for limits in (self.shutter_s, self.contrast, self.noise, self.sharpen)
         )
@@ -51,7 +57,7 @@ class CameraEffects:
         hdr = rng.uniform(*self.hdr) if self.hdr[1] > 0 else 0.0
         filmed = []
         for image, step, gain in zip(images, motion_px * shutter * fps, gains, strict=True):
-            level = _smear(image.astype(np.float32) / 255, step) * np.float32(gain)
+            level = smear(image.astype(np.float32) / 255, step) * np.float32(gain)
             if hdr > 0:
                 level = _even_out(level, hdr)
             grain = rng.standard_normal(level.shape, np.float32)

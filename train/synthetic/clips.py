@@ -14,6 +14,7 @@ from train.synthetic.assets import NO_ASSETS, Assets
 from train.synthetic.backdrops import SHARE as BACKDROP_SHARE
 from train.synthetic.backdrops import Backdrop
 from train.synthetic.camera_effects import centre_motion_px, roll_shutter, rolled_points_px, row_shifts_px
+from train.synthetic.motion_blur import motion_field_px
 from train.synthetic.painting import FabricTable
 from train.synthetic.renderer import Renderer, coverage
 from train.synthetic.shading import (
@@ -111,14 +112,18 @@ def generate_clip(
     stacked = {name: np.stack([label[name] for label in labels]).astype(np.float32) for name in labels[0]}
     if world.effects:
         motion_px = centre_motion_px(path, pinhole.intrinsics[0, 0])
+        blur_px = motion_px
+        if world.effects.each_its_way:
+            blur_px = motion_field_px(depth, mask, stacked["joints_px"], pinhole.intrinsics, path)
         if world.effects.readout_s[1] > 0:
             shifts_px = row_shifts_px(motion_px, fps, rng.uniform(*world.effects.readout_s), pinhole.height)
             images, mask, depth = (
                 roll_shutter(array, shifts_px, smooth)
                 for array, smooth in ((images, True), (mask, False), (depth, False))
             )
+            blur_px = roll_shutter(blur_px, shifts_px, True) if blur_px.ndim == 4 else blur_px
             stacked |= _rolled(stacked, shifts_px, pinhole)
-        images = world.effects.apply(rng, images, motion_px, fps)
+        images = world.effects.apply(rng, images, blur_px, fps)
     return ClipSample(
         clip_id=f"{'synthetic' if world == DEFAULT else world.name}-{seed:08d}",
         fps=float(fps),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from train.synthetic.base_mesh import BaseMesh
 from train.synthetic.garment_files import GarmentFitting, ObjMesh, hang, read_obj
@@ -100,12 +100,12 @@ class _BodySurface:
     points: np.ndarray
     normals: np.ndarray
     faces: np.ndarray
-    tree: cKDTree
+    tree: KDTree
 
     @staticmethod
     def of(body: BodyModel) -> _BodySurface:
         points, faces = body.template.numpy().astype(np.float64), body.faces.numpy().astype(np.int32)
-        return _BodySurface(points, vertex_normals(points, faces).astype(np.float64), faces, cKDTree(points))
+        return _BodySurface(points, vertex_normals(points, faces).astype(np.float64), faces, KDTree(points))
 
     def outward(self, template: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, bool]:
         """The faces wound so that most normals point away from the body, and whether they were turned."""
@@ -126,7 +126,7 @@ class _BodySurface:
         cloth = np.concatenate(
             [corners.reshape(-1, 3), corners.mean(1), ((corners + np.roll(corners, 1, 1)) / 2).reshape(-1, 3)]
         )
-        away, index = cKDTree(cloth).query(self.points, k=8, distance_upper_bound=_COVER_M)
+        away, index = KDTree(cloth).query(self.points, k=8, distance_upper_bound=_COVER_M)
         to = cloth[np.minimum(index, len(cloth) - 1)] - self.points[:, None]
         straight = (to * self.normals[:, None]).sum(2) > 0.6 * np.maximum(away, 1e-6)
         return ((straight | (away < _OFF_SKIN_M)) & np.isfinite(away)).any(1)

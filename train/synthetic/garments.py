@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from train.synthetic.base_mesh import find_base, read_base_mesh
 from train.synthetic.fabrics import Fabric, hair_fabric, plain_fabric, random_fabric
@@ -143,7 +143,7 @@ def _layered(garments: list[Garment]) -> list[Garment]:
     clothes = next((garment for garment in garments if garment.kind == CLOTHES), None)
     if clothes is None:
         return garments
-    tree = cKDTree(clothes.template)
+    tree = KDTree(clothes.template)
     normals = vertex_normals(clothes.template, clothes.faces.astype(np.int32))
     layered = []
     for garment in garments:

@@ -273,7 +273,7 @@ PHONE = World(
     "phone",
     effects=CameraEffects(
         shutter_s=(1 / 240, 1 / 30), drift=0.02, contrast=(0.0, 0.4), noise=(0.003, 0.025), sharpen=(0.0, 0.6),
-        crf=(20, 34), hdr=(0.0, 0.6), readout_s=(0.008, 0.03),
+        crf=(20, 34), hdr=(0.0, 0.6), readout_s=(0.008, 0.03), each_its_way=True,
     ),
 )  # fmt: skip
 """The default world through a phone: rolling shutter, motion blur, local tone curves, noise and compression."""
