@@ -32,7 +32,7 @@ def main() -> None:
     clip = SAMPLE_CLIP
     scene = unish.reconstruct(clip, weights=options.weights, finder="mini", device="cpu", body="open")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        page = write_html(scene, Path(folder) / "viewer.html", title="UniSH")
+        page = write_html(scene, Path(folder) / "viewer.html", title="UniSH", source=clip)
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         tab = browser.new_page(viewport=SIZE)
         tab.goto(page.as_uri())
@@ -55,6 +55,8 @@ def shot(tab: Page, frame: int) -> Image.Image:
     """The page at a frame, once it is drawn."""
     tab.locator(".uv-frame").fill(str(frame))
     tab.evaluate("document.activeElement.blur()")
+    while not tab.evaluate("unishViewers[0].state.settled"):  # the page forbids what wait_for_function needs
+        tab.wait_for_timeout(50)
     tab.evaluate("unishViewers[0].layers.redraw()")
     tab.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return Image.open(io.BytesIO(tab.screenshot())).convert("RGB")

@@ -32,7 +32,7 @@ class Visit:
 
     def body(self, person: int = 0) -> list[float]:
         """x of a body's vertices, as drawn."""
-        return self.tab.evaluate(f"Array.from(unishViewers[0].plot.data[{person}].x)")
+        return self.tab.evaluate(f"[...unishViewers[0].scene.body({person}, unishViewers[0].frame)[0]]")
 
     def add(self, clip: Path = SAMPLE_CLIP) -> None:
         """Add a video, and see who is in it."""
