@@ -1,7 +1,10 @@
 """How the demo is started and served."""
 
 import argparse
+import html
+import os
 from pathlib import Path
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -39,15 +42,25 @@ def offered_weights(weights: str) -> dict[str, str]:
     return {name: weights if name == "own" else name for name in names}
 
 
+def card_image(poster: Path | None) -> str:
+    """The image of the page's preview card, for those who are sent its link; only a Space knows its own address."""
+    host = os.environ.get("SPACE_HOST")
+    if poster is None or not host:
+        return ""
+    address = f"https://{host}/gradio_api/file={quote(poster.as_posix())}"
+    return f'<meta property="og:image" content="{html.escape(address)}">'
+
+
 def serve(page: gr.Blocks, examples: Examples, options: argparse.Namespace) -> None:
     """Listens until the process is ended."""
-    gr.set_static_paths([plotly_js_path()])
+    poster = next((examples.poster(name) for name in examples.examples), None)
+    gr.set_static_paths([plotly_js_path(), *([poster] if poster else [])])
     page.launch(
         server_name=options.host,
         server_port=options.port,
         share=options.share,
         theme=THEME,
-        head=f"{HEAD}<style>{CSS}{NUMBERS_CSS}</style>",
+        head=f"{HEAD}{card_image(poster)}<style>{CSS}{NUMBERS_CSS}</style>",
         max_file_size=f"{MAX_UPLOAD_MB}mb",
         allowed_paths=[str(example.clip) for example in examples.examples.values()],
         footer_links=["api", "settings"],

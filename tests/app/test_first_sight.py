@@ -37,7 +37,7 @@ def pressed(visitor) -> list[str]:
 
 
 def test_a_finished_result_plays_until_it_is_touched_and_others_are_a_click_away(arrived):
-    visitor = arrived(800, 600)  # small: it is drawn without a graphics card
+    visitor = arrived(500, 400)  # small: it is drawn without a graphics card
     tab = visitor.tab
     tab.locator(READY).wait_for()
     state = visitor.state()
