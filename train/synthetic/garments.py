@@ -43,7 +43,6 @@ class Attire:
     fabrics: tuple[Fabric, ...]
     body_faces: np.ndarray
     covered: np.ndarray
-    kinds: frozenset[str]
 
     def pose(self, body: BodyModel, betas: np.ndarray, rotations: np.ndarray) -> np.ndarray:
         """Vertices (T,G,3) for a shape (10,) and rotations (T,24,3,3), at translation 0."""
@@ -134,7 +133,6 @@ def dress(garments: list[Garment], body: BodyModel, rng: np.random.Generator, ha
         fabrics=tuple(fabrics),
         covered=np.any([garment.covered for garment in garments], axis=0),
         body_faces=np.ascontiguousarray(body_faces[~hidden[body_faces].all(1)]),
-        kinds=frozenset(garment.kind for garment in garments),
     )
 
 
