@@ -8,6 +8,7 @@ a bumpy floor with so many points and three people who walk.
 """
 
 import shutil
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -19,14 +20,16 @@ import tyro
 from playwright.sync_api import Browser, sync_playwright
 from scipy.spatial.transform import Rotation
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from benchmarks.app_client import running_app
+from benchmarks.chromium import CHROMIUM_FLAGS
 from unish.body import open_body
 from unish.structures import Cameras, Person, Provenance, Reconstruction
 from unish.utils.assets import SAMPLE_CLIP
 from unish.viewer import encode_scene, scene_arrays
 from unish.viewer.page import offline_page
 
-FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
 HEIGHT, WIDTH = 336, 448
 
 
@@ -142,7 +145,7 @@ def main(config: ViewerConfig) -> None:
     )
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
         for points in config.points:
             data = encode_scene(scene_arrays(scene, points))
             page = Path(folder) / f"{points}.html"

@@ -15,6 +15,7 @@ import io
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +27,13 @@ from nbformat import NotebookNode
 from PIL import Image
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
-from unish.utils.atomic_write import atomic_path
-from unish.viewer.page import plotly_js_path
-
 REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.chromium import CHROMIUM_FLAGS  # noqa: E402
+from unish.utils.atomic_write import atomic_path  # noqa: E402
+from unish.viewer.page import plotly_js_path  # noqa: E402
+
 NOTEBOOKS = REPOSITORY / "notebooks"
 PUBLIC = "unish-project/unish"
 """Owner and name of the public repository."""
@@ -38,7 +42,6 @@ PLOTLY, HTML = "application/vnd.plotly.v1+json", "text/html"
 FIGURE_PX = (860, 420)
 """Where a figure does not say how large it is."""
 VIEWER_PX: ViewportSize = {"width": 1000, "height": 640}
-FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
 
 
 def main() -> None:
@@ -131,7 +134,7 @@ def with_smaller_images(notebook: NotebookNode) -> NotebookNode:
 @contextlib.contextmanager
 def _browser() -> Iterator[Page]:
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
         yield browser.new_page(viewport=VIEWER_PX)
         browser.close()
 

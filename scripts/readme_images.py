@@ -6,19 +6,22 @@ python scripts/readme_images.py                # docs/images/viewer.png and view
 import argparse
 import io
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-import unish
-from unish.utils.assets import SAMPLE_CLIP
-from unish.utils.atomic_write import atomic_path
-from unish.viewer import write_html
-
 REPOSITORY = Path(__file__).resolve().parents[1]
-FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+sys.path.insert(0, str(REPOSITORY))
+
+import unish  # noqa: E402
+from benchmarks.chromium import CHROMIUM_FLAGS  # noqa: E402
+from unish.utils.assets import SAMPLE_CLIP  # noqa: E402
+from unish.utils.atomic_write import atomic_path  # noqa: E402
+from unish.viewer import write_html  # noqa: E402
+
 SIZE = {"width": 1280, "height": 800}
 ANIMATION_WIDTH_PX = 560
 EVERY = 2
@@ -33,7 +36,7 @@ def main() -> None:
     scene = unish.reconstruct(clip, weights=options.weights, finder="mini", device="cpu", body="open")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         page = write_html(scene, Path(folder) / "viewer.html", title="UniSH", source=clip)
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
         tab = browser.new_page(viewport=SIZE)
         tab.goto(page.as_uri())
         tab.locator("[data-ready=true]").wait_for(timeout=120_000)

@@ -137,10 +137,10 @@ def _seconds(name: str, value: object) -> float | None:
         return None
     if not isinstance(value, str):
         return _number(name, value)
-    found = re.fullmatch(r"(?:(\d{1,6}):)?(\d{1,9}(?:\.\d*)?)\s*s?", text(name, value))
-    if not found:
+    match = re.fullmatch(r"(?:(\d{1,6}):)?(\d{1,9}(?:\.\d*)?)\s*s?", text(name, value))
+    if not match:
         raise InputError(f"{name} must be a time in seconds, as 83 or 1:23, got {value[:40]!r}.")
-    return _number(name, 60.0 * int(found[1] or 0) + float(found[2]))
+    return _number(name, 60.0 * int(match[1] or 0) + float(match[2]))
 
 
 def _number(name: str, value: object) -> float:

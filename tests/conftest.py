@@ -9,6 +9,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 import tests.helpers.type_checker  # noqa: F401 (named in the hook below)
+from benchmarks.chromium import CHROMIUM_FLAGS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NUMBA_KERNELS = ("train.synthetic.painting", "train.synthetic.raster", "train.synthetic.shading")
@@ -22,17 +23,6 @@ def _modules_of_train() -> list[str]:
 
 
 install_import_hook(["unish", *_modules_of_train()], "tests.helpers.type_checker.check")
-
-# No GPU, no sandbox (which wants a user of its own), nothing fetched.
-CHROMIUM_FLAGS = [
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-quic",
-    "--no-first-run",
-]
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from train.objectives.losses import MAX_FIT_POINTS, weighted_mean
+from unish.geometry import NUM_JOINTS
 from unish.geometry.alignment import scale_weighted_l1, weighted_median
 from unish.geometry.camera import project
 from unish.geometry.rotations import rotation_angle
 from unish.geometry.transforms import invert_rigid, transform_points
-from unish.models.config import NUM_JOINTS
 
 # --- scene (π³, Wang et al. 2025) ----------------------------------------------------------------------------------
 

@@ -25,10 +25,11 @@ from train.objectives import pretrain_losses as losses
 from train.objectives.losses import joint_loss
 from unish.body import BodyModel
 from unish.body.lbs import joint_transforms
+from unish.geometry import NUM_JOINTS
 from unish.geometry.camera import focal_px_from_half_diagonal, project, solve_focal_shift
 from unish.geometry.metric import VALID_CONFIDENCE, clip_norm
 from unish.geometry.rotations import matrix_to_rotation_6d
-from unish.models.config import CROP_MARGIN_PX, NUM_JOINTS
+from unish.models.config import CROP_MARGIN_PX
 from unish.models.scene_branch import SceneFeatures
 from unish.models.unish import UniSH
 from unish.video.preprocess import bbox_info

@@ -94,17 +94,17 @@ class Stage1(nn.Module):
         with torch.no_grad():
             hidden = branch.encode(images)
             original = branch.decode(hidden, images, point_head=self.original)
-        found = branch.decode(hidden, images)
+        decoded = branch.decode(hidden, images)
         depth = batch.depth_m[0]
         local = losses.local_affine_loss(
-            found.points_camera[0, ..., 2],
+            decoded.points_camera[0, ..., 2],
             original.confidence[0],
             depth,
             unproject_depth(depth, batch.intrinsics[0]),
             batch.person_mask[0] > 0,
             w.patch,
         )
-        kept = losses.point_regularisation(found.points_camera, original.points_camera)
+        kept = losses.point_regularisation(decoded.points_camera, original.points_camera)
         return {"patches": w.patches * local, "regularisation": w.regularisation * kept}
 
 

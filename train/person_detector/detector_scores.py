@@ -65,15 +65,15 @@ def evaluate_detector(network: MiniDetectorNet, folder: Path, *, real: bool, sco
         scale = network.config.long_side_px / max(height, width)
         size = (round(width * scale), round(height * scale))
         padded = fitted(image, (size[0] + -size[0] % 32, size[1] + -size[1] % 32))
-        found = decode(network(make_batch([padded]).images), size, network.config)
+        detections = decode(network(make_batch([padded]).images), size, network.config)
         asked = _asked(padded, real)
-        boxes = found.boxes_px[found.scores >= score]
+        boxes = detections.boxes_px[detections.scores >= score]
         matched, left = match_boxes(boxes, padded.boxes_px[asked].astype(np.float64))
         others = padded.boxes_px[~asked].astype(np.float64)
         hits, people = hits + len(matched), people + int(asked.sum())
         false += len(left) - len(match_boxes(boxes[left], others, min_iou=0.3)[0])
         owner = padded.people[: size[1], : size[0]]
-        known, mask = owner != UNKNOWN, np.asarray(found.masks.any(axis=0))
+        known, mask = owner != UNKNOWN, np.asarray(detections.masks.any(axis=0))
         shared += int((mask & (owner > 0) & known).sum())
         union += int(((mask | (owner > 0)) & known).sum())
     return {

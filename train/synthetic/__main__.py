@@ -35,6 +35,7 @@ from unish.body import BodyModel, open_body  # noqa: E402
 from unish.errors import InputError, UniSHError  # noqa: E402
 from unish.models.hub import load  # noqa: E402
 from unish.models.unish import UniSH  # noqa: E402
+from unish.video import TRAINED_FPS  # noqa: E402
 
 SPLIT_SEEDS = {"train": 0, "validation": 500_000_000, "test": 700_000_000}
 LABELS = ("true", "pseudo")
@@ -55,7 +56,7 @@ class DatasetConfig:
     """Number of clips."""
     frames: int = 8
     """Frames a clip."""
-    fps: float = 6.0
+    fps: float = TRAINED_FPS
     """Frames a second of the clips."""
     long_side_px: int = 336
     """Longer side of the images, a multiple of 14."""

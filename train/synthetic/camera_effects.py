@@ -93,8 +93,8 @@ def roll_shutter(images: np.ndarray, shifts_px: np.ndarray, smooth: bool) -> np.
     rolled = []
     for image, shift in zip(images, shifts_px.astype(np.float32), strict=True):
         x, y = column + shift[:, :1], row + shift[:, 1:]
-        how = (cv2.INTER_LINEAR, cv2.BORDER_REPLICATE) if smooth else (cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
-        rolled.append(cv2.remap(image, x, y, how[0], borderMode=how[1]))
+        sampling = (cv2.INTER_LINEAR, cv2.BORDER_REPLICATE) if smooth else (cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
+        rolled.append(cv2.remap(image, x, y, sampling[0], borderMode=sampling[1]))
     return np.stack(rolled)
 
 

@@ -30,6 +30,7 @@ from train.synthetic.shading import (
 from train.synthetic.worlds import DEFAULT, World, named_world
 from unish.body import BodyModel, open_body
 from unish.body.lbs import joint_transforms
+from unish.video import TRAINED_FPS
 
 MAX_VALID_DEPTH_M = 30.0
 CLOTH = np.zeros(MATERIAL_COLUMNS, np.float32)
@@ -46,7 +47,7 @@ def _default_wardrobe() -> performers.Wardrobe:
 def generate_clip(
     seed: int,
     frames: int = 8,
-    fps: float = 6.0,
+    fps: float = TRAINED_FPS,
     long_side_px: int = 336,
     aspect: str | None = None,
     people_count: int | None = None,

@@ -204,9 +204,9 @@ def _surface_measures(reconstruction: Reconstruction, index: int, most_frames: i
     behind_m = np.concatenate([np.zeros(0), *(behind for _, behind in seen)])
     why = "never seen" if not len(frames) else "no pixels are marked as this person's"
     why = "none of its vertices falls on trusted points" if marked else why
-    found = [*np.quantile(distance_cm, (0.5, 0.9))] if len(distance_cm) else [None, None]
-    found += [100 * np.mean(behind_m < -OFF_M), 100 * np.mean(behind_m > OFF_M)] if len(behind_m) else [None, None]
-    return [_measure(name, value, why) for name, value in zip(names, found, strict=True)]
+    values = [*np.quantile(distance_cm, (0.5, 0.9))] if len(distance_cm) else [None, None]
+    values += [100 * np.mean(behind_m < -OFF_M), 100 * np.mean(behind_m > OFF_M)] if len(behind_m) else [None, None]
+    return [_measure(name, value, why) for name, value in zip(names, values, strict=True)]
 
 
 def _body_and_points(reconstruction: Reconstruction, index: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
@@ -304,8 +304,8 @@ def _seam_measures(reconstruction: Reconstruction) -> list[Measure]:
                 usual = np.quantile(elsewhere, 0.5 ** (1 / len(there)))
                 jumps.append(100 * max(0.0, there.max() - usual))
     why = "nobody is seen both at a seam and away from seams"
-    found = (np.median(jumps), np.max(jumps)) if jumps else (None, None)
-    return [_measure(name, value, why) for name, value in zip(names, found, strict=True)]
+    values = (np.median(jumps), np.max(jumps)) if jumps else (None, None)
+    return [_measure(name, value, why) for name, value in zip(names, values, strict=True)]
 
 
 def _kicks(person: Person) -> np.ndarray:

@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from unish.errors import InputError
+from unish.geometry import NUM_BETAS, NUM_JOINTS
 
-NUM_JOINTS = 24
-NUM_BETAS = 10
 NUM_POSE_FEATURES = 9 * (NUM_JOINTS - 1)
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 ARRAY_NAMES = ("kintree_table", "J_regressor", "weights", "v_template", "shapedirs", "posedirs", "f")

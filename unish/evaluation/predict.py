@@ -33,8 +33,8 @@ def weights_predictor(
 ) -> Predictor:
     """Weights as a method under test; `data` names the data that they are tested on. With a `fit` (as in
     `unish.pipeline.Options`) the network's bodies and the fitted ones are both scored."""
-    how = {} if fit == "off" else {"fit": fit}
-    identity = as_identity(**networks_identity(model, body), data=data, **how)
+    fit_choice = {} if fit == "off" else {"fit": fit}
+    identity = as_identity(**networks_identity(model, body), data=data, **fit_choice)
     return Predictor(
         name=f"unish {model.weights_name}",
         predict=lambda sequence: reconstruct_sequence(sequence, benchmark, model, body, device=device),

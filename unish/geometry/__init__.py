@@ -1,5 +1,7 @@
 """Pure geometry on tensors: rotations, rigid motions, cameras, scale, robust fits. Batched, differentiable."""
 
+NUM_JOINTS, NUM_BETAS = 24, 10
+"""Of SMPL-format bodies: joints, the root among them, and directions of shape."""
 CROP_SIZE_PX = 256
 """Side of the square crops of people that the human branch takes."""
 VALID_CONFIDENCE = 0.1

@@ -111,11 +111,11 @@ def robust_affine(
     # A best line goes through a pair that counts (so does a truncated one: it is the best line of its inliers). Each
     # such pair in turn is the anchor; what is left is one number, the slope.
     step = max(1, MAX_SLOPES // max(1, usable.numel()))
-    found = [
+    chunks = [
         _slopes_through(x, y, w, anchors, truncation)
         for anchors in torch.arange(x.shape[1], device=x.device).split(step)
     ]
-    slopes, costs = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+    slopes, costs = (torch.cat(parts, dim=1) for parts in zip(*chunks, strict=True))
     best = costs.where(usable, torch.inf).argmin(dim=1, keepdim=True)
     scale, anchor_x, anchor_y = (v.gather(1, best)[:, 0] for v in (slopes, x, y))
     some = usable.any(dim=1)

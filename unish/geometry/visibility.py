@@ -86,7 +86,7 @@ def _hits(
     columns, rows = (last - first + 1).unbind(-1)
     tests = columns * rows
     ends = tests.cumsum(0)
-    found = []
+    hits = []
     total = int(ends[-1]) if len(ends) else 0
     for start in range(0, total, MAX_TESTS):
         test = torch.arange(start, min(start + MAX_TESTS, total), device=ends.device)
@@ -98,7 +98,7 @@ def _hits(
         across, u, v = (forms[face] @ rays[frame[face], pixel][..., None])[..., 0].unbind(-1)
         u, v, z = u / across, v / across, plane[face] / across
         hit = (u >= -SLACK) & (v >= -SLACK) & (u + v <= 1 + SLACK) & (z > 0)
-        found.append((face[hit], (frame[face] * rays.shape[1] + pixel)[hit], z[hit]))
+        hits.append((face[hit], (frame[face] * rays.shape[1] + pixel)[hit], z[hit]))
     empty = frame.new_zeros(0)
-    faces, pixels, depths = zip(*found, strict=True) if found else ([empty], [empty], [rays.new_zeros(0)])
+    faces, pixels, depths = zip(*hits, strict=True) if hits else ([empty], [empty], [rays.new_zeros(0)])
     return torch.cat(faces), torch.cat(pixels), torch.cat(depths)

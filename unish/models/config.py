@@ -10,8 +10,6 @@ from unish.geometry import CROP_SIZE_PX
 from unish.utils.json_data import from_json, parse_json_object
 
 CROP_MARGIN_PX = 32  # columns cut from the crop's left and right: the human backbone sees 256 × 192
-NUM_JOINTS = 24
-NUM_BETAS = 10
 CONFIG_FILE = "config.json"
 
 _LARGEST_SIZE, _LARGEST_FACTOR = 16384, 100.0

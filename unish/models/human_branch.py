@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unish.geometry import NUM_BETAS, NUM_JOINTS
 from unish.geometry.rotations import rotation_6d_to_matrix
-from unish.models.config import CROP_MARGIN_PX, NUM_BETAS, NUM_JOINTS, HumanConfig
+from unish.models.config import CROP_MARGIN_PX, HumanConfig
 from unish.models.layers import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -149,11 +150,11 @@ class HumanBranch(Trunk):
         """`bbox_info`: crop centre from the image centre (x, y) and crop size, all over the focal length."""
         size = max(len(crops), 1) if torch.is_grad_enabled() else self.crops_per_chunk
         parts = zip(crops.split(size), bbox_info.split(size), strict=True)
-        found = [self.head(self.features(part), box, self) for part, box in parts]
+        outputs = [self.head(self.features(part), box, self) for part, box in parts]
         return HumanFeatures(
-            torch.cat([part.body_rotations for part in found]),
-            torch.cat([part.betas for part in found]),
-            torch.cat([part.tokens for part in found]),
+            torch.cat([part.body_rotations for part in outputs]),
+            torch.cat([part.betas for part in outputs]),
+            torch.cat([part.tokens for part in outputs]),
         )
 
 

@@ -141,12 +141,12 @@ class UniSH(nn.Module):
         batch, people, frames = crops.shape[:3]
         if people == 0:
             return self._nobody(features)
-        found = self.human(crops.flatten(0, 2), bbox_info.flatten(0, 2))
+        person_features = self.human(crops.flatten(0, 2), bbox_info.flatten(0, 2))
         shape = (batch, people, frames)
-        tokens = found.tokens.unflatten(0, shape)
+        tokens = person_features.tokens.unflatten(0, shape)
         scale, translation = self.align(features.hidden, tokens, fps)
-        rotations = found.body_rotations.unflatten(0, shape)
-        betas = found.betas.unflatten(0, shape).mean(dim=2)
+        rotations = person_features.body_rotations.unflatten(0, shape)
+        betas = person_features.betas.unflatten(0, shape).mean(dim=2)
         return PeopleFeatures(scale, translation, rotations, betas, tokens)
 
     def human(self, crops: Float[Tensor, "crops 3 256 256"], bbox_info: Float[Tensor, "crops 3"]) -> HumanFeatures:

@@ -178,14 +178,14 @@ def _refuse_second(mine: Scratch) -> None:
 
 def _scratch_folders(parent: Path) -> list[Path]:
     """This user's scratch folders in a folder."""
-    found = []
+    scratch_folders = []
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
             if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
                 with contextlib.suppress(OSError):
                     if not hasattr(os, "getuid") or entry.stat(follow_symlinks=False).st_uid == os.getuid():
-                        found.append(Path(entry))
-    return found
+                        scratch_folders.append(Path(entry))
+    return scratch_folders
 
 
 def _scratches(parent: Path) -> Iterator[Scratch]:

@@ -53,8 +53,8 @@ def open_file(path: Path) -> Iterator[Any]:
     """The bytes of a regular file. Raises `InputError` for anything else, and for one that cannot be opened."""
     try:
         if not path.is_file():
-            found = "a folder" if path.is_dir() else "something else" if path.exists() else "nothing"
-            raise InputError(f"Expected a file at {shown_path(path)}, found {found}; check the path.")
+            kind = "a folder" if path.is_dir() else "something else" if path.exists() else "nothing"
+            raise InputError(f"Expected a file at {shown_path(path)}, found {kind}; check the path.")
         file = path.open("rb")
     except (OSError, ValueError) as error:
         raise InputError(f"{shown_path(path)} cannot be opened ({reason(error)}); check the path.") from error

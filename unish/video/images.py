@@ -255,8 +255,8 @@ def unreadable(path: Path) -> InputError:
     return InputError(f"Expected an image, but {shown_path(path)} cannot be read as one; remove it or save it again.")
 
 
-def _too_large(path: Path, found: str) -> InputError:
+def _too_large(path: Path, size: str) -> InputError:
     return InputError(
-        f"{shown_path(path)} has {found} pixels; {MOST_PIXELS / 1e6:.0f} million is the most that is read of an image. "
+        f"{shown_path(path)} has {size} pixels; {MOST_PIXELS / 1e6:.0f} million is the most that is read of an image. "
         "Save it smaller."
     )

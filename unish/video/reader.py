@@ -135,22 +135,22 @@ def _warnings(
     source: Source, sampling: Sampling, sampled: int, kept: list[int], faults: list[str], is_hdr: bool
 ) -> list[str]:
     """What is to be said of the frames that were kept, of those that were `sampled`."""
-    said = []
+    warnings = []
     last_s = float(source.times_s[kept[-1]]) + source.step_s
     readable_s = float(source.times_s[-1]) + source.step_s
     missing_s = min(sampling.end_s, source.length_s) - readable_s
     if sampled > len(kept) and not faults:
-        said.append(
+        warnings.append(
             f"Only the first {round(last_s - sampling.start_s, 1):g} s were used ({len(kept)} frames is the limit). "
             "Choose another part or a lower frame rate."
         )
     elif missing_s > _MISSING_S + 1.5 * source.step_s and math.isfinite(source.length_s):
-        said.append(f"Only the first {readable_s:.1f} s of {source.length_s:.1f} s could be read.")
+        warnings.append(f"Only the first {readable_s:.1f} s of {source.length_s:.1f} s could be read.")
     elif faults:
-        said.append(f"Parts of the video could not be decoded and were left out ({faults[0]}).")
+        warnings.append(f"Parts of the video could not be decoded and were left out ({faults[0]}).")
     if is_hdr:
-        said.append("The video is HDR; its colours are used without tone mapping and look pale.")
-    return said
+        warnings.append("The video is HDR; its colours are used without tone mapping and look pale.")
+    return warnings
 
 
 def _no_samples(source: Source, sampling: Sampling) -> InputError:

@@ -36,6 +36,7 @@ from train.data.prepare.bedlam_files import import_openexr, label_files, read_la
 from train.data.schema import ClipSample, write_shards  # noqa: E402
 from unish.errors import InputError  # noqa: E402
 from unish.utils.atomic_write import atomic_path  # noqa: E402
+from unish.video import TRAINED_FPS  # noqa: E402
 
 HDRI_SCENES = (
     "20221010_3_1000_batch01hand",
@@ -76,7 +77,7 @@ class BedlamConfig:
     """Frames from the start of a clip to the start of the next; as many as a clip has when not given."""
     min_frames: int = 8
     """A sequence, or the rest of one, that is shorter than this gives no clip."""
-    fps: float = 6.0
+    fps: float = TRAINED_FPS
     """Frames a second of the clips."""
     source_fps: float | None = None
     """Frames a second of the files, where neither the scene's name (…_6fps, …_30fps) nor the numbering says it."""

@@ -227,8 +227,8 @@ def people_masks(actors: np.ndarray, depth_m: np.ndarray, people: LabelledPeople
         return np.stack([split_people(actors[t] > 0, depth_m[t], people, t, focal_px[t]) for t in range(len(actors))])
     overlap = np.zeros((len(people.betas), 256))
     for index, joints_px in enumerate(people.joints_px):
-        found = _at_joints(actors, joints_px)
-        overlap[index] = np.bincount(found[found > 0], minlength=256) / max(1, (found >= 0).sum())
+        actor_at = _at_joints(actors, joints_px)
+        overlap[index] = np.bincount(actor_at[actor_at > 0], minlength=256) / max(1, (actor_at >= 0).sum())
     person_of = np.zeros(256, np.uint8)
     for index, actor in zip(*linear_sum_assignment(-overlap), strict=True):
         if overlap[index, actor] >= _LEAST_OVERLAP:

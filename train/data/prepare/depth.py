@@ -123,15 +123,15 @@ class MoGeDepth:
         height, width = frames.shape[1:3]
         if self.fov_deg is None:
             chosen = np.unique(np.linspace(0, len(frames) - 1, _LENS_FRAMES).round().astype(int))
-            focal = torch.cat([found["intrinsics"][:, 0, 0] for found in self._infer(frames[chosen])])
+            focal = torch.cat([outputs["intrinsics"][:, 0, 0] for outputs in self._infer(frames[chosen])])
             fov_x = float(torch.rad2deg(2 * torch.atan(0.5 / focal.float())).median())
         else:
             fov_x = _horizontal_fov_deg(self.fov_deg, width, height)
-        found = list(self._infer(frames, fov_x=fov_x))
-        intrinsics = torch.cat([part["intrinsics"] for part in found]).float().cpu()
+        outputs = list(self._infer(frames, fov_x=fov_x))
+        intrinsics = torch.cat([part["intrinsics"] for part in outputs]).float().cpu()
         # Normalised intrinsics are in widths and heights of the image.
         per_side = torch.tensor([width, height, 1.0])[:, None]
-        return DepthLabels(_known(torch.cat([part["depth"] for part in found])), (intrinsics * per_side).numpy())
+        return DepthLabels(_known(torch.cat([part["depth"] for part in outputs])), (intrinsics * per_side).numpy())
 
     def _infer(self, frames: np.ndarray, **known: float) -> Iterator[dict[str, Tensor]]:
         for images in _batches(frames, self.batch, self.device):

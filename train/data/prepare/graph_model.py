@@ -79,7 +79,7 @@ class GraphModel:
     @torch.no_grad()
     def __call__(self, **feed: Tensor) -> dict[str, Tensor]:
         """The outputs by name. `feed` holds one tensor for every input."""
-        given = {self.inputs[name]: value for name, value in feed.items()}
+        inputs = {self.inputs[name]: value for name, value in feed.items()}
         values: dict[str, Any] = {}
 
         def value_of(reference: str) -> Tensor:
@@ -89,7 +89,7 @@ class GraphModel:
 
         for name, node in self.nodes.items():
             if node.operation == "Placeholder":
-                values[name] = given[name]
+                values[name] = inputs[name]
             elif node.operation == "Const":
                 values[name] = self.constants[name]
             else:

@@ -68,9 +68,9 @@ def own_joints_px(
     with torch.inference_mode():
         for start in range(0, len(images), _BATCH):
             part = slice(start, start + _BATCH)
-            found = model.human(crop_people(images[part], boxes_px[part]).to(device), info[part])
-            rotations.append(found.body_rotations.to(body_device, torch.float32))
-            betas.append(found.betas.to(body_device, torch.float32))
+            bodies = model.human(crop_people(images[part], boxes_px[part]).to(device), info[part])
+            rotations.append(bodies.body_rotations.to(body_device, torch.float32))
+            betas.append(bodies.betas.to(body_device, torch.float32))
         shape = torch.cat(betas).mean(dim=0, keepdim=True)
         posed = body(shape, torch.cat(rotations), shape.new_zeros(1, 3))
         pelvis = posed.joints[:, :1]

@@ -41,6 +41,7 @@ from unish.models.unish import UniSH
 from unish.people.detection import DetectAndTrack, PersonDetector, detect_people
 from unish.runs.identity import weights_digest
 from unish.structures import Clip, PersonTrack
+from unish.video import TRAINED_FPS
 from unish.video.shots import ShotConfig
 
 log = logging.getLogger("unish")
@@ -69,7 +70,7 @@ class LabelConfig:
     """Whose human branch says where joints are: auto, mini, release, a folder or a file (as for unish.load)."""
     frames: int = 30
     """Frames a clip."""
-    fps: float = 6.0
+    fps: float = TRAINED_FPS
     """Frames a second."""
     split: str = "train"
     """Name of the split."""
@@ -108,10 +109,10 @@ def share_numbers(text: str | None) -> tuple[int, int]:
     """(i, n) of "i/n"; None: what the launcher's environment says, else (0, 1)."""
     if text is None:
         return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    found = _FORMATS["share"].fullmatch(text)
-    if not found or int(found[1]) >= int(found[2]):
+    match = _FORMATS["share"].fullmatch(text)
+    if not match or int(match[1]) >= int(match[2]):
         raise InputError(f"--share should be i/n with 0 ≤ i < n, like 0/4, got {text}.")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 # ---------------------------------------------------------------- one clip

@@ -124,8 +124,8 @@ class Records:
     def all(self) -> list[Record]:
         """Records of every finished video, by whichever process."""
         paths = sorted(path for path in self.folder.glob("*.json") if path.name != _SETTINGS)
-        found = (json.loads(path.read_text()) for path in paths)
-        return [Record(**{**values, "rejected": Counter(values["rejected"])}) for values in found]
+        records = (json.loads(path.read_text()) for path in paths)
+        return [Record(**{**values, "rejected": Counter(values["rejected"])}) for values in records]
 
     def summarize(self) -> dict[str, Any]:
         """Totals over all finished videos, also written to `.labels/SPLIT.json`."""

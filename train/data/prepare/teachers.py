@@ -77,8 +77,8 @@ class TransformersTeacher:
     sure_score: float = 0.5
 
     def look(self, rgb: UInt8[np.ndarray, "height width 3"]) -> TeacherPeople:
-        (found,) = self.detector.detect(rgb[None])
-        return TeacherPeople(found.boxes_px, found.scores)
+        (detections,) = self.detector.detect(rgb[None])
+        return TeacherPeople(detections.boxes_px, detections.scores)
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ class NanoDet:
             center = (np.stack([kept % side, kept // side], axis=1) + 0.5) * stride
             boxes.append(np.concatenate([center - steps[kept, :2], center + steps[kept, 2:]], axis=1) / scale)
             scores.append(confidence[kept])
-        found = TeacherPeople(np.concatenate(boxes).astype(np.float64), np.concatenate(scores).astype(np.float64))
-        return _clean(found, rgb.shape[:2], merge_iou=0.6)
+        people = TeacherPeople(np.concatenate(boxes).astype(np.float64), np.concatenate(scores).astype(np.float64))
+        return _clean(people, rgb.shape[:2], merge_iou=0.6)
 
 
 def _fitted(
