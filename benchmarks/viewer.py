@@ -134,7 +134,7 @@ def main(config: ViewerConfig) -> None:
     """Print one table; the fallback stands below the direct way for every number of points."""
     if config.demo:
         with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+            browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
             scene_s, files_s = measure_demo(browser)
             browser.close()
         print(f"from click to scene {scene_s:.1f} s, to all files {files_s:.1f} s")
