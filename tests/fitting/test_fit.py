@@ -162,6 +162,7 @@ def test_a_fit_that_is_worse_is_named():
     assert worse(good, good) == [] and worse({}, good) == []
     assert worse(good, good | {"outline_iou": 0.6}) == ["outline"]
     assert worse(good, good | {"jerk": 70.0, "body_to_points_median": 6.0}) == ["distance to the points", "jerk"]
+    assert worse(good, good | {"outline_iou": 0.85, "foot_sliding": 20.0, "jerk": 70.0}) == []
     assert worse(good, good | {"outline_iou": 0.69, "jerk": 51.0, "foot_sliding": 7.5}) == []
 
 

@@ -23,6 +23,9 @@ SLACK = {
     "foot_sliding": (6.0, 0.5), "jerk": (1.0, 0.2),
 }  # fmt: skip
 """A measure is worse where it grew by more than both: an amount in its unit, and a share of what it was."""
+MUCH_BETTER, WIDER = 0.1, 3.0
+"""Where outlines agree so much better, margins are so many times as wide: feet that glide evenly beside a person look
+better than feet under it."""
 LABELS = {
     "outline_iou": "outline", "body_to_points_median": "distance to the points", "feet_off_floor": "feet off the floor",
     "foot_sliding": "foot sliding", "jerk": "jerk",
@@ -49,13 +52,14 @@ def untrusted(scene: Reconstruction, surface_sigma: float) -> set[str]:
 
 def worse(before: dict[str, float], after: dict[str, float], untold: Collection[str] = ()) -> list[str]:
     """What got worse, in words; the measures of `untold` do not count."""
-    found = []
+    gain = after.get("outline_iou", 0.0) - before.get("outline_iou", 0.0)
+    found, width = [], WIDER if gain >= MUCH_BETTER else 1.0
     for name, (amount, share) in SLACK.items():
         if name not in before or name in untold:
             continue
         sign = -1 if name == "outline_iou" else 1
         change = sign * (after.get(name, before[name]) - before[name])
-        if change > max(amount, share * before[name]):
+        if change > width * max(amount, share * before[name]):
             found.append(LABELS[name])
     return found
 
