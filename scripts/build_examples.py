@@ -32,9 +32,8 @@ class Rendering:
 
 
 RENDERINGS = (
-    Rendering("1_three_in_a_yard", 900_000_101, "outdoor", 3),
-    Rendering("2_a_conversation", 900_000_104, "indoor", 3),
-    Rendering("3_by_a_tree", 900_000_103, "outdoor", 2),
+    Rendering("1_a_conversation", 900_000_104, "indoor", 3),
+    Rendering("2_three_in_a_yard", 900_000_101, "outdoor", 3),
 )
 SOURCE_FPS, LONG_SIDE_PX, SAMPLED_FPS = 30, 640, 6.0
 
