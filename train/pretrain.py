@@ -30,11 +30,12 @@ from safetensors.torch import load_file
 from train.cli import command_line_errors
 from train.data.clip_cache import ClipCache
 from train.data.pretrain_batches import LARGE_VIEWS, CropSettings, ViewSettings
+from train.data.real_people import real_people
 from train.engine.loop import accelerator_for, fit
 from train.engine.run_logger import ValidationReport
 from train.engine.schedule import LoopConfig
+from train.objectives.align_objective import AlignSettings
 from train.objectives.pretrain_objectives import (
-    AlignSettings,
     HumanWeights,
     PretrainBatches,
     SceneWeights,
@@ -65,6 +66,8 @@ class PretrainConfig:
     """Run folder: run.json, metrics, state to resume from, and the weights (model.safetensors, config.json)."""
     real: str | None = None
     """Real clips with a teacher's relative depth (train.data.prepare.label_depth), for the scene branch."""
+    real_people: str | None = None
+    """Real images with labelled keypoints (train.data.prepare.label_images), for the human branch and AlignNet."""
     parts: Literal["all", "scene", "scene-large", "human", "align"] = "all"
     minutes: float | None = None
     """Time for everything that is trained; "all" gives the scene and human branch 45 % each, AlignNet the rest."""
@@ -120,6 +123,7 @@ def pretrain(config: PretrainConfig) -> UniSH:
     if config.real is not None and any(name.startswith("scene") for name in names):
         real = ClipCache(config.real, "train", config.memory_gib, True, config.long_side_px)
         real.refresh()
+    people = real_people(config.real_people, "train") if config.real_people is not None else []
     body = open_body()
     for name in names:
         objective = make_objective(
@@ -133,6 +137,7 @@ def pretrain(config: PretrainConfig) -> UniSH:
             align=config.align,
             seed=config.seed,
             real=real,
+            people=people,
         )
         rate = config.loop.learning_rate or LEARNING_RATES[name]
         loop = dataclasses.replace(

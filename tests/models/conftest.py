@@ -22,7 +22,7 @@ TINY = UniSHConfig(
         MINI.human, width=32, heads=2, depth=1, head_width=32, head_depth=1, head_heads=2, head_head_width=16,
         head_hidden=32, stem_channels=4,
     ),
-    align=dataclasses.replace(MINI.align, width=32, hidden=32, heads=2),
+    align=dataclasses.replace(MINI.align, width=32, hidden=32, heads=2, dropout=0.0),
 )  # fmt: skip
 
 
@@ -70,4 +70,5 @@ def clip(batch: int, people: int, frames: int, height: int, width: int, seed: in
     images = torch.rand(batch, frames, 3, height, width, generator=generator)
     crops = torch.rand(batch, people, frames, 3, 256, 256, generator=generator)
     boxes = 0.3 * torch.randn(batch, people, frames, 3, generator=generator)
+    boxes[..., 2] = 0.2 + boxes[..., 2].abs()
     return images, crops, boxes

@@ -14,8 +14,8 @@ from train.data.schema import write_shards
 from train.engine.loop import accelerator_for, fit
 from train.engine.run_logger import ValidationReport
 from train.engine.schedule import LoopConfig, RunProgress, learning_rate
+from train.objectives.align_objective import AlignSettings
 from train.objectives.pretrain_objectives import (
-    AlignSettings,
     HumanWeights,
     PretrainBatches,
     SceneWeights,

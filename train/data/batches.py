@@ -81,6 +81,20 @@ class SceneBatch(Batch):
 
 
 @dataclass(frozen=True)
+class KeypointBatch(Batch):
+    """Crops of real people of whom only keypoints are known."""
+
+    crops: Float[Tensor, "crops 3 256 256"]
+    """RGB, 0..1"""
+    bbox_info: Float[Tensor, "crops 3"]
+    """CameraHMR's box centre and size over a focal length drawn at random"""
+    limbs_px: Float[Tensor, "crops 12 2"]
+    """Pixels of the crop (`train.data.real_people.COCO_LIMBS`)"""
+    weight: Float[Tensor, "crops 12"]
+    """0 where a limb is not labelled"""
+
+
+@dataclass(frozen=True)
 class HumanBatch(Batch):
     """Crops of single people with their SMPL parameters: what the human branch is pretrained on.
 
@@ -100,6 +114,29 @@ class HumanBatch(Batch):
     side: Float[Tensor, "crops"]
     focal_ratio: Float[Tensor, "crops"]
     """The perturbed focal length over the true one"""
+    real: KeypointBatch | None = None
+    """Crops of real people learned from in the same step, where there are any"""
+
+
+@dataclass(frozen=True)
+class PlacedKeypointBatch(Batch):
+    """Features of the frozen branches on real images, one frame and one person each: where the body belongs."""
+
+    hidden: Float[Tensor, "windows 1 tokens channels"]
+    human_tokens: Float[Tensor, "windows 1 1 width"]
+    bbox_info: Float[Tensor, "windows 1 1 3"]
+    """As `UniSH.forward` takes it"""
+    joints_camera: Float[Tensor, "windows 12 3"]
+    """The human branch's limb joints of a body at the camera's centre, metres"""
+    limbs: Float[Tensor, "windows 12 2"]
+    """x/z and y/z of the labelled limbs for the result's focal length"""
+    weight: Float[Tensor, "windows 12"]
+    """0 where a limb is not labelled"""
+
+    @staticmethod
+    def of_windows(windows: Sequence["PlacedKeypointBatch"]) -> "PlacedKeypointBatch":
+        """Several windows of images of one size as one float32 batch."""
+        return PlacedKeypointBatch(**_stacked(windows))
 
 
 @dataclass(frozen=True)
@@ -118,12 +155,21 @@ class AlignBatch(Batch):
     """SMPL translation, metres"""
     visibility: Float[Tensor, "windows frames"]
     fps: Float[Tensor, "windows"]
+    bbox_info: Float[Tensor, "windows 1 frames 3"]
+    """As `UniSH.forward` takes it"""
+    real: PlacedKeypointBatch | None = None
+    """Real people learned from in the same step, where there are any"""
 
     @staticmethod
     def of_windows(windows: Sequence["AlignBatch"]) -> "AlignBatch":
         """Several windows of equal shape, stored in any precision, as one float32 batch."""
-        names = [field.name for field in dataclasses.fields(AlignBatch)]
-        return AlignBatch(**{name: torch.cat([getattr(w, name) for w in windows]).float() for name in names})
+        return AlignBatch(**_stacked(windows))
+
+
+def _stacked(windows: Sequence[Batch]) -> dict[str, Tensor]:
+    """The tensors of batches of one kind, joined along the first axis, in float32."""
+    names = [field.name for field in dataclasses.fields(windows[0]) if field.name != "real"]
+    return {name: torch.cat([getattr(window, name) for window in windows]).float() for name in names}
 
 
 PretrainBatch = SceneBatch | HumanBatch | AlignBatch

@@ -64,6 +64,8 @@ class CropSettings:
     """How people are cropped for the human branch, and how the crops are augmented."""
 
     crops_per_batch: int = 12
+    real_crops_per_batch: int = 12
+    """Crops of real people with labelled keypoints, where there are any."""
     min_visibility: float = 0.5
     """Smallest visible share of the person's silhouette."""
     min_box_px: float = 36.0
@@ -172,7 +174,7 @@ def _random_frames(length: int, frames: int, rng: np.random.Generator) -> np.nda
 
 
 class _CropExample(NamedTuple):
-    """One crop and its labels, in the order of `HumanBatch`."""
+    """One crop and its labels, named as in `HumanBatch`."""
 
     crop: np.ndarray
     bbox_info: np.ndarray
@@ -188,7 +190,8 @@ def human_batch(clips: Clips, settings: CropSettings, rng: np.random.Generator) 
     """Crops of random people in random frames, with their SMPL parameters."""
     examples = [_random_example(clips, settings, rng) for _ in range(settings.crops_per_batch)]
     crops, *labels = (torch.from_numpy(np.stack(values)) for values in zip(*examples, strict=True))
-    return HumanBatch(crops.movedim(-1, 1).float() / 255, *(label.float() for label in labels))
+    fields = dict(zip(_CropExample._fields[1:], (label.float() for label in labels), strict=True))
+    return HumanBatch(crops=crops.movedim(-1, 1).float() / 255, **fields)
 
 
 def _random_example(clips: Clips, settings: CropSettings, rng: np.random.Generator) -> _CropExample:
@@ -199,14 +202,14 @@ def _random_example(clips: Clips, settings: CropSettings, rng: np.random.Generat
     image = clip.images[frame]
     if rng.random() < settings.truncate:
         image, box = _truncated(image, box, rng)
-    box = _jittered(box, settings, rng)
+    box = jittered(box, settings, rng)
     crop = square_crop(image, box)
-    crop = _occluded(crop, rng) if rng.random() < settings.erase else crop
+    crop = occluded(crop, rng) if rng.random() < settings.erase else crop
     crop = degrade(color_jitter(crop, rng), rng)
     focal_ratio = float(np.exp(rng.normal(0, settings.focal_noise)))
     info = box_info(box, width, height, float(intrinsics[0, 0]) * focal_ratio)
     rotations = clip.body_rotations[person, frame]
-    crop_from_camera = np.linalg.inv(np.vstack([_image_from_crop(box), [0, 0, 1]])) @ intrinsics
+    crop_from_camera = np.linalg.inv(np.vstack([image_from_crop(box), [0, 0, 1]])) @ intrinsics
     side = 1.0 if rng.random() < 0.5 else -1.0
     if side < 0:
         crop, info, rotations = crop[:, ::-1], info * np.array([-1, 1, 1]), mirror_pose(rotations)
@@ -242,10 +245,10 @@ def _random_person(clips: Clips, settings: CropSettings, rng: np.random.Generato
 def square_crop(image: np.ndarray, box_px: np.ndarray) -> np.ndarray:
     """The crop of `unish.video.preprocess.crop_people`, faster and in uint8: (256, 256, 3)."""
     size = (CROP_SIZE_PX, CROP_SIZE_PX)
-    return cv2.warpAffine(image, _image_from_crop(box_px), size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return cv2.warpAffine(image, image_from_crop(box_px), size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
-def _image_from_crop(box_px: np.ndarray) -> np.ndarray:
+def image_from_crop(box_px: np.ndarray) -> np.ndarray:
     """(2, 3) affine transform from pixels of the box's crop to pixels of the image."""
     center, side = (box_px[:2] + box_px[2:]) / 2, max(*(box_px[2:] - box_px[:2]), 1e-3)
     step = side / CROP_SIZE_PX
@@ -264,7 +267,8 @@ def _clipped(box_px: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.clip(box_px, 0, [width, height, width, height])
 
 
-def _jittered(box: np.ndarray, settings: CropSettings, rng: np.random.Generator) -> np.ndarray:
+def jittered(box: np.ndarray, settings: CropSettings, rng: np.random.Generator) -> np.ndarray:
+    """The box moved and resized at random, as a detector would draw it less exactly."""
     side = max(box[2] - box[0], box[3] - box[1])
     center = (box[:2] + box[2:]) / 2 + side * rng.uniform(-settings.shift, settings.shift, size=2)
     half = (box[2:] - box[:2]) / 2 * rng.uniform(*settings.scale)
@@ -287,7 +291,7 @@ def _truncated(image: np.ndarray, box: np.ndarray, rng: np.random.Generator) -> 
     return image, box
 
 
-def _occluded(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def occluded(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The crop with a rectangle or ellipse, of one colour or of noise, in front of the person."""
     size = crop.shape[0]
     center = rng.uniform(0.15, 0.85, size=2) * size

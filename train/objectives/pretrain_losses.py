@@ -187,6 +187,31 @@ def token_loss(
     return weighted_mean(entropy, inside.float())
 
 
+def fitted_keypoint_loss(
+    joints: Float[Tensor, "crops limbs 3"], pixels: Float[Tensor, "crops limbs 2"], weight: Float[Tensor, "crops limbs"]
+) -> Float[Tensor, ""]:
+    """L1 error of x and y of joints against pixels after the best scale and shift per crop, over the spread of the
+    pixels: the pose as the image shows it, wherever the body stands and however tall it is (weak perspective)."""
+    share = (weight / weight.sum(-1, keepdim=True).clamp(min=1e-6))[..., None]
+    flat = joints[..., :2].float()
+    flat, target = flat - (share * flat).sum(-2, keepdim=True), pixels - (share * pixels).sum(-2, keepdim=True)
+    scale = (share * flat * target).sum((-2, -1)) / (share * flat.square()).sum((-2, -1)).clamp(min=1e-4)
+    spread = (share * target.square()).sum((-2, -1)).sqrt().clamp(min=1.0)
+    error = (scale.clamp(min=0.0)[:, None, None] * flat - target).abs().sum(-1) / spread[:, None]
+    return weighted_mean(error, weight)
+
+
+def placed_keypoint_loss(
+    joints_camera: Float[Tensor, "*batch limbs 3"],
+    limbs: Float[Tensor, "*batch limbs 2"],
+    weight: Float[Tensor, "*batch limbs"],
+    box_size: Float[Tensor, "*batch"],
+) -> Float[Tensor, ""]:
+    """L1 distance of joints from where limbs are labelled, both on the plane z = 1, in box sizes."""
+    rays = joints_camera[..., :2] / joints_camera[..., 2:].clamp(min=0.1)
+    return weighted_mean((rays - limbs).abs().sum(-1) / box_size[..., None], weight)
+
+
 def dense_pose_loss(
     predicted: Float[Tensor, "crops tokens 144"], true: Float[Tensor, "crops 144"], root_weight: float = 1.0
 ) -> Float[Tensor, ""]:

@@ -3,36 +3,33 @@
 An objective is a module: `draw_batch(clips, rng)` draws its input, `forward(batch)` gives its weighted loss terms.
 """
 
-import dataclasses
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from train.data.batches import AlignBatch, HumanBatch, PretrainBatch, RelativeDepthBatch, SceneBatch
+from train.data.batches import HumanBatch, KeypointBatch, PretrainBatch, RelativeDepthBatch, SceneBatch
 from train.data.pretrain_batches import (
     Clips,
     CropSettings,
     ViewSettings,
-    align_window,
-    batch_of_views,
     human_batch,
     relative_depth_batch,
     scene_batch,
 )
+from train.data.real_people import SMPL_LIMBS, RealPerson, keypoint_batch
 from train.objectives import pretrain_losses as losses
+from train.objectives.align_objective import AlignObjective, AlignSettings
 from train.objectives.losses import joint_loss
 from unish.body import BodyModel
 from unish.body.lbs import joint_transforms
 from unish.geometry import NUM_JOINTS
-from unish.geometry.camera import focal_px_from_half_diagonal, project, solve_focal_shift
-from unish.geometry.metric import VALID_CONFIDENCE, clip_norm
+from unish.geometry.camera import project
 from unish.geometry.rotations import matrix_to_rotation_6d
 from unish.models.config import CROP_MARGIN_PX
-from unish.models.scene_branch import SceneFeatures
 from unish.models.unish import UniSH
-from unish.video.preprocess import bbox_info
 
 Terms = dict[str, Tensor]
 
@@ -76,23 +73,14 @@ class HumanWeights:
     nothing otherwise answers with the mean body for thousands of steps."""
     dense: float = 1.0
     """The whole pose, asked of every token in the same way."""
+    real_joints: float = 1.0
+    """Limbs of real people against their keypoints, after the best scale and shift."""
+    real_pixel: float = 0.25
+    """As `pixel`, for real people."""
+    real_betas: float = 0.02
+    """Real people's shapes are unknown; they stay near the mean."""
     place: float = 1.0
     """Where the body stands, asked of the output token in the same way, so that AlignNet finds it there."""
-
-
-@dataclass(frozen=True)
-class AlignSettings:
-    """AlignNet's terms, and the windows of clips whose features it learns from."""
-
-    scale: float = 1.0
-    translation: float = 0.3
-    rays: float = 2.0
-    windows: int = 1200
-    """Different windows; their features are computed once and kept (about 0.3 MB each)."""
-    windows_per_batch: int = 12
-    spans: tuple[tuple[int, int], ...] = ((8, 1), (8, 1), (6, 1), (4, 2), (3, 2), (2, 3), (16, 1), (24, 1))
-    """(frames, stride): a stride of 2 is half the frame rate, so that AlignNet learns to read its clock."""
-    sizes: tuple[tuple[int, int], ...] = ((168, 126), (168, 126), (168, 98), (126, 168), (98, 168), (140, 140))
 
 
 class SceneObjective(nn.Module):
@@ -111,7 +99,7 @@ class SceneObjective(nn.Module):
         batch = scene_batch(clips, self.views, rng)
         if self._real is None:
             return batch
-        return dataclasses.replace(batch, real=relative_depth_batch(self._real, self.views, rng))
+        return replace(batch, real=relative_depth_batch(self._real, self.views, rng))
 
     def forward(self, batch: SceneBatch) -> Terms:
         features, w = self.branch(batch.images), self.weights
@@ -159,8 +147,16 @@ class HumanObjective(nn.Module):
     name = "human"
     trainable = ("branch.", "locator.", "reader.", "placer.")
 
-    def __init__(self, model: UniSH, body: BodyModel, weights: HumanWeights, crops: CropSettings) -> None:
+    def __init__(
+        self,
+        model: UniSH,
+        body: BodyModel,
+        weights: HumanWeights,
+        crops: CropSettings,
+        people: Sequence[RealPerson] = (),
+    ) -> None:
         super().__init__()
+        self._people = people
         self.branch, self.weights, self.crops = model.human_branch, weights, crops
         self.body = body
         self.locator = nn.Linear(model.config.human.width, NUM_JOINTS)
@@ -170,7 +166,8 @@ class HumanObjective(nn.Module):
         self._tree = tuple(int(parent) for parent in body.parents)
 
     def draw_batch(self, clips: Clips, rng: np.random.Generator) -> HumanBatch:
-        return human_batch(clips, self.crops, rng)
+        batch = human_batch(clips, self.crops, rng)
+        return replace(batch, real=keypoint_batch(self._people, self.crops, rng)) if self._people else batch
 
     def forward(self, batch: HumanBatch) -> Terms:
         w, tokens = self.weights, self.branch.features(batch.crops)
@@ -180,13 +177,28 @@ class HumanObjective(nn.Module):
         grid, patch_px = self.branch.config.grid, self.branch.config.patch_size
         pixels = self._backbone_pixels(true_joints, batch)
         token_poses, true_pose = self.reader(tokens.float()), matrix_to_rotation_6d(batch.body_rotations).flatten(1)
-        return {
+        real = {} if batch.real is None else self._real_terms(batch.real)
+        return real | {
             "rotations": w.rotations * losses.rotation_loss(features.body_rotations, batch.body_rotations, w.root),
             "joints": w.joints * joint_loss(joints, true_joints),
             "betas": w.betas * losses.betas_loss(features.betas, batch.betas),
             "pixel": w.pixel * losses.token_loss(self.locator(tokens.float()), pixels, grid, patch_px),
             "dense": w.dense * losses.dense_pose_loss(token_poses, true_pose, w.root),
             "place": w.place * losses.place_loss(self.placer(features.tokens), _place_target(batch)),
+        }
+
+    def _real_terms(self, batch: KeypointBatch) -> Terms:
+        w, tokens = self.weights, self.branch.features(batch.crops)
+        features = self.branch.head(tokens, batch.bbox_info, self.branch)
+        joints = self._joints(features.betas.float(), features.body_rotations.float())[:, list(SMPL_LIMBS)]
+        pixels = batch.limbs_px - batch.limbs_px.new_tensor([CROP_MARGIN_PX, 0.0])
+        pixels = pixels.masked_fill(batch.weight[..., None] == 0, -1.0)  # outside the crop, which does not count
+        logits = self.locator(tokens.float())[..., list(SMPL_LIMBS)]
+        grid, patch_px = self.branch.config.grid, self.branch.config.patch_size
+        return {
+            "real_joints": w.real_joints * losses.fitted_keypoint_loss(joints, batch.limbs_px, batch.weight),
+            "real_pixel": w.real_pixel * losses.token_loss(logits, pixels, grid, patch_px),
+            "real_betas": w.real_betas * features.betas.float().square().mean(),
         }
 
     def _joints(self, betas: Tensor, rotations: Tensor) -> Tensor:
@@ -207,107 +219,6 @@ def _place_target(batch: HumanBatch) -> Tensor:
     return torch.stack([batch.side * x / z / batch.focal_ratio, y / z / batch.focal_ratio, z.log()], dim=-1)
 
 
-class AlignObjective(nn.Module):
-    """AlignNet on the frozen branches: metric scale of the scene and place of each body (UniSH)."""
-
-    name = "align"
-    trainable = ("align_net.",)
-
-    def __init__(self, model: UniSH, body: BodyModel, settings: AlignSettings, views: ViewSettings, seed: int) -> None:
-        super().__init__()
-        self.align_net, self.settings = model.align_net, settings
-        self._frozen = _FeatureCache(model, body, settings, views, seed)
-
-    def draw_batch(self, clips: Clips, rng: np.random.Generator) -> AlignBatch:
-        kind = int(rng.choice(self._frozen.kinds(clips)))
-        chosen = rng.integers(self._frozen.windows_per_kind, size=self.settings.windows_per_batch)
-        return AlignBatch.of_windows([self._frozen.window(clips, kind, int(index)) for index in chosen])
-
-    def forward(self, batch: AlignBatch) -> Terms:
-        w = self.settings
-        scale, translation = self.align_net(batch.hidden, batch.human_tokens, float(batch.fps[0]))
-        translation_m = (batch.scale / batch.norm)[:, None, None, None] * translation
-        seen = (batch.visibility > 0.3).float()[:, None]
-        true_m = batch.translation_camera[:, None]
-        return {
-            "scale": w.scale * losses.log_scale_loss(scale[:, 0], batch.scale),
-            "translation": w.translation * losses.translation_l1_loss(translation_m, true_m, seen),
-            "rays": w.rays * losses.ray_loss(translation, true_m, seen),
-        }
-
-
-@dataclass
-class _FeatureCache:
-    """What the frozen branches say of each window, computed when it is first asked for and kept in float16.
-
-    Windows come in kinds that share frames, stride and size, so that they stack into batches. A window's content
-    depends on the seed, its kind and its index alone. Spans that no clip is long enough for are left out.
-    """
-
-    model: UniSH
-    body: BodyModel
-    settings: AlignSettings
-    views: ViewSettings
-    seed: int
-    _kept: dict[tuple[int, int], AlignBatch] = field(default_factory=dict)
-
-    def kinds(self, clips: Clips) -> list[int]:
-        """Numbers of the kinds that some clip is long enough for."""
-        longest, sizes = max(len(clip.images) for clip in clips), len(self.settings.sizes)
-        fitting = [k for k, (n, stride) in enumerate(self.settings.spans) if stride * (n - 1) < longest]
-        return [k * sizes + size for k in fitting for size in range(sizes)]
-
-    @property
-    def windows_per_kind(self) -> int:
-        return max(1, self.settings.windows // (len(self.settings.spans) * len(self.settings.sizes)))
-
-    def window(self, clips: Clips, kind: int, index: int) -> AlignBatch:
-        """One window as a batch of one, its tokens in float16."""
-        if (kind, index) not in self._kept:
-            self._kept[kind, index] = self._compute(clips, kind, index)
-        return self._kept[kind, index]
-
-    @torch.no_grad()
-    def _compute(self, clips: Clips, kind: int, index: int) -> AlignBatch:
-        rng = np.random.default_rng((self.seed, kind, index))
-        frames, stride = self.settings.spans[kind // len(self.settings.sizes)]
-        size = self.settings.sizes[kind % len(self.settings.sizes)]
-        window = align_window(clips, frames, stride, size, self.body, rng)
-        true = batch_of_views([window.view], self.views)
-        scene = self.model.scene(true.images)
-        scale, norm = _scale_target(scene, true)
-        return AlignBatch(
-            hidden=scene.hidden.half(),
-            human_tokens=self._human_tokens(scene, window.crops, window.boxes_px, size)[None].half(),
-            scale=scale,
-            norm=norm,
-            translation_camera=window.translation_camera[None],
-            visibility=window.visibility[None],
-            fps=torch.tensor([window.fps]),
-        )
-
-    def _human_tokens(self, scene: SceneFeatures, crops: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """(1, frames, channels), computed with the focal length that inference would estimate."""
-        valid = scene.confidence[0] > VALID_CONFIDENCE
-        rays_known = self.model.config.scene.ray_prior
-        focal, _ = solve_focal_shift(scene.points_camera[0].float(), valid, shared=True, fit_shift=not rays_known)
-        info = bbox_info(boxes, focal_px_from_half_diagonal(focal, *size), *size)
-        return self.model.human(crops, info).tokens[None]
-
-
-def _scale_target(scene: SceneFeatures, true: SceneBatch) -> tuple[Tensor, Tensor]:
-    """(s*, norm) of one clip, each of shape (1,): metric size of the predicted points at unit mean norm, and that norm
-    in network units (UniSH)."""
-    norm = clip_norm(scene.points_camera, scene.confidence)
-    known = true.weight > 0
-    trusted = known & (scene.confidence > VALID_CONFIDENCE)
-    trusted = trusted if trusted.any() else known
-    depth = true.points_camera[..., 2]
-    near = (0.1 * depth[trusted].mean()).clamp(min=1e-3)
-    points = scene.points_camera / norm[:, None, None, None, None]
-    return losses.clip_scale(points, true.points_camera, trusted / depth.clamp(min=near)), norm
-
-
 PretrainObjective = SceneObjective | HumanObjective | AlignObjective
 
 
@@ -323,13 +234,14 @@ def make_objective(
     align: AlignSettings,
     seed: int,
     real: Clips | None = None,
+    people: Sequence[RealPerson] = (),
 ) -> PretrainObjective:
     """The objective of that name: "scene", "scene-large", "human" or "align"."""
     if name.startswith("scene"):
         return SceneObjective(model, scene, views, real)
     if name == "human":
-        return HumanObjective(model, body, human, crops)
-    return AlignObjective(model, body, align, views, seed)
+        return HumanObjective(model, body, human, crops, people)
+    return AlignObjective(model, body, align, views, seed, people)
 
 
 class PretrainBatches:

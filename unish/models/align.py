@@ -10,6 +10,8 @@ from unish.models.layers import Rotary, attend, full_precision, initialise, rand
 
 REFERENCE_FPS = 6.0
 TABLE_LENGTH = 120
+SMALLEST_BOX = 1e-3
+"""Of a box's side over the focal length; smaller boxes place a body as this one does."""
 
 
 def time_rotary(positions: list[int], channels: int, device: torch.device) -> Rotary:
@@ -94,10 +96,13 @@ class AlignNet(nn.Module):
         hidden: Float[Tensor, "batch frames tokens channels"],
         human_tokens: Float[Tensor, "batch people frames human_channels"],
         fps: float = REFERENCE_FPS,
+        bbox_info: Float[Tensor, "batch people frames 3"] | None = None,
     ) -> tuple[Float[Tensor, "batch people"], Float[Tensor, "batch people frames 3"]]:
-        """Scale (positive; metres of the clip's mean point distance) and translation in the scene branch's units.
+        """Scale (positive; metres of the clip's mean point distance) and translation in the scene branch's units, or in
+        metres where bodies are placed from their boxes.
 
-        `hidden` carries the register tokens of each frame first; `fps` says how far apart the frames are.
+        `hidden` carries the register tokens of each frame first; `fps` says how far apart the frames are. `bbox_info`,
+        [cx − W/2, cy − H/2, box size] over the result's focal length, is needed to place bodies from their boxes.
         """
         with full_precision(hidden.device):
             frames = hidden.shape[1]
@@ -114,8 +119,15 @@ class AlignNet(nn.Module):
             for layer in self.layers:
                 query = layer(query, context, query_time, context_time)
             scale = F.softplus(self.scale_head(query[:, :, 0]))[..., 0]
-            slopes, log_depth = self.translation_head(query[:, :, 1:]).split([2, 1], dim=-1)
+            # A box needs the person's pose beside it and nothing of the scene, whose tokens may be unfamiliar.
+            placed = people if self.config.place_from_box else query[:, :, 1:]
+            slopes, log_depth = self.translation_head(placed).split([2, 1], dim=-1)
             depth = log_depth.exp()
+            if self.config.place_from_box:
+                assert bbox_info is not None
+                center, size = bbox_info.float().split([2, 1], dim=-1)
+                size = size.clamp(min=SMALLEST_BOX)
+                slopes, depth = center + size * slopes, depth / size
             return scale, torch.cat([slopes * depth, depth], dim=-1)
 
     def _context(self, hidden: Tensor) -> Tensor:

@@ -119,6 +119,10 @@ class AlignConfig:
     heads: int = 8
     hidden: int = 512
     dropout: float = 0.1
+    place_from_box: bool = False
+    """Bodies are placed in metres relative to their boxes: sideways in box sizes from the box's centre, in depth by the
+    metric size of the box, both read from the person's tokens alone. What the box already says need not be learned, nor
+    is it lost on unfamiliar footage; the scene says only how large it is itself."""
 
     def __post_init__(self) -> None:
         _require_sizes(self)
@@ -204,7 +208,7 @@ MINI = UniSHConfig(
         stem="conv",
         ray_prior=True,
         focal_gain=0.72,
-        refine_channels=32,
+        refine_channels=20,
     ),
     human=HumanConfig(
         patch_size=32,
@@ -222,6 +226,6 @@ MINI = UniSHConfig(
         head_hidden=96,
         stem_channels=64,
     ),
-    align=AlignConfig(width=96, depth=2, heads=4, hidden=96, dropout=0.0),
+    align=AlignConfig(width=96, depth=2, heads=4, hidden=96, dropout=0.1, place_from_box=True),
 )
 """A network of the same code that two CPU cores can train and run; its float16 weights stay under 10 MB."""

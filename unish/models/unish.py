@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from unish.errors import InputError
 from unish.geometry import CROP_SIZE_PX
+from unish.geometry.metric import clip_norm
 from unish.models.align import REFERENCE_FPS, AlignNet
 from unish.models.config import UniSHConfig
 from unish.models.human_branch import HumanBranch, HumanFeatures
@@ -144,7 +145,10 @@ class UniSH(nn.Module):
         person_features = self.human(crops.flatten(0, 2), bbox_info.flatten(0, 2))
         shape = (batch, people, frames)
         tokens = person_features.tokens.unflatten(0, shape)
-        scale, translation = self.align(features.hidden, tokens, fps)
+        scale, translation = self.align(features.hidden, tokens, fps, bbox_info)
+        if self.config.align.place_from_box:
+            units_per_metre = clip_norm(features.points_camera, features.confidence)[:, None] / scale
+            translation = translation * units_per_metre[..., None, None]
         rotations = person_features.body_rotations.unflatten(0, shape)
         betas = person_features.betas.unflatten(0, shape).mean(dim=2)
         return PeopleFeatures(scale, translation, rotations, betas, tokens)
@@ -158,11 +162,16 @@ class UniSH(nn.Module):
         hidden: Float[Tensor, "batch frames tokens channels"],
         human_tokens: Float[Tensor, "batch people frames human_channels"],
         fps: float = REFERENCE_FPS,
+        bbox_info: Float[Tensor, "batch people frames 3"] | None = None,
     ) -> tuple[Float[Tensor, "batch people"], Float[Tensor, "batch people frames 3"]]:
-        """Scale and translation_camera (see `PeopleFeatures`) from scene and human tokens."""
+        """AlignNet's scale and translation (see `AlignNet.forward`) from scene and human tokens, and `bbox_info` as
+        `UniSH.forward` takes it."""
         if not fps > 0:
             raise InputError(f"fps must be above 0; received {fps}.")
-        return self.align_net(hidden, human_tokens, fps)
+        if bbox_info is not None:
+            # The boxes as the result's camera sees them.
+            bbox_info = bbox_info / self.config.scene.focal_gain
+        return self.align_net(hidden, human_tokens, fps, bbox_info)
 
     def _nobody(self, features: SceneFeatures) -> PeopleFeatures:
         hidden = features.hidden

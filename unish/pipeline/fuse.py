@@ -236,7 +236,7 @@ def _weaker_paths(predictions: ClipPredictions, intrinsics: ClipIntrinsics, body
     model, fps, warnings = predictions.inputs.model, predictions.inputs.clip.fps, []
     if model.weights_name == "mini":
         warnings.append(
-            "Made with the small bundled model, trained on synthetic scenes only. Expect rough results on real video. "
+            "Made with the small bundled model. Expect rough results on real video. "
             f"{model.weights_note or 'The full model is better; it needs a GPU.'}"
         )
     if body.name == "open":

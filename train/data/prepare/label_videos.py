@@ -278,9 +278,7 @@ def make_labeller(config: LabelConfig) -> Labeller:
     rank = os.environ.get("LOCAL_RANK")
     device = config.device or (f"cuda:{rank or 0}" if torch.cuda.is_available() else "cpu")
     if config.finder == "mini":
-        log.warning(
-            "Person detection uses the mini detector, which was trained on synthetic scenes only: check its labels."
-        )
+        log.warning("Person detection uses the bundled mini detector, which misses people: check its labels.")
     depth = depth_labeller(config.depth, torch.device(device), config.fov_deg, config.batch)
     # In one precision, so that machines with and without a GPU make labels of one kind.
     model = load(config.weights, device=device, dtype=torch.float32).eval()
