@@ -89,7 +89,8 @@ def reconstruct_upload(
     require_plausible(scene)
     if settings.fit != "off":
         progress(0.9, "Fitting bodies")
-        scene = fit_bodies(scene, load_body(None), settings.fit, known_heights=tuple(priors.heights_m))
+        known, part = tuple(priors.heights_m), part_of(progress, 0.9, 0.93)
+        scene = fit_bodies(scene, load_body(None), settings.fit, known_heights=known, progress=part)
     progress(0.93, "Preparing the scene")
     scene = _named(scene, people.names)
     return write_scene(folders, scene, fit_report(scene), request.path)
