@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, UInt8
@@ -166,7 +166,7 @@ class AlignBatch(Batch):
         return AlignBatch(**_stacked(windows))
 
 
-def _stacked(windows: Sequence[Batch]) -> dict[str, Tensor]:
+def _stacked(windows: Sequence[Batch]) -> dict[str, Any]:
     """The tensors of batches of one kind, joined along the first axis, in float32."""
     names = [field.name for field in dataclasses.fields(windows[0]) if field.name != "real"]
     return {name: torch.cat([getattr(window, name) for window in windows]).float() for name in names}

@@ -5,7 +5,7 @@ A loop that seeds its generator from (seed, step) can therefore stop anywhere an
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -190,7 +190,7 @@ def human_batch(clips: Clips, settings: CropSettings, rng: np.random.Generator) 
     """Crops of random people in random frames, with their SMPL parameters."""
     examples = [_random_example(clips, settings, rng) for _ in range(settings.crops_per_batch)]
     crops, *labels = (torch.from_numpy(np.stack(values)) for values in zip(*examples, strict=True))
-    fields = dict(zip(_CropExample._fields[1:], (label.float() for label in labels), strict=True))
+    fields: dict[str, Any] = dict(zip(_CropExample._fields[1:], (label.float() for label in labels), strict=True))
     return HumanBatch(crops=crops.movedim(-1, 1).float() / 255, **fields)
 
 
