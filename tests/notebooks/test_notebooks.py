@@ -21,7 +21,7 @@ from scripts.build_notebooks import (
     outputs,
     sources,
     unrun,
-    with_pictures,
+    with_smaller_images,
 )
 from tests.docs.pages import links
 
@@ -91,7 +91,7 @@ def test_a_figure_has_a_image_and_the_viewer_only_a_image(tmp_path):
         "notebook_view(make_posed(frames=3))"
     )
     text = f"# One\n\n```python\n{figure}\n```\n\nTwo\n\n```python\n{viewer}\n```\n"
-    drawn, view = outputs(with_pictures(executed(of_markdown(text, tmp_path), tmp_path)))
+    drawn, view = outputs(with_smaller_images(executed(of_markdown(text, tmp_path), tmp_path)))
     with Image.open(io.BytesIO(base64.b64decode(drawn.data["image/png"]))) as picture:
         assert picture.size == (500, 375) and len(picture.convert("RGB").getcolors(100_000)) > 3
     assert PLOTLY in drawn.data
