@@ -1,7 +1,10 @@
 """The way in: a scene that introduces itself; the view by keys and by two fingers; a link that opens it as it was."""
 
+import base64
 from urllib.parse import parse_qs, urlparse
 
+import av
+import numpy as np
 import pytest
 
 from tests.viewer.test_page import MAX_POINTS, RESET, Opened
@@ -138,6 +141,22 @@ def test_time_is_told_to_whoever_keeps_it_too(viewer):
     assert {"time_s": pytest.approx(0.5), "playing": False, "speed": 1} in told
     assert any(each["playing"] and each["speed"] == 2 for each in told)
     viewer.tab.locator(".uv-speed").select_option("1")
+
+
+def test_a_turn_is_recorded_as_a_video_that_plays(viewer, tmp_path):
+    before = viewer.state()["camera"]
+    encoded = viewer.tab.evaluate("""async () => {
+      const video = await recordTurntable(unishViewers[0], 2), reader = new FileReader();
+      return new Promise(done => { reader.onload = () => done(reader.result); reader.readAsDataURL(video); });
+    }""")
+    kind, data = encoded.removeprefix("data:video/").split(";base64,")
+    file = tmp_path / f"turn.{kind}"
+    file.write_bytes(base64.b64decode(data))
+    with av.open(str(file)) as video:
+        frames = [frame.to_ndarray(format="rgb24").astype(int) for frame in video.decode(video=0)]
+    assert len(frames) >= 2 and max(np.abs(frame - frames[0]).mean() for frame in frames[1:]) > 1, "it turns"
+    viewer.settle()
+    assert viewer.state()["camera"]["eye"] == pytest.approx(before["eye"], abs=1e-2), "and comes back"
 
 
 def test_the_whole_screen_is_one_key_away(viewer):

@@ -37,6 +37,7 @@ _SCRIPTS = (
     "navigation.js",
     "opening.js",
     "share.js",
+    "turntable.js",
     "gestures.js",
     "measure.js",
     "hover.js",

@@ -1,10 +1,11 @@
 // The 3D view with its ground and a measured line, as a canvas and as a file.
-async function viewCanvas(viewer) {
-  const {layers, plot} = viewer, canvas = document.createElement('canvas'), style = getComputedStyle(viewer.element);
+async function viewCanvas(viewer, canvas = document.createElement('canvas')) {
+  const {layers, plot} = viewer, style = getComputedStyle(viewer.element);
   await layers.snapshot(picture => {
-    canvas.width = picture.width;
-    canvas.height = picture.height;
+    if (canvas.width !== picture.width) canvas.width = picture.width;   // setting it anew ends a recording of it
+    if (canvas.height !== picture.height) canvas.height = picture.height;
     const pen = canvas.getContext('2d'), {width, height} = canvas;
+    pen.setTransform(1, 0, 0, 1, 0, 0);
     const ground = pen.createRadialGradient(0.5 * width, 0.4 * height, 0, 0.5 * width, 0.4 * height, 0.75 * Math.max(width, height));
     ground.addColorStop(0, style.getPropertyValue('--uv-back'));
     ground.addColorStop(1, style.getPropertyValue('--uv-back-edge'));
@@ -28,11 +29,14 @@ async function viewCanvas(viewer) {
 }
 
 async function saveScreenshot(viewer) {
-  const {meta} = viewer.scene, canvas = await viewCanvas(viewer);
-  const blob = await new Promise(done => canvas.toBlob(done, 'image/png'));
-  const link = document.createElement('a');
-  const name = (meta.name || 'unish').replace(/[^\p{L}\p{N}_-]+/gu, '_');
-  link.download = `${name}_${meta.times_s[viewer.frame].toFixed(2)}s.png`;
+  const canvas = await viewCanvas(viewer), blob = await new Promise(done => canvas.toBlob(done, 'image/png'));
+  saveBlob(viewer, blob, `${viewer.scene.meta.times_s[viewer.frame].toFixed(2)}s.png`);
+}
+
+// Saves a file that is named after the clip.
+function saveBlob(viewer, blob, ending) {
+  const link = document.createElement('a'), name = (viewer.scene.meta.name || 'unish').replace(/[^\p{L}\p{N}_-]+/gu, '_');
+  link.download = `${name}_${ending}`;
   link.href = URL.createObjectURL(blob);
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);

@@ -50,6 +50,8 @@ function bindShare(viewer) {
   find('.uv-share-button').addEventListener('click', () => showPanel(viewer, 'share'));
   find('.uv-copy-link').addEventListener('click', () => copyText(viewer, linkToView(viewer), 'Link'));
   find('.uv-copy-embed').addEventListener('click', () => copyText(viewer, embedSnippet(viewer), 'Embed code'));
+  find('.uv-record').hidden = !videoType();
+  find('.uv-record').addEventListener('click', () => saveTurntable(viewer));
   screen.hidden = !document.fullscreenEnabled;
   screen.addEventListener('click', () => fullscreen(viewer));
   document.addEventListener('fullscreenchange', () => {
