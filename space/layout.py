@@ -75,12 +75,17 @@ class Shown:
         return [self.page, self.overlay, self.archive]
 
 
+def choice(choices: Sequence, **options: Any) -> gr.Dropdown:
+    """A dropdown whose value we check ourselves: Gradio's answer to letters that are no text would break off."""
+    return gr.Dropdown(choices, allow_custom_value=True, **options)
+
+
 def form(weights: Sequence[str]) -> Form:
     """The column on the left."""
     video = gr.Video(label="Your video", sources=["upload", "webcam"], height=280, elem_id="clip")
     note = gr.HTML(visible=False, elem_id="note")
     with gr.Group(visible=False, elem_id="people") as people:
-        shot = gr.Dropdown([], label="Shot", info=SHOT_HELP, visible=False, elem_id="shot")
+        shot = choice([], label="Shot", info=SHOT_HELP, visible=False, elem_id="shot")
         picker = people_picker(elem_id="picker")
     with gr.Row(elem_id="actions"):
         run = gr.Button("Reconstruct", variant="primary", size="lg", elem_id="run")
@@ -96,7 +101,7 @@ def form(weights: Sequence[str]) -> Form:
         static = gr.Checkbox(label="Camera is on a tripod", elem_id="static")
         fit = gr.Checkbox(value=True, label="Fit bodies to the video", elem_id="fit")
         choices = [(MODELS.get(name, name), name) for name in weights]
-        which = gr.Dropdown(choices, value=weights[0], label="Model", elem_id="weights")
+        which = choice(choices, value=weights[0], label="Model", elem_id="weights")
     return Form(video, note, people, shot, picker, fps, start, end, focal, height, static, fit, which, run, cancel)
 
 

@@ -38,7 +38,7 @@ def shot_update(preview: ClipPreview | None) -> gr.Dropdown:
         str(shot.number): f"Shot {shot.number}: {shot.start_s:.1f} to {shot.end_s:.1f} s" for shot in preview.shots
     }
     choices = [(f"Longest: shot {longest.number}", LONGEST_SHOT), *((name, number) for number, name in names.items())]
-    return gr.Dropdown(choices, value=str(preview.request.shot), visible=True)
+    return gr.Dropdown(choices, value=str(preview.request.shot), visible=True, allow_custom_value=True)
 
 
 def gallery_value(examples: Examples, opened: str | None = None) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def hanging(tmp_path, monkeypatch):
     monkeypatch.setattr(upload_pipeline, "detect_people", boxes)
     monkeypatch.setattr("space.tasks._GRACE_S", 0.5)
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "files"))
-    demo = app.Demo({"mini": "mini"}, ResultFolders.beside(Path(tmp_path / "files")), LIMIT_S)
+    demo = app.Demo({"mini": "mini"}, ResultFolders.beside(Path(tmp_path / "files")), app.Examples([]), LIMIT_S)
     page = app.build(demo)
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False)
     yield url.rstrip("/"), demo

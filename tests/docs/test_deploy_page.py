@@ -108,7 +108,7 @@ import sys, unish, app
 from pathlib import Path
 from space.results import ResultFolders
 app.networks('mini')
-app.build(app.Demo({'mini': 'mini'}, ResultFolders.beside(Path('results'))))
+app.build(app.Demo({'mini': 'mini'}, ResultFolders.beside(Path('results')), app.Examples([])))
 print(unish.__file__)
 sys.argv = ['app.py', '--help']
 app.main()

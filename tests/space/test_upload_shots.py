@@ -8,6 +8,7 @@ import pytest
 
 import app
 from space import upload_pipeline
+from space.layout import choice
 from space.request import ClipRequest
 from space.results import ResultFolders
 from space.upload_reader import read_shots, read_upload
@@ -58,7 +59,7 @@ def test_the_page_offers_the_shots_and_shows_the_one_that_is_chosen(film, monkey
         return DetectedPeople((PersonTrack(1, boxes, np.ones(len(clip), bool), np.ones(len(clip))),), "mini")
 
     monkeypatch.setattr(upload_pipeline, "detect_on_gpu", somebody)
-    demo = app.Demo({"mini": "mini"}, ResultFolders.beside(film.parent.parent))
+    demo = app.Demo({"mini": "mini"}, ResultFolders.beside(film.parent.parent), app.Examples([]))
     visitor = SimpleNamespace(session_hash="a")
     *_, (seen, _, shot, picked, note) = demo.preview({"path": str(film)}, FPS, "", "", None, visitor, None)
     assert [value for _, value in shot.choices] == ["longest", "1", "2"] and shot.value == "longest" and shot.visible
@@ -69,7 +70,15 @@ def test_the_page_offers_the_shots_and_shows_the_one_that_is_chosen(film, monkey
     assert not list(demo.preview({"path": str(film)}, FPS, "", "", seen, visitor, None)), "nothing else has changed"
     asked = []
     monkeypatch.setattr(app, "reconstruct_upload", lambda part, *rest: asked.append(part))
-    demo.run({"path": str(film)}, FPS, "", "", "mini", "", False, "", seen, picked, visitor, None)
+    monkeypatch.setattr(app, "result_updates", lambda *shown: [])
+    demo.run({"path": str(film)}, FPS, "", "", "mini", "", False, "", False, seen, picked, visitor, None)
     assert asked == [dataclasses.replace(seen.request, shot=1)]
     *_, (_, _, _, _, note) = demo.preview_shot("7", seen, visitor, None)
     assert "Expected a shot from 1 to 2" in note.value
+
+
+def test_a_choice_that_is_no_text_is_refused_in_our_words(film):
+    value = choice([("First", "1")], value="1").preprocess("caf\udce9")
+    with pytest.raises(InputError, match="Shot must be a number") as refused:
+        ClipRequest.of(film).with_shot(value)
+    assert str(refused.value).encode()
