@@ -14,8 +14,8 @@ from unish.runs.result_folder import RESULT_EXPORTS
 if TYPE_CHECKING:
     from unish.structures import FrameSequence, Reconstruction
 
-_WITH_FRAMES = {"colmap", "mp4", "webm"}
-"""Formats that hold frames of the clip."""
+_WITH_FRAMES = {"colmap", "chan", "mp4", "webm"}
+"""Formats that hold frames of the clip, or their lens."""
 
 
 def add(commands) -> None:
@@ -37,18 +37,18 @@ def add(commands) -> None:
         "--clip",
         type=Path,
         metavar="PATH",
-        help="the clip of the result, for colmap and videos as large as it is",
+        help="the clip of the result, for colmap, camera and videos as large as it is",
     )
     export.add_argument(
         "--source-fps", type=float, metavar="RATE", help="rate of the clip's frames, where it was given to unish run"
     )
     export.add_argument("--max-points", type=int, metavar="N", help="maximum number of scene points")
-    export.add_argument("--unit", choices=UNITS, default="m", help="unit of BVH files (default m)")
+    export.add_argument("--unit", choices=UNITS, default="m", help="unit of BVH and .chan files (default m)")
     export.add_argument(
         "--fps",
         type=float,
         metavar="N",
-        help=f"frame rate of BVH and AMASS files (default: the source's, at most {MAX_FPS:g})",
+        help=f"frame rate of BVH, AMASS and .chan files (default: the source's, at most {MAX_FPS:g})",
     )
     export.add_argument("--person", type=int, action="append", default=[], metavar="ID", help="only this person")
     export.add_argument("--per-person", action="store_true", help="PLY and OBJ meshes: one file per person")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from unish.export.formats import FORMATS, Format, check_formats, export
 from unish.export.settings import ExportSettings
 
-_HOMES = {f"write_{name}": f"unish.export.{name}" for name in ("bvh", "colmap", "glb", "npz", "obj", "ply", "video")}
+_NAMES = ("bvh", "chan", "colmap", "glb", "npz", "obj", "ply", "video")
+_HOMES = {f"write_{name}": f"unish.export.{name}" for name in _NAMES}
 __all__ = [
     "FORMATS",
     "ExportSettings",
@@ -14,6 +15,7 @@ __all__ = [
     "check_formats",
     "export",
     "write_bvh",
+    "write_chan",
     "write_colmap",
     "write_glb",
     "write_npz",
@@ -24,6 +26,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from unish.export.bvh import write_bvh
+    from unish.export.chan import write_chan
     from unish.export.colmap import write_colmap
     from unish.export.glb import write_glb
     from unish.export.npz import write_npz

@@ -129,6 +129,12 @@ def _npz(reconstruction: Any, path: Path, settings: ExportSettings, report: Call
         write_npz(_only(reconstruction, settings), folder, body=settings.body, fps=settings.fps)
 
 
+def _chan(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
+    from unish.export.chan import write_chan
+
+    write_chan(reconstruction, path, settings.clip, unit=settings.unit, fps=settings.fps)
+
+
 def _ply(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.ply import write_ply
 
@@ -177,6 +183,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "ply": Format("ply", "scene points, each frame's points, people's meshes", _ply, "scene.ply"),
         "obj": Format("obj", "people's meshes, one file per frame", _obj, "people.mtl", True),
         "colmap": Format("colmap", "cameras, images, points and person masks", _colmap, "sparse/0/cameras.bin"),
+        "chan": Format("camera.chan", "the moving camera, for compositing", _chan),
         "mp4": Format("overlay.mp4", "the clip with the people drawn over it (H.264)", _video),
         "webm": Format("overlay.webm", "the same video in VP9", _video),
     }

@@ -91,6 +91,13 @@ def even_fps(reconstruction: Reconstruction, fps: float | int | None = None) -> 
     return float(fps or min(MAX_FPS, reconstruction.provenance.source_fps or FALLBACK_FPS))
 
 
+def even_times_s(reconstruction: Reconstruction, fps: float) -> Float[np.ndarray, "samples"]:
+    """Seconds of the source, 1 / fps apart: from the first frame on until the last one is reached."""
+    frame_times_s = np.asarray(reconstruction.times_s, np.float64)
+    steps = math.ceil((frame_times_s[-1] - frame_times_s[0]) * fps - 1e-3)
+    return frame_times_s[0] + np.arange(steps + 1) / fps
+
+
 def even_motion(reconstruction: Reconstruction, person: Person, fps: float | int | None = None) -> EvenMotion:
     """Resample a person's motion from the true times of the frames to even ones, from the first frame on.
 
@@ -100,8 +107,7 @@ def even_motion(reconstruction: Reconstruction, person: Person, fps: float | int
     """
     fps = even_fps(reconstruction, fps)
     frame_times_s = np.asarray(reconstruction.times_s, np.float64)
-    steps = math.ceil((frame_times_s[-1] - frame_times_s[0]) * fps - 1e-3)
-    times_s = frame_times_s[0] + np.arange(steps + 1) / fps
+    times_s = even_times_s(reconstruction, fps)
     at = FrameTimes.of(times_s, frame_times_s)
     translation = np.asarray(person.translation_world, np.float64)
     return EvenMotion(

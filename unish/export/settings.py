@@ -28,13 +28,13 @@ class ExportSettings:
     """Options of all formats; each uses those that concern it."""
 
     clip: "FrameSequence | None" = None
-    """The frames that the result was made from, for images at their resolution; None uses the network's."""
+    """The frames that the result was made from, for images and lenses of their size; None uses the network's."""
     max_points: int | None = None
     """Maximum number of scene points; None: the format's default."""
     unit: Unit = "m"
-    """Of BVH files: m or cm."""
+    """Of BVH and .chan files: m or cm."""
     fps: float | int | None = None
-    """Frame rate of BVH and AMASS files; None: the source's, at most `MAX_FPS`."""
+    """Frame rate of BVH, AMASS and .chan files; None: the source's, at most `MAX_FPS`."""
     person: tuple[int, ...] = ()
     """Ids of the people to write; () writes all of them."""
     per_person: bool = False
