@@ -46,7 +46,7 @@ def test_every_stored_tensor_of_the_shallow_network(shallow, reference_dir):
 @torch.inference_mode()
 def test_alignment_at_each_frame_rate(shallow, reference_dir, fps):
     stored = load_file(reference_dir / "alignnet_time.safetensors")
-    scale, translation = shallow.align(stored["input.hidden"], stored["input.human_tokens"][:, None], fps)
+    scale, translation = shallow.align_net(stored["input.hidden"], stored["input.human_tokens"][:, None], fps)
     assert relative_error(scale, stored[f"fps_{fps}.scale"]) < TOLERANCE
     assert relative_error(translation[:, 0], stored[f"fps_{fps}.translation"]) < TOLERANCE
 

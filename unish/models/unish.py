@@ -140,12 +140,16 @@ class UniSH(nn.Module):
     ) -> PeopleFeatures:
         """Bodies of the people in a scene that is already known; each person is independent of the others."""
         batch, people, frames = crops.shape[:3]
+        if not fps > 0:
+            raise InputError(f"Expected fps above 0, got {fps}.")
         if people == 0:
             return self._nobody(features)
         person_features = self.human(crops.flatten(0, 2), bbox_info.flatten(0, 2))
         shape = (batch, people, frames)
         tokens = person_features.tokens.unflatten(0, shape)
-        scale, translation = self.align(features.hidden, tokens, fps, bbox_info)
+        # The boxes as the result's camera sees them.
+        seen_boxes = bbox_info / self.config.scene.focal_gain
+        scale, translation = self.align_net(features.hidden, tokens, fps, seen_boxes)
         if self.config.align.place_from_box:
             units_per_metre = clip_norm(features.points_camera, features.confidence)[:, None] / scale
             translation = translation * units_per_metre[..., None, None]
@@ -156,22 +160,6 @@ class UniSH(nn.Module):
     def human(self, crops: Float[Tensor, "crops 3 256 256"], bbox_info: Float[Tensor, "crops 3"]) -> HumanFeatures:
         """Pose, shape and token of single crops, without a scene."""
         return self.human_branch(crops, bbox_info)
-
-    def align(
-        self,
-        hidden: Float[Tensor, "batch frames tokens channels"],
-        human_tokens: Float[Tensor, "batch people frames human_channels"],
-        fps: float = REFERENCE_FPS,
-        bbox_info: Float[Tensor, "batch people frames 3"] | None = None,
-    ) -> tuple[Float[Tensor, "batch people"], Float[Tensor, "batch people frames 3"]]:
-        """AlignNet's scale and translation (see `AlignNet.forward`) from scene and human tokens, and `bbox_info` as
-        `UniSH.forward` takes it."""
-        if not fps > 0:
-            raise InputError(f"fps must be above 0; received {fps}.")
-        if bbox_info is not None:
-            # The boxes as the result's camera sees them.
-            bbox_info = bbox_info / self.config.scene.focal_gain
-        return self.align_net(hidden, human_tokens, fps, bbox_info)
 
     def _nobody(self, features: SceneFeatures) -> PeopleFeatures:
         hidden = features.hidden
