@@ -59,7 +59,7 @@ def refused(arguments, capsys) -> str:
 
 
 def test_every_format_of_the_list_is_written(result, tmp_path, capsys):
-    assert set(FORMATS) == {"glb", "bvh", "npz", "ply", "obj", "colmap", "chan", "mp4", "webm"}
+    assert set(FORMATS) == {"glb", "usd", "usda", "bvh", "npz", "ply", "obj", "colmap", "chan", "mp4", "webm"}
     out = tmp_path / "out"
     assert main(["export", str(result), "--to", ",".join(FORMATS), "--out", str(out), "--max-points", "500"]) == 0
     said = capsys.readouterr().out
@@ -152,7 +152,10 @@ def test_leaving_somebody_out_leaves_them_out_of_the_scene_too(scene, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("--to glb,fbx", "Expected formats among glb, bvh, npz, ply, obj, colmap, chan, mp4, webm, got 'fbx'"),
+        (
+            "--to glb,fbx",
+            f"Expected formats among {', '.join(FORMATS)}, got 'fbx'",
+        ),
         ("--to ,", "Expected formats after --to, among glb"),
         ("--to glb --unit km", "km"),
         ("--to ply --max-points -1", "0 or more, got -1"),

@@ -14,7 +14,7 @@ from unish.runs.result_folder import RESULT_EXPORTS
 if TYPE_CHECKING:
     from unish.structures import FrameSequence, Reconstruction
 
-_WITH_FRAMES = {"colmap", "chan", "mp4", "webm"}
+_WITH_FRAMES = {"colmap", "chan", "usd", "usda", "mp4", "webm"}
 """Formats that hold frames of the clip, or their lens."""
 
 
@@ -48,7 +48,7 @@ def add(commands) -> None:
         "--fps",
         type=float,
         metavar="N",
-        help=f"frame rate of BVH, AMASS and .chan files (default: the source's, at most {MAX_FPS:g})",
+        help=f"frame rate of USD, BVH, AMASS and .chan files (default: the source's, at most {MAX_FPS:g})",
     )
     export.add_argument("--person", type=int, action="append", default=[], metavar="ID", help="only this person")
     export.add_argument("--per-person", action="store_true", help="PLY and OBJ meshes: one file per person")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from unish.export.formats import FORMATS, Format, check_formats, export
 from unish.export.settings import ExportSettings
 
-_NAMES = ("bvh", "chan", "colmap", "glb", "npz", "obj", "ply", "video")
+_NAMES = ("bvh", "chan", "colmap", "glb", "npz", "obj", "ply", "usd", "video")
 _HOMES = {f"write_{name}": f"unish.export.{name}" for name in _NAMES}
 __all__ = [
     "FORMATS",
@@ -21,6 +21,7 @@ __all__ = [
     "write_npz",
     "write_obj",
     "write_ply",
+    "write_usd",
     "write_video",
 ]
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from unish.export.npz import write_npz
     from unish.export.obj import write_obj
     from unish.export.ply import write_ply
+    from unish.export.usd import write_usd
     from unish.export.video import write_video
 
 

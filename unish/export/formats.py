@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from unish.errors import InputError
 from unish.export.settings import ExportSettings, Layout, Unit
+from unish.export.usd_package import check_usd
 from unish.utils.atomic_write import atomic_path
 from unish.utils.progress import Progress
 from unish.utils.result_files import EXPORT_FILES
@@ -37,6 +38,8 @@ class Format:
     """A folder in which this pattern finds something was written by the format; none for a format of one file."""
     of_people: bool = False
     """Without people there is nothing to write."""
+    check_packages: Callable[[], None] | None = None
+    """Raises `MissingDependencyError` where an optional package that the format needs is not installed."""
 
 
 def export(
@@ -83,10 +86,13 @@ def export(
 
 
 def check_formats(formats: Sequence[str]) -> None:
-    """Raises `InputError` for the name of a format that does not exist."""
+    """Raises `InputError` for the name of a format that does not exist, `MissingDependencyError` for one whose package
+    is not installed."""
     for name in formats:
         if name not in FORMATS:
             raise InputError(f"Expected formats among {', '.join(FORMATS)}, got {name!r}.")
+        if check := FORMATS[name].check_packages:
+            check()
 
 
 def check_places(folder: Path, formats: Sequence[str], overwrite: bool) -> dict[str, Path]:
@@ -135,6 +141,13 @@ def _chan(reconstruction: Any, path: Path, settings: ExportSettings, report: Cal
     write_chan(reconstruction, path, settings.clip, unit=settings.unit, fps=settings.fps)
 
 
+def _usd(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
+    from unish.export.usd import write_usd
+
+    scene = _only(reconstruction, settings)
+    write_usd(scene, path, settings.clip, **_budget(settings), body=settings.body, fps=settings.fps)
+
+
 def _ply(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.ply import write_ply
 
@@ -178,6 +191,8 @@ def _only(reconstruction: Any, settings: ExportSettings) -> Any:
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "glb": Format("scene.glb", "people (skinned, animated), scene points and camera in one file", _glb),
+        "usd": Format("scene.usdz", "the same as GLB, with the lens of every frame", _usd, check_packages=check_usd),
+        "usda": Format("scene.usda", "the same USD as text", _usd, check_packages=check_usd),
         "bvh": Format("bvh", "each person's skeleton and motion", _bvh, "*.bvh", True),
         "npz": Format("npz", "SMPL parameters per person, in AMASS / WHAM / GVHMR layout", _npz, "*.npz", True),
         "ply": Format("ply", "scene points, each frame's points, people's meshes", _ply, "scene.ply"),

@@ -34,7 +34,7 @@ class ExportSettings:
     unit: Unit = "m"
     """Of BVH and .chan files: m or cm."""
     fps: float | int | None = None
-    """Frame rate of BVH, AMASS and .chan files; None: the source's, at most `MAX_FPS`."""
+    """Frame rate of USD, BVH, AMASS and .chan files; None: the source's, at most `MAX_FPS`."""
     person: tuple[int, ...] = ()
     """Ids of the people to write; () writes all of them."""
     per_person: bool = False
@@ -42,7 +42,7 @@ class ExportSettings:
     layout: Layout = "overlay"
     """Of videos: the people over the clip, alone or beside a view of the world."""
     body: "BodyModel | None" = None
-    """The body that posed the people, for GLB, BVH, NPZ and videos; None loads the one that the result names."""
+    """The body that posed the people, for GLB, USD, BVH, NPZ and videos; None loads the one that the result names."""
 
     def __post_init__(self) -> None:
         check_fps(self.fps)
