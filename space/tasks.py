@@ -87,7 +87,7 @@ class Task:
 
     def _describe(self, share: float, message: str) -> str:
         """What is being done, with the time left where it can be told; windows are no visitor's business."""
-        if not NETWORK_FROM <= share < NETWORK_TO:
+        if not (message.startswith("Reconstructing") and NETWORK_FROM <= share < NETWORK_TO):
             return message
         if self._first_window is None:
             self._first_window = share, self._clock()

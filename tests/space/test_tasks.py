@@ -17,12 +17,14 @@ def test_the_time_left_comes_from_the_windows_before():
     task.progress(0.5, "Reconstructing window 2 of 3")
     now[0] += 8
     task.progress(0.7, "Reconstructing window 3 of 3")
+    task.progress(0.8, "Drawing the overlay video")
     task.progress(0.9, "Stitching the parts together")
     assert told == [
         "Reading video",
         "Reconstructing",
         "Reconstructing · about 16 s left",
         "Reconstructing · about 8 s left",
+        "Drawing the overlay video",
         "Stitching the parts together",
     ]
 
