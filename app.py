@@ -224,7 +224,7 @@ def build(demo: Demo) -> gr.Blocks:
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=320, elem_id="form"):
                 f = form(list(demo.weights))
-            with gr.Column(scale=2, min_width=340, elem_id="scene"):
+            with gr.Column(scale=2, min_width=340, elem_id="shown"):
                 r = results(gallery_value(demo.examples))
         outputs = [*r.parts, result, name]
         shown = [seen, f.people, f.shot, f.picker, f.note]

@@ -79,6 +79,8 @@ def test_on_a_phone_the_scene_comes_first_then_the_video_then_the_rest(phone):
     scene, video, files = box(phone, "#viewer"), box(phone, "#clip"), box(phone, "#page")
     assert scene["y"] + scene["height"] <= 844 and scene["y"] < 200, "all of it without scrolling"
     assert scene["y"] + scene["height"] <= video["y"] < files["y"]
+    canvas = box(phone, "#viewer canvas")
+    assert canvas["width"] > 300 and canvas["height"] > 200, "and it is drawn"
     assert phone.tab.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth")
 
 
