@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unish.geometry.clouds import SUPPORT, supported
-from unish.viewer.cloud import choose_points
+from unish.viewer.cloud import choose_points, point_spans
 
 SPACING_RAD = 0.01
 
@@ -41,6 +41,16 @@ def test_support_is_counted_in_other_points():
     near = np.array([[0.0, 0, 4]]) + 1e-4 * np.arange(SUPPORT + 1)[:, None]
     assert kept_of([near]) == [1.0]
     assert kept_of([near[:-1]]) == [0.0]
+
+
+def test_points_are_drawn_as_far_apart_as_they_lie():
+    """Half as many points a metre: twice the span."""
+    line = np.arange(200.0)[:, None] * [0.02, 0, 0]
+    sparse = np.arange(200.0)[:, None] * [0.04, 0, 0] + [0, 50, 0]
+    spans = point_spans(np.concatenate([line, sparse]), 0.03).astype(float)
+    assert np.median(spans[200:]) == pytest.approx(2 * np.median(spans[:200]), abs=1)
+    assert np.median(spans[:200]) == pytest.approx(64, abs=1)  # two of four neighbours are two steps away
+    assert point_spans(line[:3], 0.03).tolist() == [64, 64, 64]
 
 
 def test_the_same_result_gives_the_same_points(room):

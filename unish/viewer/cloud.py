@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, UInt8
+from scipy.spatial import KDTree
 
 from unish.analysis.point_cloud import OVERSAMPLING, FramePixels, PointCloud, supported_points
 from unish.geometry.clouds import surest_of_voxels
 from unish.structures import Reconstruction
 
 MOVING_PER_FRAME = 2000  # person pixels kept per frame, at most; fewer in a long clip, where
+SPAN_STEPS, SPAN_NEIGHBOURS = 64, 4
 MOVING_SHARE = 0.3  # all frames together keep at most this share of the point budget
 
 
@@ -62,3 +65,12 @@ def drop_far(points: PointCloud) -> PointCloud:
     margin = 0.5 * (high - low) + 0.5
     inside = (points.points_world >= low - margin) & (points.points_world <= high + margin)
     return points.take(inside.all(-1))
+
+
+def point_spans(points: Float[np.ndarray, "points 3"], spacing_m: float) -> UInt8[np.ndarray, "points"]:
+    """How far apart points lie around each, for the size at which it is drawn: `SPAN_STEPS` is `spacing_m`."""
+    if len(points) <= SPAN_NEIGHBOURS:
+        return np.full(len(points), SPAN_STEPS, np.uint8)
+    distance, _ = KDTree(points).query(points, k=SPAN_NEIGHBOURS + 1)
+    relative = np.asarray(distance)[:, 1:].mean(1) / spacing_m
+    return np.round(SPAN_STEPS * relative.clip(0.35, 2.5)).astype(np.uint8)

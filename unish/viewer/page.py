@@ -22,6 +22,7 @@ from unish.viewer.scene_file import encode_scene
 _STATIC = Path(__file__).parent / "static"
 _SCRIPTS = (
     "scene_file.js",
+    "loading.js",
     "geometry.js",
     "traces.js",
     "colors.js",

@@ -20,7 +20,7 @@ from unish.utils.colors import person_color
 from unish.viewer.background import background_layers
 from unish.viewer.bodies import body_arrays, bounds, skinned_body
 from unish.viewer.body_layers import DISTANCE_RANGE_M, distance_bytes, heading
-from unish.viewer.cloud import choose_points
+from unish.viewer.cloud import choose_points, point_spans
 from unish.viewer.frame_images import image_arrays
 from unish.viewer.scene_file import SceneArrays, encode_scene, quantise
 from unish.viewer.surfaces import Surfaces, pack_cells, surface_arrays
@@ -91,6 +91,7 @@ def scene_arrays(
         meta[name] = {"low": low.tolist(), "high": high.tolist(), "spacing_m": spacing}
         arrays[f"{name}_xyz"] = quantise(points_display, low, high)
         arrays[f"{name}_color"] = _color_bytes(points)
+    arrays["still_span"] = point_spans(shown[0], spacing)
     arrays["moving_start"] = np.searchsorted(clouds.moving.frame, np.arange(meta["frames"] + 1)).astype(np.uint32)
     arrays["moving_person"] = clouds.moving.person
     arrays["moving_distance"] = distance_bytes(clouds.moving, reconstruction, present)

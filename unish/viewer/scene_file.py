@@ -18,7 +18,7 @@ import numpy as np
 from unish.errors import InputError
 
 MAGIC = b"USCN"
-VERSION = 2
+VERSION = 3
 COMPRESSION = 7
 LEVELS = 65535  # steps of a quantised coordinate
 

@@ -56,18 +56,19 @@ const drawable = own => ({
   visible: true, pick: () => null, bounds: null, pickSlots: 0, dirty: false, _trace: {data: {index: -1}}, isTransparent: () => false, ...own,
 });
 
-// uint16 positions and rgb bytes, drawn as round points with a size in metres (bounded in pixels).
-function pointCloud(scene, xyz, color, {low, high, spacing_m}) {
+// uint16 positions and rgb bytes, drawn as round points with a size in metres (bounded in pixels); `spans`, where there
+// are some, say how far apart the points lie around each: 64 is `spacing_m`.
+function pointCloud(scene, xyz, color, {low, high, spacing_m}, spans = null) {
   const {gl} = scene.glplot;
   const compiled = glProgram(gl, `
-    attribute vec3 position; attribute vec4 color;
+    attribute vec3 position; attribute vec4 color; attribute float span;
     uniform mat4 model, view, projection; uniform vec3 low, extent, scale, cropLow, cropHigh; uniform float size, smallest;
     varying vec3 rgb;
     void main() {
       vec3 metres = low + position * extent;
       bool cut = any(lessThan(metres, cropLow)) || any(greaterThan(metres, cropHigh));
       gl_Position = cut ? vec4(2.0, 2.0, 2.0, 1.0) : projection * (view * (model * vec4(metres * scale, 1.0)));
-      gl_PointSize = clamp(size / gl_Position.w, smallest, 48.0);
+      gl_PointSize = clamp(4.0 * span * size / gl_Position.w, smallest, 48.0);
       rgb = color.rgb;
     }`, `
     precision mediump float; varying vec3 rgb;
@@ -76,8 +77,8 @@ function pointCloud(scene, xyz, color, {low, high, spacing_m}) {
       if (dot(p, p) > 1.2) discard;
       gl_FragColor = vec4(rgb, 1.0);
     }`);
-  const {program, at} = compiled, buffers = [glBuffer(gl, xyz), glBuffer(gl, color)];
-  const position = gl.getAttribLocation(program, 'position'), rgb = gl.getAttribLocation(program, 'color');
+  const {program, at} = compiled, buffers = [glBuffer(gl, xyz), glBuffer(gl, color), glBuffer(gl, spans || new Uint8Array(xyz.length / 3).fill(64))];
+  const position = gl.getAttribLocation(program, 'position'), rgb = gl.getAttribLocation(program, 'color'), span = gl.getAttribLocation(program, 'span');
   const extent = high.map((value, axis) => (value > low[axis] ? value - low[axis] : 1));
   return drawable({
     first: 0, count: 0, size: 1, crop: null,
@@ -105,9 +106,11 @@ function pointCloud(scene, xyz, color, {low, high, spacing_m}) {
       gl.bindBuffer(gl.ARRAY_BUFFER, buffers[1]);
       gl.enableVertexAttribArray(rgb);
       gl.vertexAttribPointer(rgb, 4, gl.UNSIGNED_BYTE, true, 0, 0);
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffers[2]);
+      gl.enableVertexAttribArray(span);
+      gl.vertexAttribPointer(span, 1, gl.UNSIGNED_BYTE, true, 0, 0);
       gl.drawArrays(gl.POINTS, this.first, this.count);
-      gl.disableVertexAttribArray(position);
-      gl.disableVertexAttribArray(rgb);
+      for (const attribute of [position, rgb, span]) gl.disableVertexAttribArray(attribute);
     },
   });
 }

@@ -46,8 +46,8 @@ class DirectLayers {
     if (!this.scene) throw new Error('this plotly.js hides its 3D scene');
     this.source = clouds;
     this.clouds = {};
-    for (const [name, {xyz, color, place}] of Object.entries(clouds)) {
-      this.clouds[name] = pointCloud(this.scene, xyz, color, place);
+    for (const [name, {xyz, color, place, spans}] of Object.entries(clouds)) {
+      this.clouds[name] = pointCloud(this.scene, xyz, color, place, spans);
       this.scene.glplot.add(this.clouds[name]);
     }
     this.quad = pictureQuad(this.scene);

@@ -82,7 +82,7 @@ class Measure {
       front = Math.min(front, depth);
       near.push({apart, depth, point});
     };
-    for (const {length, coordinate} of this.viewer.drawnSets()) {
+    for (const {length, coordinate} of drawnSets(this.viewer)) {
       const [[rx, ry, rz], [dx, dy, dz], [fx, fy, fz]] = view.rows.map(({row}) => row), offsets = view.rows.map(({offset}) => offset);
       for (let i = 0; i < length; i++) {
         const a = coordinate(i, 0), b = coordinate(i, 1), c = coordinate(i, 2);
@@ -93,4 +93,25 @@ class Measure {
     const visible = near.filter(({depth}) => depth <= 1.04 * front + 0.03);
     return visible.length ? visible.reduce((best, other) => (other.apart < best.apart ? other : best)).point : null;
   }
+}
+
+// What is drawn, for finding what was clicked: coordinate(i, axis) in metres.
+function drawnSets(viewer) {
+  const sets = [...viewer.surfaces.sets(), ...CLOUDS.map(name => {
+    const {first, count, crop} = viewer.layers.extent(name), {xyz, place: {low, high}} = viewer.clouds[name];
+    const bounds = crop && cropSteps({low, high}, crop), scale = [0, 1, 2].map(axis => ((high[axis] - low[axis]) || 1) / 65535);
+    return {
+      length: count,
+      coordinate: (i, axis) => {
+        const at = 3 * (first + i);
+        return bounds && !insideSteps(xyz, at, bounds) ? NaN : low[axis] + scale[axis] * xyz[at + axis];
+      },
+    };
+  })];
+  viewer.scene.meta.people.forEach((_, person) => {
+    if (!viewer.bodyVisible(person) || !viewer.shown.people) return;
+    const body = viewer.scene.body(person, viewer.frame);
+    sets.push({length: body[0].length, coordinate: (i, axis) => body[axis][i]});
+  });
+  return sets;
 }

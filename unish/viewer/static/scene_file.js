@@ -16,7 +16,7 @@ function parseScene(buffer) {
   if (String.fromCharCode(...head) !== 'USCN') throw new Error('this is not a unish scene file');
   const length = new DataView(buffer).getUint32(4, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
-  if (header.version !== 2) throw new Error(`scene file version ${header.version} is not this page's`);
+  if (header.version !== 3) throw new Error(`scene file version ${header.version} is not this page's`);
   const arrays = {};
   for (const [name, {dtype, shape, offset}] of Object.entries(header.arrays)) {
     const size = shape.reduce((product, n) => product * n, 1);

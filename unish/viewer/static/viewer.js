@@ -1,45 +1,10 @@
 // The viewer: UnishViewer.mount(element, options).load(source). Loads a scene file, draws it with Plotly, plays it in
 // the browser. Text that comes with a scene (names, notes) is only ever set as textContent.
 const UnishViewer = (() => {
-  const PLOTLY_WAIT_MS = 20000;
+  const SLOW_TICK_MS = 60, SLOW_TICKS = 6;
   const all = window.unishViewers = window.unishViewers || [];
   const nextPaint = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-
-  // Light or dark: as the host page says (Gradio marks its body), else as the system asks.
-  function followTheme(element) {
-    const system = window.matchMedia('(prefers-color-scheme: dark)'), {body} = document;
-    const apply = () => {
-      const dark = document.querySelector('.gradio-container') ? body.classList.contains('dark') : system.matches;
-      element.dataset.theme = dark ? 'dark' : 'light';
-    };
-    system.addEventListener('change', apply);
-    new MutationObserver(apply).observe(body, {attributeFilter: ['class']});
-    apply();
-  }
-
-  async function plotlyReady() {
-    const until = performance.now() + PLOTLY_WAIT_MS;
-    while (!window.Plotly) {
-      if (performance.now() > until) throw new Error('plotly.js did not load');
-      await new Promise(done => setTimeout(done, 50));
-    }
-  }
-
-  // plotly.js as the offline page carries it: packed, in an element's text.
-  async function runPacked(holder) {
-    const source = new TextDecoder().decode(await unpackBytes(bytesFromBase64(holder.textContent)));
-    holder.remove();
-    document.head.append(Object.assign(document.createElement('script'), {textContent: source}));
-  }
-
-  async function readSource({url, base64, buffer}) {
-    if (buffer) return buffer;
-    if (base64) return bytesFromBase64(base64);
-    const answer = await fetch(url).catch(() => { throw new Error('the server cannot be reached'); });
-    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-    return answer.arrayBuffer();
-  }
 
   class Viewer {
     constructor(element, {fallback = false, keys = element, opening = false, plotly = null} = {}) {
@@ -117,7 +82,7 @@ const UnishViewer = (() => {
       this.scene = scene;
       this.pictures = new Pictures(scene.arrays);
       this.clouds = Object.fromEntries(CLOUDS.map(name => [
-        name, {xyz: scene.arrays[`${name}_xyz`], color: scene.arrays[`${name}_color`], place: scene.meta[name]},
+        name, {xyz: scene.arrays[`${name}_xyz`], color: scene.arrays[`${name}_color`], spans: scene.arrays[`${name}_span`], place: scene.meta[name]},
       ]));
       this.frame = 0;
       this.follow.mode = 'free';
@@ -209,10 +174,13 @@ const UnishViewer = (() => {
       this.showFrame();
     }
 
+    // A slow machine draws the frames alone.
+    get smooth() { return this.layers.constructor.kind === 'direct' && this.slowTicks < SLOW_TICKS; }
+
     // Between two frames, while they play: bodies move on, and the video does not. Seen as the video they wait for it.
     get share() {
       const {times_s, frames} = this.scene.meta, {frame} = this;
-      if (!this.playing || frame + 1 >= frames || this.follow.mode === 'clip' || this.opening.atCamera) return 0;
+      if (!this.playing || !this.smooth || frame + 1 >= frames || this.follow.mode === 'clip' || this.opening.atCamera) return 0;
       return clamp((this.time - times_s[frame]) / (times_s[frame + 1] - times_s[frame]), 0, 1);
     }
 
@@ -288,10 +256,12 @@ const UnishViewer = (() => {
       if (this.playing || !this.scene || this.scene.meta.frames < 2) return;
       this.playing = true;
       this.time = this.scene.meta.times_s[this.frame];
+      this.slowTicks = 0;
       let last = performance.now();
       const tick = now => {
         if (!this.playing) return;
         if (!this.element.isConnected) { this.pause(); return; }
+        if (now - last > SLOW_TICK_MS) this.slowTicks++;
         this.advance(clamp((now - last) / 1000, 0, 1));
         last = now;
         requestAnimationFrame(tick);
@@ -314,7 +284,7 @@ const UnishViewer = (() => {
       let frame = this.time < times_s[this.frame] ? 0 : this.frame;
       while (frame + 1 < frames && times_s[frame + 1] <= this.time) frame++;
       if (frame !== this.frame) this.setFrame(frame);
-      else if (this.layers.constructor.kind === 'direct') {
+      else if (this.smooth) {
         this.drawPeople();
         this.follow.apply();
       }
@@ -358,27 +328,6 @@ const UnishViewer = (() => {
     // How metres become pixels of the stage, as it is seen now.
     view() {
       return viewOf(this.scene, this.camera(), this.layers.fov, this.plot.offsetWidth, this.plot.offsetHeight);
-    }
-
-    // What is drawn, for finding what was clicked: coordinate(i, axis) in metres.
-    drawnSets() {
-      const sets = [...this.surfaces.sets(), ...CLOUDS.map(name => {
-        const {first, count, crop} = this.layers.extent(name), {xyz, place: {low, high}} = this.clouds[name];
-        const bounds = crop && cropSteps({low, high}, crop), scale = [0, 1, 2].map(axis => ((high[axis] - low[axis]) || 1) / 65535);
-        return {
-          length: count,
-          coordinate: (i, axis) => {
-            const at = 3 * (first + i);
-            return bounds && !insideSteps(xyz, at, bounds) ? NaN : low[axis] + scale[axis] * xyz[at + axis];
-          },
-        };
-      })];
-      this.scene.meta.people.forEach((_, person) => {
-        if (!this.bodyVisible(person) || !this.shown.people) return;
-        const body = this.scene.body(person, this.frame);
-        sets.push({length: body[0].length, coordinate: (i, axis) => body[axis][i]});
-      });
-      return sets;
     }
 
     zoom(factor) {
