@@ -197,7 +197,7 @@ class Demo:
 
         boxes: one a line, x0,y0,x1,y1 in pixels of the first frame, @seconds for a later one; empty: people are found.
         fit: bodies are fitted to the video; without it they have the network's motion.
-        formats: glb,bvh,npz,ply,obj,colmap,mp4,webm, those wanted: the zip then holds them as well.
+        formats: glb,usd,usda,bvh,npz,ply,obj,colmap,chan,mp4,webm, those wanted: the zip then holds them as well.
         """
         with spoken(self.folders):
             part = self.clip_request(clip, fps, start_s, end_s)

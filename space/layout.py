@@ -8,7 +8,7 @@ import gradio as gr
 
 from space.components import example_gallery, people_picker, video_companion
 from space.request import DEFAULT_FPS
-from unish.export import FORMATS
+from unish.export import installed_formats
 from unish.viewer.page import css_template, head, js_on_load, template
 
 FOCAL_HELP = "Phone-style, e.g. 26mm, or in pixels."
@@ -122,7 +122,7 @@ def results(examples: Mapping[str, Any]) -> Shown:
         archive = gr.DownloadButton("Download all data (.zip)", size="md", visible=False, elem_id="archive")
     numbers = gr.HTML(visible=False, elem_id="numbers")
     with gr.Accordion("Export (Blender, Unreal, COLMAP …)", open=False, visible=False, elem_id="exports") as exports:
-        choices = [(f"{name.upper()}: {one.summary}", name) for name, one in FORMATS.items()]
+        choices = [(f"{name.upper()}: {one.summary}", name) for name, one in installed_formats().items()]
         formats = gr.CheckboxGroup(choices, value=["glb"], show_label=False, elem_id="formats")
         make = gr.Button("Create files", size="md", elem_id="make")
         made = gr.DownloadButton("Download exports (.zip)", size="md", visible=False, elem_id="made")

@@ -80,7 +80,7 @@ def browser() -> Iterator:
 
 
 @pytest.fixture(scope="session")
-def textured_picture() -> np.ndarray:
+def textured_image() -> np.ndarray:
     """A fixed picture full of detail, 240×320."""
     random = np.random.default_rng(0)
     coarse = random.integers(40, 210, (12, 16, 3)).repeat(20, 0).repeat(20, 1)

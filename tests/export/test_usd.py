@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.posed import make_posed
 from unish.cli import main
 from unish.errors import InputError, MissingDependencyError
-from unish.export import export
+from unish.export import export, installed_formats
 from unish.export.scene_points import scene_points
 from unish.export.usd import write_usd
 from unish.structures import Clip
@@ -149,3 +149,9 @@ def test_what_cannot_be_written(posed, tmp_path, monkeypatch, capsys):
     assert main(["export", str(tmp_path / "result"), "--to", "usd"]) == 2
     assert "pip install usd-core" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_formats_without_their_package_are_not_offered(monkeypatch):
+    assert "usd" in installed_formats()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "usd" not in installed_formats() and "glb" in installed_formats()

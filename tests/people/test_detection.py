@@ -30,13 +30,13 @@ def _clip(frames: np.ndarray, fps: float = 6.0, source_size: tuple[int, int] | N
 
 
 @pytest.fixture(scope="module")
-def moving_square(textured_picture) -> tuple[np.ndarray, np.ndarray]:
+def moving_square(textured_image) -> tuple[np.ndarray, np.ndarray]:
     """A textured upright rectangle that wanders over a textured, slowly panning background, growing by a third."""
     random = np.random.default_rng(3)
     coarse = random.integers(0, 255, (9, 4, 3))
     count, frames, boxes = 14, [], []
     for index in range(count):
-        background = np.roll(textured_picture, 2 * index, axis=1)
+        background = np.roll(textured_image, 2 * index, axis=1)
         scale = 1 + index / count / 3
         width, height = round(36 * scale), round(81 * scale)
         patch = cv2.resize(coarse.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)

@@ -165,8 +165,8 @@ def figure_frames(corners: list[tuple[int, int]], picture: np.ndarray) -> tuple[
 
 
 @pytest.fixture(scope="module")
-def figure(textured_picture):
-    return figure_frames([(40, 30), (60, 32), (80, 34)], textured_picture)
+def figure(textured_image):
+    return figure_frames([(40, 30), (60, 32), (80, 34)], textured_image)
 
 
 def figure_boxes(corners) -> np.ndarray:

@@ -109,8 +109,8 @@ def test_crops_match_the_reference(reference_dir):
 
 def test_uint8_frames_give_the_same_crop(textured_image):
     box = np.array([[30.0, 20.0, 150.0, 230.0]])
-    as_float = crop_people(textured_picture[None].astype(np.float32) / 255, box)
-    torch.testing.assert_close(crop_people(textured_picture[None], box), as_float, atol=1e-6, rtol=0)
+    as_float = crop_people(textured_image[None].astype(np.float32) / 255, box)
+    torch.testing.assert_close(crop_people(textured_image[None], box), as_float, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("step", [1.0, 1.9, 2.5, 4.7, 8.0])

@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from unish.export.formats import FORMATS, Format, check_formats, export
+from unish.export.formats import FORMATS, Format, check_formats, export, installed_formats
 from unish.export.settings import ExportSettings
 
 _NAMES = ("bvh", "chan", "colmap", "glb", "npz", "obj", "ply", "usd", "video")
@@ -14,6 +14,7 @@ __all__ = [
     "Format",
     "check_formats",
     "export",
+    "installed_formats",
     "write_bvh",
     "write_chan",
     "write_colmap",

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from unish.errors import InputError
+from unish.errors import InputError, MissingDependencyError
 from unish.export.settings import ExportSettings, Layout, Unit
 from unish.export.usd_package import check_usd
 from unish.utils.atomic_write import atomic_path
@@ -93,6 +93,20 @@ def check_formats(formats: Sequence[str]) -> None:
             raise InputError(f"Expected formats among {', '.join(FORMATS)}, got {name!r}.")
         if check := FORMATS[name].check_packages:
             check()
+
+
+def installed_formats() -> dict[str, Format]:
+    """The formats whose packages are installed, by their name on the command line."""
+    return {name: chosen for name, chosen in FORMATS.items() if _is_installed(chosen)}
+
+
+def _is_installed(chosen: Format) -> bool:
+    try:
+        if chosen.check_packages:
+            chosen.check_packages()
+    except MissingDependencyError:
+        return False
+    return True
 
 
 def check_places(folder: Path, formats: Sequence[str], overwrite: bool) -> dict[str, Path]:

@@ -14,7 +14,8 @@ EXPORT_FILES: Mapping[str, tuple[str, ...]] = {
 """Folder of an export → patterns of the files in it that are unish's and may be replaced; `*` matches `/` as well."""
 RESULT_FILES = (
     HEADER_FILE, ARRAYS_FILE, RESULT_PAGE, RESULT_REPORT, RESULT_RECORD,
-    f"{RESULT_EXPORTS}/scene.glb", f"{RESULT_EXPORTS}/overlay.*",
+    f"{RESULT_EXPORTS}/scene.glb", f"{RESULT_EXPORTS}/scene.usd*", f"{RESULT_EXPORTS}/camera.chan",
+    f"{RESULT_EXPORTS}/overlay.*",
     *(f"{RESULT_EXPORTS}/{folder}/{file}" for folder, files in EXPORT_FILES.items() for file in files),
 )  # fmt: skip
 """The same of a result's folder; what else is in it belongs to the user."""

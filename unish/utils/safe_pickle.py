@@ -5,11 +5,12 @@ everything else is refused by name before it runs. Python 2 pickles with chumpy 
 chumpy nor scipy's classes are ever called.
 """
 
+import io
 import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -166,7 +167,7 @@ class PlainUnpickler(pickle._Unpickler):
     soon as it is a key, as hashing it takes a step of the C stack for each.
     """
 
-    def __init__(self, file: BinaryIO, encoding: str) -> None:
+    def __init__(self, file: io.BufferedIOBase, encoding: str) -> None:
         super().__init__(file, encoding=encoding)
         self._depths: dict[int, tuple[int, tuple]] = {}
         """Of nested tuples: how deep, and themselves, so that no other object takes their number."""
