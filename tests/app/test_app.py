@@ -55,7 +55,7 @@ def test_the_example_becomes_a_scene_with_people(shown):
         "mini",
     ):
         assert expected in numbers
-    assert "synthetic" in numbers, "the weaker weights are announced"
+    assert "small bundled model" in numbers, "the weaker weights are announced"
 
 
 def test_the_slider_moves_the_body(shown):
