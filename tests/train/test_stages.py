@@ -155,7 +155,7 @@ def stage_3_at(depth_m: float, tiny, body, batch, monkeypatch):
     translation = torch.tensor([0.0, 0.0, depth_m]).repeat(1, 1, points.shape[1], 1).requires_grad_()
     scale = clip_norm(points, sure)[:, None]  # network units are metres
     monkeypatch.setattr(model, "scene", lambda images: scene)
-    monkeypatch.setattr(model, "align", lambda hidden, tokens, fps: (scale, translation))
+    monkeypatch.setattr(model.align_net, "forward", lambda hidden, tokens, fps, boxes: (scale, translation))
     return Stage3(model, body, Stage3Weights()), translation
 
 

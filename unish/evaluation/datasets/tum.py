@@ -79,8 +79,9 @@ def associate(first_s: Float[np.ndarray, "a"], second_s: Float[np.ndarray, "b"])
 
 def _read_list(path: Path) -> list[list[str]]:
     """Lines of "time value …", without comments, sorted by time."""
+    listed = DOWNLOAD.file(path)
     try:
-        lines = DOWNLOAD.file(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = listed.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise DOWNLOAD.broken(f"{path} cannot be read ({error.strerror})") from error
     rows = [line.replace(",", " ").split() for line in lines if line.strip() and not line.startswith("#")]
