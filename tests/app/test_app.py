@@ -579,8 +579,9 @@ print(len(made.load()), touched, looked)
     assert done.stdout.strip() == "3 [] [True]", done.stderr
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("size", "scheme"), [((1280, 800), "light"), ((390, 844), "dark")], ids=["desktop-light", "phone-dark"]
+)
 def test_the_page_fits_and_is_kept_as_a_picture(shown, app, size, scheme, screenshots):
     context = shown.tab.context.browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
     tab = context.new_page()

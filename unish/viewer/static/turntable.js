@@ -31,7 +31,8 @@ async function recordTurntable(viewer, seconds = TURNTABLE_S) {
   recorder.stop();
   await stopped;
   viewer.recording = false;
-  return new Blob(parts, {type: recorder.mimeType.split(';')[0]});
+  // A header alone is no video: an empty one says that nothing was recorded.
+  return new Blob(length() < HEADER_BYTES ? [] : parts, {type: recorder.mimeType.split(';')[0]});
 }
 
 async function saveTurntable(viewer) {
