@@ -380,7 +380,7 @@ def test_a_line_between_video_and_scene_is_dragged_and_moved_by_keys(shown):
 def test_the_original_video_comes_when_it_is_asked_for(shown, app):
     before = shown.tab.evaluate(f"{VIDEO}.src")
     shown.tab.locator(".vc-kind").select_option("original")
-    until(shown, lambda: shown.tab.evaluate(f"{VIDEO}.src") != before)
+    until(shown, lambda: shown.tab.evaluate(f"{VIDEO}.src") != before, 90)
     assert shown.tab.locator(".vc-save").get_attribute("download") == "sample_clip_video.mp4"
     shown.tab.locator(".vc-kind").select_option("overlay")
     until(shown, lambda: shown.tab.evaluate(f"{VIDEO}.src") == before)
@@ -579,6 +579,7 @@ print(len(made.load()), touched, looked)
     assert done.stdout.strip() == "3 [] [True]", done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("size", "scheme"), [((1280, 800), "light"), ((390, 844), "dark")], ids=["desktop-light", "phone-dark"]
 )

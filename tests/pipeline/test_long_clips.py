@@ -79,6 +79,7 @@ def test_joining_is_as_good_as_one_pass_and_far_better_than_stringing_together(c
     assert rows["aligned"]["seam_cm"].max() < 2
 
 
+@pytest.mark.long
 def test_the_minis_windows_jump_less_than_concatenated(clip, body):
     mini = unish.load("mini")
     rows = [measure(way(clip, mini, body, CONFIG), clip, body, SEAMS) for way in (aligned, concatenated)]

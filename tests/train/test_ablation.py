@@ -71,6 +71,7 @@ def test_a_command_that_fails_is_named_with_what_it_said(tmp_path):
         ablation._call([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path / "log.txt")
 
 
+@pytest.mark.long
 def test_the_step_benchmark_runs(repository):
     words = [
         sys.executable,

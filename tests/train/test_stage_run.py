@@ -158,6 +158,7 @@ def test_ten_steps_from_the_command_line(name, shards, start, repository, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_learn_what_one_does_with_twice_the_batches_a_step(shards, start, repository, tmp_path):
     # Stage 2: the others draw pixels at random, each process from its own generator.
     def losses(processes: int, accumulate: int, launch: tuple[str, ...]) -> list[dict[str, float]]:
