@@ -9,9 +9,8 @@ shift ("moved"); and after the best shift and scale ("fitted"), which is left to
 silhouette and the mask that the result itself holds of the person.
 """
 
-import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -22,6 +21,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import unish
+from benchmarks.real_clips import LEAST_HEIGHT, clips_of, write_scores
 from train.cli import command_line_errors
 from train.data.prepare.teachers import Teacher, TeacherPeople, open_teacher
 from train.data.real_people import COCO_LIMBS, MIN_KEYPOINT_SCORE, MIN_LIMBS, SMPL_LIMBS
@@ -29,12 +29,7 @@ from train.person_detector.detector_scores import match_boxes
 from unish.errors import InputError
 from unish.geometry.camera import image_fit
 from unish.structures import Person, Reconstruction
-from unish.utils.atomic_write import atomic_path
 from unish.video.reader import read_clip
-
-VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi")
-LEAST_HEIGHT = 0.14
-"""People lower than this share of the frame are not judged."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +124,7 @@ def score_frame(scene: Reconstruction, frame: int, truth: TeacherPeople, size_px
 
 def run(config: BenchmarkConfig) -> dict[str, BodyScore]:
     """The score of each clip in which anybody could be judged and, under "total", of all."""
-    paths = [config.clips] if config.clips.is_file() else sorted(config.clips.glob("*"))
-    paths = [p for p in paths if p.suffix.lower() in VIDEO_SUFFIXES and (not config.only or p.stem in config.only)]
-    if not paths:
-        raise InputError(f"Expected videos in {config.clips}, found none.")
+    paths = clips_of(config.clips, config.only)
     teacher: Teacher = open_teacher(config.teacher)
     options = dict(text.split("=", 1) for text in config.options)
     scores, everybody = {}, []
@@ -172,6 +164,4 @@ if __name__ == "__main__":
         chosen = tyro.cli(BenchmarkConfig)
         result = run(chosen)
         print(table(result))
-        if chosen.out is not None:
-            with atomic_path(chosen.out) as temporary_file:
-                temporary_file.write_text(json.dumps({k: asdict(v) for k, v in result.items()}, indent=2) + "\n")
+        write_scores(result, chosen.out)

@@ -23,6 +23,7 @@ from scipy.optimize import linear_sum_assignment
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.real_clips import LEAST_HEIGHT, clips_of, write_scores
 from train.cli import command_line_errors
 from train.data.prepare.teachers import Consensus, TeacherPeople, consensus, open_teacher
 from train.person_detector.detector_scores import match_boxes
@@ -33,10 +34,6 @@ from unish.structures import PersonTrack
 from unish.utils.assets import MINI_DETECTOR
 from unish.utils.atomic_write import atomic_path
 from unish.video.source import open_source
-from unish.video.suffixes import VIDEO_SUFFIXES, has_suffix
-
-LEAST_HEIGHT = 0.14
-"""People lower than this share of the frame are not asked for."""
 
 
 @dataclass(frozen=True)
@@ -205,10 +202,7 @@ def run(config: BenchmarkConfig) -> dict[str, Score]:
     """The score of each clip and, under "total", of all."""
     if bool(config.teachers) == (config.truth is not None):
         raise InputError("Expected the truth from either --teachers or --truth, received both or neither.")
-    paths = [config.clips] if config.clips.is_file() else sorted(config.clips.glob("*"))
-    paths = [p for p in paths if has_suffix(p, VIDEO_SUFFIXES) and (not config.only or p.stem in config.only)]
-    if not paths:
-        raise InputError(f"Expected videos in {config.clips}, found none.")
+    paths = clips_of(config.clips, config.only)
     detector = load_mini_detector(config.weights)
     scores: dict[str, Score] = {}
     for path in paths:
@@ -262,6 +256,4 @@ if __name__ == "__main__":
         chosen = tyro.cli(BenchmarkConfig)
         result = run(chosen)
         print(table(result))
-        if chosen.out is not None:
-            with atomic_path(chosen.out) as temporary_file:
-                temporary_file.write_text(json.dumps({k: asdict(v) for k, v in result.items()}, indent=2) + "\n")
+        write_scores(result, chosen.out)

@@ -109,8 +109,8 @@ def run_batch(
     A result of the same clip, weights, body and options is kept, and only the formats that it lacks are written. It is
     made again where the clip or the weights were replaced under their names. A result of other weights or options is
     replaced with `overwrite`, else its clip fails. Raises `InputError` for an unknown format, before any work. A clip
-    that fails does not stop the others; Ctrl-C and SIGTERM do, and keep the finished windows of the clip at hand, which
-    the next run makes again as a whole.
+    that fails does not stop the others. Ctrl-C and SIGTERM do, and keep the finished windows of the current clip, which
+    the next run reconstructs from the start.
     """
     check_formats(formats)
     identity = batch_identity(model, body, options)
