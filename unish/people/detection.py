@@ -197,13 +197,13 @@ def _detector_named(name: str, clip: Clip, device: str | None) -> tuple[PersonDe
         return sam2_detector(device, once_a_second), ()
     if name == "detector":
         return keypoint_detector(device), ()
-    obstacle, reasons = _sam2_obstacle(len(clip.frames), device), ()
+    obstacle = _sam2_obstacle(len(clip.frames), device)
     if not obstacle:
         try:
             return sam2_detector(device, once_a_second), ()
         except (MissingDependencyError, MissingAssetError) as error:
             obstacle = _lacks(error)
-    reasons += (f"SAM 2 was not used: {obstacle}.",)
+    reasons = (f"SAM 2 was not used: {obstacle}.",)
     obstacle = _keypoint_obstacle(len(clip.frames), device)
     if not obstacle:
         try:
@@ -256,7 +256,7 @@ def _sam2_obstacle(frames: int, device: str | None) -> str:
     if frames > SAM2_CPU_FRAMES:
         return f"it is slow without a CUDA or XPU device, and the clip has over {SAM2_CPU_FRAMES} frames"
     if any(cached_folder(repository) is None for repository in (DETECTOR_REPOSITORY, SEGMENTER_REPOSITORY)):
-        return "without a CUDA or XPU device it is used only once its weights are cached; choosing sam2 fetches them"
+        return "without a CUDA or XPU device it is used only once its weights have been downloaded"
     return ""
 
 
