@@ -65,10 +65,11 @@ def test_parameters_give_the_vertices(fitted, body):
 
 
 def test_the_network_s_motion_stays_in_the_result(off, fitted, body, tmp_path):
-    person, scale = fitted.people[0], fitted.fitting.scale
+    person = fitted.people[0]
     rest = body.pelvis_offset(torch.from_numpy(person.network_betas)).numpy()
-    moved = scale * (off.people[0].translation_world + rest) - rest + [0, 0, fitted.fitting.rise_m]
-    assert np.allclose(person.network_translation_world, moved, atol=1e-4)
+    pose = fitted.cameras.world_from_camera
+    pelvis = np.einsum("fij,fj->fi", pose[:, :3, :3], off.people[0].translation_camera + rest) + pose[:, :3, 3]
+    assert np.allclose(person.network_translation_world, pelvis - rest, atol=1e-4)  # each camera sees it as it did
     assert np.allclose(person.network_rotations_world[:, 1:], off.people[0].body_rotations[:, 1:], atol=1e-6)
     read = Reconstruction.load(fitted.save(tmp_path / "saved"))
     assert read.fitting == fitted.fitting
@@ -155,6 +156,24 @@ def test_two_people_close_together_are_told_apart(body):
     near = displaced(truth, body, (0.1, 0.05, 0.3))
     fitted = fit_bodies(near, body)
     assert (root_errors_m(fitted, truth).mean(1) < 0.7 * root_errors_m(near, truth).mean(1)).all()
+
+
+def test_who_keeps_the_network_s_motion_looks_the_same_in_a_scene_that_grew(body, monkeypatch):
+    scene = displaced(make_walk(body, frames=3, people=2, seed=5), body, (0.1, 0.05, 0.3))
+    monkeypatch.setattr(fit, "clip_scale", lambda *_: 1.3)
+    verdicts = iter([["outline"], []])
+    monkeypatch.setattr(fit, "worse", lambda *_: next(verdicts))
+    fitted = fit_bodies(scene, body)
+    assert fitted.fitting.scale == 1.3 and [person.fitted for person in fitted.fitting.people] == [False, True]
+    kept, as_it_was = (joints_px(result, 0) for result in (fitted, scene))
+    assert np.abs(kept - as_it_was).max() < 0.01
+
+
+def joints_px(scene: Reconstruction, index: int) -> np.ndarray:
+    camera_from_world = np.linalg.inv(scene.cameras.world_from_camera.astype(np.float64))
+    joints = scene.people[index].joints_world @ camera_from_world[:, :3, :3].swapaxes(1, 2)
+    pixels = (joints + camera_from_world[:, None, :3, 3]) @ scene.cameras.intrinsics.swapaxes(1, 2)
+    return pixels[..., :2] / pixels[..., 2:]
 
 
 def test_a_fit_that_is_worse_is_named():

@@ -13,7 +13,7 @@ from unish.errors import InputError
 from unish.fitting.calibrate import clip_scale, find_floor, person_scale
 from unish.fitting.floor import FloorMap
 from unish.fitting.measures import measure, untrusted, worse
-from unish.fitting.person_fit import Subject, blended, chunks, fit_frames, with_course
+from unish.fitting.person_fit import Subject, blended, chunks, fit_frames, seen_alike, with_course
 from unish.fitting.problem import Course
 from unish.fitting.scene import moved_scene
 from unish.fitting.settings import AUTO, FIT_MODES, FULL, FitSettings
@@ -76,8 +76,9 @@ def _fitted(
     camera_m = float(np.median(larger.cameras.centers_world[:, 2]))
     rise_m, floor = find_floor(subjects, sigmas, floor, camera_m)
     start = moved_scene(larger, 1.0, rise_m, body)
-    people, before, after = list(start.people), {}, {}
     cameras = torch.from_numpy(start.cameras.world_from_camera.astype(np.float64))
+    network = scene.people if start is scene else tuple(seen_alike(person, cameras, body) for person in scene.people)
+    people, before, after = list(network), {}, {}
     for done, subject in enumerate(subjects):
         index, person = subject.index, start.people[subject.index]
 
@@ -87,13 +88,13 @@ def _fitted(
         frames = np.flatnonzero(person.present)
         course = _course(dataclasses.replace(subject, scene=start), frames, sigmas[index], floor, report)
         fitted = with_course(person, course, frames, cameras, body)
-        people[index] = _with_network(fitted, person)
+        people[index] = _with_network(fitted, network[index])
         before[index] = measure(scene, index)
         after[index] = measure(dataclasses.replace(start, people=tuple(people)), index)
         lost = worse(before[index], after[index], untrusted(start, sigmas[index]))
         if lost or not np.isfinite(fitted.vertices_world).all():
             reasons[index] = f"the fit made it worse ({', '.join(lost) or 'numbers that are not finite'})"
-            people[index] = person
+            people[index] = network[index]
     if all(reasons[index] for index in usable):
         return dataclasses.replace(scene, fitting=_record(scene, mode, 1.0, 0.0, reasons, before, after))
     record = _record(scene, mode, scale, rise_m, reasons, before, after)

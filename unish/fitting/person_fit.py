@@ -173,6 +173,16 @@ def with_course(
     return posed_again(person, transformed_motion(camera, cameras, body), seen, cameras, body)
 
 
+def seen_alike(person: Person, cameras: Tensor, body: BodyModel) -> Person:
+    """The person as each frame's camera saw it, where the cameras were moved: its image stays as it was."""
+    rotations = torch.from_numpy(np.array(person.body_rotations))
+    motion = BodyMotion(
+        torch.from_numpy(np.array(person.betas)), rotations, torch.from_numpy(np.array(person.translation_camera))
+    )
+    every_frame = np.ones(len(person.present), bool)
+    return posed_again(person, transformed_motion(motion, cameras, body), every_frame, cameras, body)
+
+
 def posed_again(person: Person, motion: BodyMotion, seen: np.ndarray, cameras: Tensor, body: BodyModel) -> Person:
     """The person with this motion in the world, at the frames that count as `seen`."""
     world = interpolated_absences(motion, torch.from_numpy(seen))
