@@ -24,8 +24,9 @@ import unish
 from benchmarks.real_clips import LEAST_HEIGHT, clips_of, write_scores
 from train.cli import command_line_errors
 from train.data.prepare.teachers import Teacher, TeacherPeople, open_teacher
-from train.data.real_people import COCO_LIMBS, MIN_KEYPOINT_SCORE, MIN_LIMBS, SMPL_LIMBS
+from train.data.real_people import MIN_KEYPOINT_SCORE, MIN_LIMBS
 from train.person_detector.detector_scores import match_boxes
+from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.errors import InputError
 from unish.geometry.camera import image_fit
 from unish.structures import Person, Reconstruction

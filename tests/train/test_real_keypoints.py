@@ -10,11 +10,12 @@ import torch
 from train.data.augment import SMPL_MIRROR
 from train.data.labelled_images import LabelledImage, write_labelled_images
 from train.data.pretrain_batches import CropSettings, ViewSettings
-from train.data.real_people import COCO_LIMBS, MIRRORED, SMPL_LIMBS, RealPerson, keypoint_batch, real_people
+from train.data.real_people import MIRRORED, RealPerson, keypoint_batch, real_people
 from train.objectives.align_objective import AlignSettings
 from train.objectives.pretrain_losses import fitted_keypoint_loss, placed_keypoint_loss
 from train.objectives.pretrain_objectives import HumanWeights, SceneWeights, make_objective
 from unish.body import open_body
+from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.errors import InputError
 from unish.models.unish import UniSH
 

@@ -89,7 +89,7 @@ class KeypointBatch(Batch):
     bbox_info: Float[Tensor, "crops 3"]
     """CameraHMR's box centre and size over a focal length drawn at random"""
     limbs_px: Float[Tensor, "crops 12 2"]
-    """Pixels of the crop (`train.data.real_people.COCO_LIMBS`)"""
+    """Pixels of the crop (`unish.body.data.COCO_LIMBS`)"""
     weight: Float[Tensor, "crops 12"]
     """0 where a limb is not labelled"""
 

@@ -18,13 +18,10 @@ from train.data.augment import color_jitter, degrade
 from train.data.batches import KeypointBatch
 from train.data.labelled_images import labelled_images
 from train.data.pretrain_batches import CropSettings, box_info, image_from_crop, jittered, occluded
+from unish.body.data import COCO_LIMBS
 from unish.errors import InputError
 from unish.geometry import CROP_SIZE_PX
 
-COCO_LIMBS = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
-"""Shoulders, elbows, wrists, hips, knees and ankles among COCO's keypoints, left before right."""
-SMPL_LIMBS = (16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8)
-"""The SMPL joints nearest to them."""
 MIRRORED = (1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10)
 MIN_KEYPOINT_SCORE = 0.3
 MIN_LIMBS = 6

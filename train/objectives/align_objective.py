@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from train.data.batches import AlignBatch, PlacedKeypointBatch, SceneBatch
 from train.data.pretrain_batches import Clips, ViewSettings, align_window, batch_of_views
-from train.data.real_people import SMPL_LIMBS, RealPerson
+from train.data.real_people import RealPerson
 from train.objectives import pretrain_losses as losses
 from unish.body import BodyModel
+from unish.body.data import SMPL_LIMBS
 from unish.body.lbs import joint_transforms
 from unish.geometry.camera import focal_px_from_half_diagonal, solve_focal_shift
 from unish.geometry.metric import VALID_CONFIDENCE, clip_norm

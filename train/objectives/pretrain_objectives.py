@@ -19,11 +19,12 @@ from train.data.pretrain_batches import (
     relative_depth_batch,
     scene_batch,
 )
-from train.data.real_people import SMPL_LIMBS, RealPerson, keypoint_batch
+from train.data.real_people import RealPerson, keypoint_batch
 from train.objectives import pretrain_losses as losses
 from train.objectives.align_objective import AlignObjective, AlignSettings
 from train.objectives.losses import joint_loss
 from unish.body import BodyModel
+from unish.body.data import SMPL_LIMBS
 from unish.body.lbs import joint_transforms
 from unish.geometry import NUM_JOINTS
 from unish.geometry.camera import project

@@ -23,6 +23,10 @@ JOINT_NAMES = (
     "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
     "left_hand", "right_hand",
 )  # fmt: skip
+COCO_LIMBS = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
+"""Shoulders, elbows, wrists, hips, knees and ankles among COCO's keypoints, left before right."""
+SMPL_LIMBS = (16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8)
+"""The joints nearest to them."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from scipy.optimize import minimize
 from torch import Tensor
 
+from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.fitting import terms
 from unish.fitting.evidence import Evidence
 from unish.fitting.settings import FitSettings
@@ -18,9 +19,6 @@ from unish.geometry.camera import project
 from unish.geometry.rotations import axis_angle_to_matrix
 from unish.geometry.transforms import transform_points
 
-KEYPOINT_JOINTS = ((5, 16), (6, 17), (7, 18), (8, 19), (9, 20), (10, 21), (11, 1), (12, 2), (13, 4), (14, 5), (15, 7),
-                   (16, 8))  # fmt: skip
-"""COCO's keypoints that are joints of the body, and SMPL's numbers for them."""
 HINGES = ((4, 0, 1), (5, 0, 1), (18, 1, -1), (19, 1, 1))
 """Knees and elbows: joint, the axis of its parent's frame about which it bends, and to which side."""
 HINGE_LIMITS_RAD = (-0.15, 2.7)
@@ -139,9 +137,8 @@ class Problem:
             total = total + terms.surface_term(vertices_z, points_z, weights, sigma).sum()
             total = total + terms.order_term(vertices_z, points_z, weights, sigma).sum()
         if bool((evidence.keypoints_px[..., 2] > 0).any()):
-            keypoints, joints = (list(column) for column in zip(*KEYPOINT_JOINTS, strict=True))
-            known = evidence.keypoints_px[:, keypoints]
-            seen = project(body.joints_camera[:, joints], self.view.intrinsics)
+            known = evidence.keypoints_px[:, list(COCO_LIMBS)]
+            seen = project(body.joints_camera[:, list(SMPL_LIMBS)], self.view.intrinsics)
             total = (
                 total + terms.keypoint_term(seen, known[..., :2], known[..., 2], boxes, settings.keypoint_share).sum()
             )
