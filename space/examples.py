@@ -12,8 +12,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import cv2
+import numpy as np
 
 from space.packed_result import PACKED_FILE, unpack_result
 from space.results import Result, ResultFolders, write_scene
@@ -21,10 +21,11 @@ from unish.analysis.fit_report import fit_report
 from unish.errors import InputError, UniSHError
 from unish.structures import Reconstruction
 from unish.utils.result_files import HEADER_FILE
+from unish.video.source import open_source
+from unish.video.suffixes import VIDEO_SUFFIXES, has_suffix
 
 BUNDLED = Path(__file__).parent / "examples"
-POSTER_WIDTH_PX = 320
-_VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".m4v")
+POSTER_LONG_SIDE_PX = 320
 log = logging.getLogger("unish")
 
 
@@ -54,7 +55,7 @@ class Example:
         examples = []
         folders = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
         for each in sorted(folders, key=_place):
-            clips = [file for file in sorted(each.iterdir()) if file.suffix.lower() in _VIDEOS]
+            clips = [file for file in sorted(each.iterdir()) if has_suffix(file, VIDEO_SUFFIXES)]
             if len(clips) != 1 or not any((each / file).is_file() for file in (PACKED_FILE, HEADER_FILE)):
                 raise InputError(
                     f"Expected the example {each} to hold one video and the result that `unish run VIDEO --out {each}` "
@@ -123,10 +124,6 @@ def _place(folder: Path) -> tuple[float, str]:
 
 
 def _write_poster(clip: Path, path: Path) -> None:
-    with av.open(str(clip)) as container:
-        stream = container.streams.video[0]
-        if stream.duration:
-            container.seek(stream.duration // 2, stream=stream)
-        image = next(container.decode(stream)).to_ndarray(format="bgr24")
-    height = round(POSTER_WIDTH_PX * image.shape[0] / image.shape[1])
-    cv2.imwrite(str(path), cv2.resize(image, (POSTER_WIDTH_PX, height), interpolation=cv2.INTER_AREA))
+    source = open_source(clip)
+    middle = next(iter(source.frames([len(source.times_s) // 2], POSTER_LONG_SIDE_PX, [])))
+    cv2.imwrite(str(path), np.ascontiguousarray(middle.rgb[..., ::-1]))
