@@ -77,7 +77,8 @@ def main(config: CapacityConfig) -> None:
     for (dtype, people), slope in slopes.items():
         allowed = frame_bytes(RELEASE.scene, WIDTH_PX, HEIGHT_PX, people) / 1e6
         print(
-            f"\n{_name(dtype)}, {people} people: {slope / 1e6:.1f} MB a frame; the model allows {allowed:.1f}.", end=""
+            f"\n{_name(dtype)}, {people} people: {slope / 1e6:.1f} MB per frame; the model allows {allowed:.1f}.",
+            end="",
         )
     names = [f"{card} GB" for card in CARDS_GB]
     print(f"\n\n| weights in | people | {' | '.join(names)} |\n" + "|---" * (2 + len(names)) + "|")

@@ -1,4 +1,4 @@
-"""Times how fast batches of the training stages come from disk: seconds a clip, waits of a step, what each part takes.
+"""Times how fast batches of the training stages come from disk: seconds per clip, waits of a step, time of each part.
 
     python benchmarks/data_loading.py                  # one thread, and as many as a stage takes by itself
     python benchmarks/data_loading.py --threads 1 4 16
@@ -131,7 +131,7 @@ def main(config: DataLoadingConfig) -> None:
             write_shards(clips, Path(places[stage]) / "train", per_shard=config.clips)
         print(_machine() + "\n")
         step = f"{config.step_seconds:g} s"
-        print(f"| stage | images | MB a clip | threads | s a clip | clips/s | waits of a step of {step} |")
+        print(f"| stage | images | MB per clip | threads | s a clip | clips/s | waits of a step of {step} |")
         print("|---" * 7 + "|")
         for stage, place in places.items():
             for threads in config.threads:

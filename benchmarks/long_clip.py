@@ -94,7 +94,8 @@ def main(config: LongClipConfig) -> None:
     for frames in config.lengths:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             rows.append(pool.apply(measure, (config, frames)))
-    print("| frames | windows | seconds | seconds a frame, ratio | most memory MB | ratio |\n|---|---|---|---|---|---|")
+    print("| frames | windows | seconds | seconds per frame, ratio | most memory MB | ratio |")
+    print("|---" * 6 + "|")
     first = rows[0]
     for row in rows:
         pace = (row.seconds / row.frames) / (first.seconds / first.frames)

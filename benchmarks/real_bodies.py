@@ -15,14 +15,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tyro
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import unish
-from benchmarks.real_clips import LEAST_HEIGHT, clips_of, write_scores
-from train.cli import command_line_errors
+from benchmarks.real_clips import LEAST_HEIGHT, clips_of, score_command
 from train.data.prepare.teachers import Teacher, TeacherPeople, open_teacher
 from train.data.real_people import MIN_KEYPOINT_SCORE, MIN_LIMBS
 from train.person_detector.detector_scores import match_boxes
@@ -161,8 +159,4 @@ def table(scores: dict[str, BodyScore]) -> str:
 
 
 if __name__ == "__main__":
-    with command_line_errors():
-        chosen = tyro.cli(BenchmarkConfig)
-        result = run(chosen)
-        print(table(result))
-        write_scores(result, chosen.out)
+    score_command(BenchmarkConfig, run, table)

@@ -1,11 +1,14 @@
 """What the benchmarks on real footage share: which clips and people are judged, and how scores are written."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import tyro
+
+from train.cli import command_line_errors
 from unish.errors import InputError
 from unish.utils.atomic_write import atomic_path
 from unish.video.suffixes import VIDEO_SUFFIXES, has_suffix
@@ -23,8 +26,13 @@ def clips_of(source: Path, only: tuple[str, ...]) -> list[Path]:
     return paths
 
 
-def write_scores(scores: Mapping[str, Any], path: Path | None) -> None:
-    """The scores as JSON, where a file is asked for."""
-    if path is not None:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps({name: asdict(score) for name, score in scores.items()}, indent=2) + "\n")
+def score_command(config_type: type, run: Callable[[Any], dict[str, Any]], table: Callable[[Any], str]) -> None:
+    """The command line of a benchmark: its table is printed, and its scores are JSON where `--out` names a file."""
+    with command_line_errors():
+        config = tyro.cli(config_type)
+        scores = run(config)
+        print(table(scores))
+        if config.out is not None:
+            with atomic_path(config.out) as temporary:
+                rows = {name: asdict(score) for name, score in scores.items()}
+                temporary.write_text(json.dumps(rows, indent=2) + "\n")

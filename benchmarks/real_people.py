@@ -18,13 +18,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tyro
 from scipy.optimize import linear_sum_assignment
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.real_clips import LEAST_HEIGHT, clips_of, write_scores
-from train.cli import command_line_errors
+from benchmarks.real_clips import LEAST_HEIGHT, clips_of, score_command
 from train.data.prepare.teachers import Consensus, TeacherPeople, consensus, open_teacher
 from train.person_detector.detector_scores import match_boxes
 from unish.errors import InputError
@@ -252,8 +250,4 @@ def table(scores: dict[str, Score]) -> str:
 
 
 if __name__ == "__main__":
-    with command_line_errors():
-        chosen = tyro.cli(BenchmarkConfig)
-        result = run(chosen)
-        print(table(result))
-        write_scores(result, chosen.out)
+    score_command(BenchmarkConfig, run, table)

@@ -1,4 +1,4 @@
-"""Times training steps of the stages on random weights and one made-up clip: seconds a step and peak memory.
+"""Times training steps of the stages on random weights and one made-up clip: seconds per step and peak memory.
 
     python benchmarks/stage_step.py                            # all stages at release size, on a GPU
     python benchmarks/stage_step.py --size mini --steps 2      # a look, on any machine
@@ -101,7 +101,7 @@ def new_stage(number: int, size: str, checkpointing: bool, body: BodyModel | nn.
 
 
 def measured(number: int, checkpointing: bool, config: StepConfig) -> tuple[float, float] | None:
-    """Seconds a step and peak GB (on a CPU that of the whole process); None where the device's memory does not do."""
+    """Seconds per step and peak GB (on a CPU that of the whole process); None where the device's memory does not do."""
     torch.manual_seed(0)
     try:
         seconds = _steps(number, checkpointing, config)

@@ -318,7 +318,7 @@ class Reconstruction:
         return len(self.images)
 
     def points_world(self, frame: int) -> Float32[np.ndarray, "height width 3"]:
-        """Scene points seen in a frame, one a pixel, in the world, in metres. Raises IndexError past the last frame."""
+        """Scene points seen in a frame, one per pixel, in the world, metres. Raises IndexError past the last frame."""
         depth = torch.from_numpy(self.depth_m[frame])
         points_camera = unproject_depth(depth, torch.from_numpy(self.cameras.intrinsics[frame]))
         world_from_camera = torch.from_numpy(self.cameras.world_from_camera[frame])

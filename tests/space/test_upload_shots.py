@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import app
-from space import upload_pipeline
+from space import callbacks, upload_pipeline
 from space.layout import choice
 from space.request import ClipRequest
 from space.results import ResultFolders
@@ -59,7 +58,7 @@ def test_the_page_offers_the_shots_and_shows_the_one_that_is_chosen(film, monkey
         return DetectedPeople((PersonTrack(1, boxes, np.ones(len(clip), bool), np.ones(len(clip))),), "mini")
 
     monkeypatch.setattr(upload_pipeline, "detect_on_gpu", somebody)
-    demo = app.Demo({"mini": "mini"}, ResultFolders.beside(film.parent.parent), app.Examples([]))
+    demo = callbacks.Demo({"mini": "mini"}, ResultFolders.beside(film.parent.parent), callbacks.Examples([]))
     visitor = SimpleNamespace(session_hash="a")
     *_, (seen, _, shot, picked, note) = demo.preview({"path": str(film)}, FPS, "", "", None, visitor, None)
     assert [value for _, value in shot.choices] == ["longest", "1", "2"] and shot.value == "longest" and shot.visible
@@ -69,8 +68,8 @@ def test_the_page_offers_the_shots_and_shows_the_one_that_is_chosen(film, monkey
     assert shot.value == "1" and len(picked["preview"]["frames"]) == 6
     assert not list(demo.preview({"path": str(film)}, FPS, "", "", seen, visitor, None)), "nothing else has changed"
     asked = []
-    monkeypatch.setattr(app, "reconstruct_upload", lambda part, *rest: asked.append(part))
-    monkeypatch.setattr(app, "result_updates", lambda *shown: [])
+    monkeypatch.setattr(callbacks, "reconstruct_upload", lambda part, *rest: asked.append(part))
+    monkeypatch.setattr(callbacks, "result_updates", lambda *shown: [])
     demo.run({"path": str(film)}, FPS, "", "", "mini", "", False, "", False, seen, picked, visitor, None)
     assert asked == [dataclasses.replace(seen.request, shot=1)]
     *_, (_, _, _, _, note) = demo.preview_shot("7", seen, visitor, None)

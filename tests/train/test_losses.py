@@ -309,13 +309,13 @@ def test_alignment_is_averaged_over_frames_that_have_body_and_points():
     inside[2] = False
     spoilt = target.detach().clone()
     spoilt[~inside] = torch.nan
-    loss = losses.align_loss(source, seen, spoilt, inside)
+    loss = losses.visible_chamfer_loss(source, seen, spoilt, inside)
     each = [losses.chamfer_loss(source[f][seen[f]], target[f][inside[f]]) for f in range(2)]
     torch.testing.assert_close(loss, torch.stack(each).mean())
     (gradient,) = torch.autograd.grad(loss, source)
     assert (gradient[~seen] == 0).all() and (gradient[2] == 0).all() and gradient.isfinite().all()
-    assert gradcheck(lambda s, t: losses.align_loss(s, seen, t, inside), (source, target))
-    assert no_pull(losses.align_loss(source, seen, target, torch.zeros_like(inside)), source, target)
+    assert gradcheck(lambda s, t: losses.visible_chamfer_loss(s, seen, t, inside), (source, target))
+    assert no_pull(losses.visible_chamfer_loss(source, seen, target, torch.zeros_like(inside)), source, target)
 
 
 def test_points_must_not_lie_behind_the_body():

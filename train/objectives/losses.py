@@ -248,7 +248,7 @@ def _nearest(source: Tensor, target: Tensor, chunk: int) -> Tensor:
     return index
 
 
-def align_loss(
+def visible_chamfer_loss(
     source: Float[Tensor, "frames vertices 3"],
     source_mask: Bool[Tensor, "frames vertices"],
     target: Float[Tensor, "frames points 3"],

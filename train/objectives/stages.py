@@ -204,7 +204,7 @@ class Stage3(nn.Module):
         target = points_m.flatten(1, 2).gather(1, place[..., None].expand(-1, -1, 3))
         # Means over the whole mask, not over the pixels that were drawn.
         order = losses.depth_order_loss(vertices_m[..., 2], visible, points_m[..., 2].flatten(1), mask.flatten(1))
-        return losses.align_loss(source, seen, target, inside), order
+        return losses.visible_chamfer_loss(source, seen, target, inside), order
 
 
 Stage = Stage1 | Stage2 | Stage3

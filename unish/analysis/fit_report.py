@@ -310,7 +310,7 @@ def _seam_measures(reconstruction: Reconstruction) -> list[Measure]:
 
 def _kicks(person: Person) -> np.ndarray:
     """(frames,) how far the body as a whole, the mean of its joints, leaves the straight even path through a frame's
-    neighbours, in metres a frame; NaN where it is not seen in all three."""
+    neighbours, in metres per frame; NaN where it is not seen in all three."""
     middle, present = person.joints_world.mean(axis=1, dtype=np.float64), person.present
     kicks = np.full(len(middle), np.nan)
     kicks[1:-1] = np.linalg.norm(np.diff(middle, n=2, axis=0), axis=-1)

@@ -56,7 +56,7 @@ class MiniDetectorConfig:
 
     def __post_init__(self) -> None:
         if len(self.channels) != 5 or len(self.depths) != 5:
-            raise InputError("The finder has five stages; give five channels and five depths.")
+            raise InputError("The detector has five stages; give five channels and five depths.")
 
 
 class MiniDetectorOutput(NamedTuple):
@@ -275,21 +275,21 @@ def _owners(cell_boxes: Float32[np.ndarray, "4 h w"], boxes: Float[np.ndarray, "
 
 @functools.lru_cache(maxsize=2)
 def load_mini_detector(folder: Path = MINI_DETECTOR) -> MiniDetector:
-    """The finder from `model.safetensors` and `config.json`, on the CPU, ready to use.
+    """The detector from `model.safetensors` and `config.json`, on the CPU, ready to use.
 
     Raises `MissingAssetError` when a file is not there, `CheckpointError` when one is damaged or does not fit.
     """
     weights, config_file = folder / "model.safetensors", folder / "config.json"
     for path in (weights, config_file):
         if not path.is_file():
-            raise MissingAssetError(f"Expected the person finder at {path}, found nothing; reinstall unish.")
+            raise MissingAssetError(f"Expected the person detector at {path}, found nothing; reinstall unish.")
     try:
         values = json.loads(config_file.read_text())
         fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         config = MiniDetectorConfig(**fields)
         state = load_file(weights)
     except (SafetensorError, ValueError, TypeError) as error:
-        raise CheckpointError(f"The person finder in {folder} cannot be read ({error}); reinstall unish.") from error
+        raise CheckpointError(f"The person detector in {folder} cannot be read ({error}); reinstall unish.") from error
     network = MiniDetectorNet(config)
     _check(state, network.state_dict(), weights)
     network.load_state_dict(
@@ -310,7 +310,7 @@ def _check(state: dict[str, Tensor], expected: dict[str, Tensor], path: Path) ->
             reason = "holds values that are not finite"
         else:
             continue
-        raise CheckpointError(f"{path}: {key} {reason}; these are not the weights of this finder, reinstall unish.")
+        raise CheckpointError(f"{path}: {key} {reason}; these are not the weights of this detector, reinstall unish.")
 
 
 def save_mini_detector(network: MiniDetectorNet, folder: Path) -> None:

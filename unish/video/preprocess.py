@@ -27,7 +27,7 @@ class FrameTransform:
     """How the network's frame sits in the clip's: x_model = scale · x_clip − offset."""
 
     scale: float
-    """Model pixels a clip pixel, the same along both axes."""
+    """Model pixels per clip pixel, the same along both axes."""
     offset_x_px: float
     """Left edge of the crop in the resized frame, model pixels."""
     offset_y_px: float

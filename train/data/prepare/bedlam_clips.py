@@ -96,7 +96,7 @@ def timeline(there: list[int], scene: str, settings: ClipSettings, labels: Label
     source_fps = settings.source_fps or named
     step = source_fps / settings.fps
     if step < 1 or step != round(step):
-        raise InputError(f"its {source_fps:g} frames a second give no even {settings.fps:g}; choose another --fps")
+        raise InputError(f"its {source_fps:g} frames per second give no even {settings.fps:g}; choose another --fps")
     step = gap * round(step)
     if _gap(labels.number) > step:
         raise InputError(f"its labels are rarer than --fps {settings.fps:g}; choose a lower one")

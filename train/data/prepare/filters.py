@@ -14,7 +14,7 @@ from unish.structures import PersonTrack
 
 REASONS = {
     "too_short": "stretches of a shot shorter than a clip",
-    "slow": "too few frames a second in the video",
+    "slow": "too few frames per second in the video",
     "nobody": "nobody found",
     "several_people": "more people than wanted",
     "absent": "a person missing in too many frames",
@@ -46,7 +46,7 @@ class FilterConfig:
     most_growth: float = 1.7
     """Most that the longer side of a box grows or shrinks from one frame to the next, as a ratio, at 6 fps."""
     least_fps_share: float = 0.8
-    """Slowest video: frames a second, as a share of those asked for."""
+    """Slowest video: frames per second, as a share of those asked for."""
 
 
 def check_filters(config: FilterConfig) -> None:

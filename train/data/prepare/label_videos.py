@@ -4,7 +4,7 @@
     python -m train.data.prepare.label_videos --videos FOLDER --out DIR --share 0/4     # on the first of four machines
     accelerate launch -m train.data.prepare.label_videos --videos FOLDER --out DIR      # one process a GPU
 
-Videos are sampled at 6 frames a second, cut at the cuts of the film, and then into clips of 5 s; clips that fail a
+Videos are sampled at 6 frames per second, cut at the cuts of the film, and then into clips of 5 s; clips that fail a
 filter are counted under the reason. A process passes over videos that are finished or that another one is working on,
 so a stopped run goes on where it was, and several may share one --out. What became of each video is in
 DIR/.labels/SPLIT/, totals in DIR/.labels/SPLIT.json; delete a video's record there to label it again.
@@ -69,9 +69,9 @@ class LabelConfig:
     weights: str = "auto"
     """Whose human branch says where joints are: auto, mini, release, a folder or a file (as for unish.load)."""
     frames: int = 30
-    """Frames a clip."""
+    """Frames per clip."""
     fps: float = TRAINED_FPS
-    """Frames a second."""
+    """Frames per second."""
     split: str = "train"
     """Name of the split."""
     long_side_px: int = 640
