@@ -27,8 +27,16 @@ def both(open_page, tools_file):
 
 @pytest.fixture(params=["direct", "public"])
 def viewer(request, both) -> Opened:
-    """Both ways of drawing in turn, every control where it starts."""
-    opened = both[request.param]
+    """Both ways of drawing in turn, every control where it starts: for what the way of drawing could change."""
+    return started_again(both[request.param])
+
+
+@pytest.fixture
+def direct(both) -> Opened:
+    return started_again(both["direct"])
+
+
+def started_again(opened: Opened) -> Opened:
     opened.tab.evaluate(RESET)
     opened.tab.evaluate("""() => {
       const v = unishViewers[0], first = {'.uv-scene-mode': 'both', '.uv-color': 'photo', '.uv-follow': 'free'};
@@ -40,13 +48,6 @@ def viewer(request, both) -> Opened:
     }""")
     opened.settle()
     return opened
-
-
-@pytest.fixture
-def direct(both) -> Opened:
-    both["direct"].tab.evaluate(RESET)
-    choose(both["direct"], ".uv-color", "photo")
-    return both["direct"]
 
 
 def choose(viewer: Opened, control: str, value: str) -> None:
@@ -159,13 +160,13 @@ def test_a_crop_box_leaves_fewer_points_and_takes_them_from_the_picture(viewer):
 
 
 @pytest.mark.parametrize("color", ["confidence", "person", "distance"])
-def test_colours_say_what_is_asked(viewer, color):
-    viewer.press("points")
-    picture = viewer.pixels()
-    choose(viewer, ".uv-color", color)
-    assert changed(picture, viewer.pixels()) > 0.002
-    choose(viewer, ".uv-color", "photo")
-    assert changed(picture, viewer.pixels()) < 0.002
+def test_colours_say_what_is_asked(direct, color):
+    direct.press("points")
+    picture = direct.pixels()
+    choose(direct, ".uv-color", color)
+    assert changed(picture, direct.pixels()) > 0.002
+    choose(direct, ".uv-color", "photo")
+    assert changed(picture, direct.pixels()) < 0.002
 
 
 @pytest.mark.parametrize("color", ["person", "distance"])
@@ -231,37 +232,37 @@ def test_a_saved_picture_has_the_cloud_in_it(viewer, tmp_path):
     assert full.std() > 10
 
 
-def test_keys(viewer):
-    viewer.tab.locator(".unish-viewer").focus()
-    press = viewer.tab.keyboard.press
+def test_keys(direct):
+    direct.tab.locator(".unish-viewer").focus()
+    press = direct.tab.keyboard.press
     press("ArrowRight")
-    assert viewer.state()["frame"] == 1
+    assert direct.state()["frame"] == 1
     press("Shift+ArrowRight")
-    assert viewer.state()["frame"] == 11
+    assert direct.state()["frame"] == 11
     press("2")
-    assert viewer.state()["people"] == [True, False]
+    assert direct.state()["people"] == [True, False]
     press("2")
     press("f")
-    assert viewer.state()["follow"] == "clip"
+    assert direct.state()["follow"] == "clip"
     press("Home")
-    assert viewer.state()["follow"] == "free"
+    assert direct.state()["follow"] == "free"
     press("m")
-    assert viewer.tab.locator(".uv-measure").get_attribute("aria-pressed") == "true"
+    assert direct.tab.locator(".uv-measure").get_attribute("aria-pressed") == "true"
     press("m")
     press("?")
-    assert viewer.tab.locator(".uv-help").is_visible()
+    assert direct.tab.locator(".uv-help").is_visible()
     press("?")
     press("Space")
-    assert viewer.state()["playing"]
+    assert direct.state()["playing"]
     press("Space")
 
 
-def test_every_control_has_a_name_and_nothing_is_wrong(viewer):
-    nameless = viewer.tab.evaluate("""() => [...document.querySelectorAll('.unish-viewer :is(button, input, select)')]
+def test_every_control_has_a_name_and_nothing_is_wrong(direct):
+    nameless = direct.tab.evaluate("""() => [...document.querySelectorAll('.unish-viewer :is(button, input, select)')]
       .filter(e => !(e.ariaLabel || e.textContent.trim() || e.labels?.length || e.title)).map(e => e.className)""")
     assert nameless == []
-    assert viewer.errors == []
-    assert [url for url in viewer.requests if not url.startswith(("file:", "blob:", "data:"))] == []
+    assert direct.errors == []
+    assert [url for url in direct.requests if not url.startswith(("file:", "blob:", "data:"))] == []
 
 
 def test_a_phone_keeps_most_of_its_height_for_the_scene(open_page, tools_file):
@@ -330,15 +331,15 @@ def test_the_frames_picture_stands_on_the_cameras_image_plane(both):
     assert not both["public"].tab.locator("[data-layer=picture]").is_visible()
 
 
-def test_a_followed_view_is_kept_while_playing_and_on_changing_options(viewer):
-    choose(viewer, ".uv-follow", "person 1")
-    viewer.tab.locator(".uv-play").click()
-    viewer.until("unishViewers[0].frame >= 3")
-    viewer.tab.locator(".uv-play").click()
-    viewer.set(".uv-size", 2)
-    viewer.settle()
-    state = viewer.state()
-    behind = viewer.tab.evaluate("unishViewers[0].follow.behind(1).camera.eye")
+def test_a_followed_view_is_kept_while_playing_and_on_changing_options(direct):
+    choose(direct, ".uv-follow", "person 1")
+    direct.tab.locator(".uv-play").click()
+    direct.until("unishViewers[0].frame >= 3")
+    direct.tab.locator(".uv-play").click()
+    direct.set(".uv-size", 2)
+    direct.settle()
+    state = direct.state()
+    behind = direct.tab.evaluate("unishViewers[0].follow.behind(1).camera.eye")
     assert state["follow"] == "person 1" and state["camera"]["eye"] == pytest.approx(behind, abs=0.02)
 
 
