@@ -179,7 +179,7 @@ class Demo:
 
         boxes: one per line, x0,y0,x1,y1 in pixels of the first frame, @seconds for a later one; empty: detected people.
         fit: bodies are fitted to the video; without it they have the network's motion.
-        formats: glb,usd,usda,bvh,npz,ply,obj,colmap,chan,mp4,webm, those wanted: the zip then holds them as well.
+        formats: glb,usd,usda,fbx,bvh,npz,ply,obj,colmap,chan,mp4,webm, those wanted: the zip then holds them as well.
         """
         with spoken(self.folders):
             part = self.clip_request(clip, fps, start_s, end_s)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from unish.cli.progress_bar import progress_bar
 from unish.errors import InputError
 from unish.export.formats import FORMATS, check_places
-from unish.export.settings import LAYOUTS, MAX_FPS, UNITS, check_fps
+from unish.export.settings import LAYOUTS, MAX_FPS, RIG_NAMES, UNITS, check_fps
 from unish.runs.result_folder import RESULT_EXPORTS
 
 if TYPE_CHECKING:
     from unish.structures import FrameSequence, Reconstruction
 
-_WITH_FRAMES = {"colmap", "chan", "usd", "usda", "mp4", "webm"}
+_WITH_FRAMES = {"colmap", "chan", "usd", "usda", "fbx", "mp4", "webm"}
 """Formats that hold frames of the clip, or their lens."""
 
 
@@ -48,11 +48,14 @@ def add(commands) -> None:
         "--fps",
         type=float,
         metavar="N",
-        help=f"frame rate of USD, BVH, AMASS and .chan files (default: the source's, at most {MAX_FPS:g})",
+        help=f"frame rate of USD, FBX, BVH, AMASS and .chan files (default: the source's, at most {MAX_FPS:g})",
     )
     export.add_argument("--person", type=int, action="append", default=[], metavar="ID", help="only this person")
     export.add_argument("--per-person", action="store_true", help="PLY and OBJ meshes: one file per person")
     export.add_argument("--layout", choices=LAYOUTS, default="overlay", help="of videos (default overlay)")
+    export.add_argument(
+        "--names", choices=RIG_NAMES, default="smpl", help="of the joints in FBX files, and their axes (default smpl)"
+    )
     export.add_argument("--body", help="the SMPL-format file that posed the people, if it is not installed")
     export.set_defaults(command=_export)
 
@@ -87,6 +90,7 @@ def _export(options: argparse.Namespace) -> int:
                 person=options.person,
                 per_person=options.per_person,
                 layout=options.layout,
+                names=options.names,
                 body=body,
             )
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from unish.export.formats import FORMATS, Format, check_formats, export, installed_formats
 from unish.export.settings import ExportSettings
 
-_NAMES = ("bvh", "chan", "colmap", "glb", "npz", "obj", "ply", "usd", "video")
+_NAMES = ("bvh", "chan", "colmap", "fbx", "glb", "npz", "obj", "ply", "usd", "video")
 _HOMES = {f"write_{name}": f"unish.export.{name}" for name in _NAMES}
 __all__ = [
     "FORMATS",
@@ -18,6 +18,7 @@ __all__ = [
     "write_bvh",
     "write_chan",
     "write_colmap",
+    "write_fbx",
     "write_glb",
     "write_npz",
     "write_obj",
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from unish.export.bvh import write_bvh
     from unish.export.chan import write_chan
     from unish.export.colmap import write_colmap
+    from unish.export.fbx import write_fbx
     from unish.export.glb import write_glb
     from unish.export.npz import write_npz
     from unish.export.obj import write_obj

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from unish.errors import InputError, MissingDependencyError
-from unish.export.settings import ExportSettings, Layout, Unit
-from unish.export.usd_package import check_usd
+from unish.export.optional_packages import check_fbx, check_usd
+from unish.export.settings import ExportSettings, Layout, RigName, Unit
 from unish.utils.atomic_write import atomic_path
 from unish.utils.progress import Progress
 from unish.utils.result_files import EXPORT_FILES
@@ -56,6 +56,7 @@ def export(
     person: Sequence[int] = (),
     per_person: bool = False,
     layout: Layout = "overlay",
+    names: RigName = "smpl",
     body: "BodyModel | None" = None,
 ) -> dict[str, Path]:
     """Write a result into `folder` in each of the `formats`; returns where each was written.
@@ -67,7 +68,7 @@ def export(
     """
     from unish.export.person_files import chosen_people
 
-    settings = ExportSettings(clip, max_points, unit, fps, tuple(person), per_person, layout, body)
+    settings = ExportSettings(clip, max_points, unit, fps, tuple(person), per_person, layout, names, body)
     people = chosen_people(reconstruction, settings.person)
     targets = check_places(Path(folder), formats, overwrite)
     for name in targets:
@@ -162,6 +163,13 @@ def _usd(reconstruction: Any, path: Path, settings: ExportSettings, report: Call
     write_usd(scene, path, settings.clip, **_budget(settings), body=settings.body, fps=settings.fps)
 
 
+def _fbx(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
+    from unish.export.fbx import write_fbx
+
+    scene = _only(reconstruction, settings)
+    write_fbx(scene, path, settings.clip, settings.names, body=settings.body, fps=settings.fps, progress=report)
+
+
 def _ply(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.ply import write_ply
 
@@ -207,6 +215,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "glb": Format("scene.glb", "people (skinned, animated), scene points and camera in one file", _glb),
         "usd": Format("scene.usdz", "the same as GLB, with the lens of every frame", _usd, check_packages=check_usd),
         "usda": Format("scene.usda", "the same USD as text", _usd, check_packages=check_usd),
+        "fbx": Format(
+            "fbx", "each person skinned and animated; the moving camera", _fbx, "*.fbx", check_packages=check_fbx
+        ),
         "bvh": Format("bvh", "each person's skeleton and motion", _bvh, "*.bvh", True),
         "npz": Format("npz", "SMPL parameters per person, in AMASS / WHAM / GVHMR layout", _npz, "*.npz", True),
         "ply": Format("ply", "scene points, each frame's points, people's meshes", _ply, "scene.ply"),

@@ -13,6 +13,8 @@ Unit = Literal["m", "cm"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 Layout = Literal["overlay", "side-by-side"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+RigName = Literal["smpl", "mixamo", "ue5"]
+RIG_NAMES: tuple[RigName, ...] = get_args(RigName)
 MAX_FPS, FALLBACK_FPS = 60.0, 30.0
 """Of motion at an even rate: the highest, and the one where the source's is unknown."""
 
@@ -34,15 +36,17 @@ class ExportSettings:
     unit: Unit = "m"
     """Of BVH and .chan files: m or cm."""
     fps: float | int | None = None
-    """Frame rate of USD, BVH, AMASS and .chan files; None: the source's, at most `MAX_FPS`."""
+    """Frame rate of USD, FBX, BVH, AMASS and .chan files; None: the source's, at most `MAX_FPS`."""
     person: tuple[int, ...] = ()
     """Ids of the people to write; () writes all of them."""
     per_person: bool = False
     """PLY and OBJ meshes: one file per person instead of one for all."""
     layout: Layout = "overlay"
     """Of videos: the people over the clip, alone or beside a view of the world."""
+    names: RigName = "smpl"
+    """Of the joints in FBX files, and their axes (`unish.export.rigs`)."""
     body: "BodyModel | None" = None
-    """The body that posed the people, for GLB, USD, BVH, NPZ and videos; None loads the one that the result names."""
+    """The body that posed the people, for GLB, USD, FBX, BVH, NPZ and videos; None: the one that the result names."""
 
     def __post_init__(self) -> None:
         check_fps(self.fps)
@@ -50,5 +54,7 @@ class ExportSettings:
             raise InputError(f"Expected {' or '.join(UNITS)} as the unit, got {self.unit!r}.")
         if self.layout not in LAYOUTS:
             raise InputError(f"Expected {' or '.join(LAYOUTS)} as the layout of videos, got {self.layout!r}.")
+        if self.names not in RIG_NAMES:
+            raise InputError(f"Expected {', '.join(RIG_NAMES)} as the names of joints, got {self.names!r}.")
         if self.max_points is not None and self.max_points < 0:
             raise InputError(f"Expected a number of points of 0 or more, got {self.max_points}.")

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from unish.body import BodyModel
 from unish.errors import InputError
+from unish.export.optional_packages import check_usd
 from unish.export.person_motion import body_of
 from unish.export.scene_points import MAX_POINTS
-from unish.export.usd_package import check_usd
 from unish.structures import FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
 

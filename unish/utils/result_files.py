@@ -6,6 +6,7 @@ HEADER_FILE, ARRAYS_FILE = "reconstruction.json", "reconstruction.safetensors"
 RESULT_PAGE, RESULT_REPORT, RESULT_RECORD, RESULT_EXPORTS = "viewer.html", "report.json", "batch.json", "exports"
 EXPORT_FILES: Mapping[str, tuple[str, ...]] = {
     "bvh": ("*.bvh",),
+    "fbx": ("*.fbx",),
     "npz": ("*.npz",),
     "ply": ("*.ply",),
     "obj": ("*.obj", "people.mtl"),
