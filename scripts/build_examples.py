@@ -1,9 +1,11 @@
 """Makes the examples that the demo opens with: clips of our own renderer and what the mini says of them.
 
-    python scripts/build_examples.py                 # space/examples, all of them
-    python scripts/build_examples.py --only 2        # one, by its number
+    python scripts/build_examples.py --wardrobe MAKEHUMAN --motions CMU     # space/examples, all of them
+    python scripts/build_examples.py --wardrobe … --motions … --only 2      # one, by its number
+    python scripts/build_examples.py --results-only                         # new weights: the clips stay as they are
 
-Their seeds belong to no split of any data set, so nothing is trained on them.
+Their seeds belong to no split of any data set, so nothing is trained on them. People wear garments of
+MakeHuman (CC0), and one of them moves as recorded by CMU: see docs/synthetic_world.md for both.
 """
 
 import argparse
@@ -13,9 +15,13 @@ from pathlib import Path
 
 import unish
 from space.examples import BUNDLED
-from space.packed_result import pack_result
+from space.packed_result import PACKED_FILE, pack_result
+from train.synthetic.assets import load_assets
 from train.synthetic.clips import generate_clip
 from train.synthetic.sample_clip import write_video
+from unish.analysis.fit_report import fit_report
+from unish.body import open_body
+from unish.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -26,50 +32,68 @@ class Rendering:
     seed: int
     domain: str
     people: int
-    world: str = "studio"
-    seconds: float = 5.0
-    script: tuple[str, ...] = ()
+    script: tuple[str, ...]
+    """What the first person does in turn."""
 
 
 RENDERINGS = (
-    Rendering("1_a_conversation", 900_000_104, "indoor", 3),
-    Rendering("2_three_in_a_yard", 900_000_101, "outdoor", 3),
+    Rendering("1_a_greeting", 900_000_312, "indoor", 2, script=("walk", "wave")),
+    Rendering("2_walk_turn_and_wave", 900_000_217, "indoor", 1, script=("walk", "turn", "wave")),
 )
-SOURCE_FPS, LONG_SIDE_PX, SAMPLED_FPS = 30, 640, 6.0
+SECONDS, SOURCE_FPS, LONG_SIDE_PX, SAMPLED_FPS = 5, 30, 640, 6.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=BUNDLED)
     parser.add_argument("--only", type=int, help="number of one example")
+    parser.add_argument("--wardrobe", type=Path, help="folder of MakeHuman's base.obj and garments")
+    parser.add_argument("--motions", type=Path, help="folder of CMU's recordings")
+    parser.add_argument("--results-only", action="store_true", help="reconstruct the clips that are there")
     options = parser.parse_args()
     for number, rendering in enumerate(RENDERINGS, 1):
         if options.only in (None, number):
-            build(rendering, options.out / rendering.name)
+            folder = options.out / rendering.name
+            if not options.results_only:
+                render(rendering, folder, options.motions, options.wardrobe)
+            reconstruct(rendering, folder)
 
 
-def build(rendering: Rendering, folder: Path) -> None:
-    """Renders, reconstructs and packs one."""
+def video_of(rendering: Rendering, folder: Path) -> Path:
+    return folder / f"{rendering.name[2:]}.mp4"
+
+
+def render(rendering: Rendering, folder: Path, motions: Path | None, wardrobe: Path | None) -> None:
+    """Renders the clip of one into a new folder."""
+    if motions is None or wardrobe is None:
+        raise InputError("Expected --wardrobe and --motions to render with; --results-only keeps the clips.")
     clip = generate_clip(
         rendering.seed,
-        frames=round(rendering.seconds * SOURCE_FPS),
+        frames=SECONDS * SOURCE_FPS,
         fps=SOURCE_FPS,
         long_side_px=LONG_SIDE_PX,
         aspect="4:3",
         people_count=rendering.people,
         domain=rendering.domain,
         script=rendering.script,
+        camera="orbit",
         clear_view=True,
-        world=rendering.world,
+        assets=load_assets(motions, wardrobe, None, open_body()),
     )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    video = folder / f"{rendering.name[2:]}.mp4"
-    write_video(clip.images, SOURCE_FPS, video, crf=25)
+    write_video(clip.images, SOURCE_FPS, video_of(rendering, folder), crf=25)
+
+
+def reconstruct(rendering: Rendering, folder: Path) -> None:
+    """Reconstructs the clip of one and packs the result beside it."""
+    (folder / PACKED_FILE).unlink(missing_ok=True)
+    video = video_of(rendering, folder)
     scene = unish.reconstruct(video, weights="mini", finder="mini", device="cpu", body="open", fps=SAMPLED_FPS)
     pack_result(scene, folder)
     sizes = ", ".join(f"{file.name} {file.stat().st_size / 1024:.0f} KiB" for file in sorted(folder.iterdir()))
-    print(f"{folder.name}: {len(scene)} frames, {len(scene.people)} people; {sizes}")
+    fit = fit_report(scene).word
+    print(f"{folder.name}: {len(scene)} frames, {len(scene.people)} people, fit {fit}; {sizes}")
 
 
 if __name__ == "__main__":

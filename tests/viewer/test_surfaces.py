@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
 from unish.structures import Clip
 from unish.viewer import scene_arrays
-from unish.viewer.background import background_layers
+from unish.viewer.background import background_layers, in_boxes
+from unish.viewer.filling import background_filling, harmonic
 from unish.viewer.frame_images import image_arrays
 from unish.viewer.surfaces import (
     DEPTH_STEP,
@@ -182,3 +184,31 @@ def test_images_get_smaller_where_there_are_many(room, monkeypatch):
     assert images_of(image_arrays(reconstruction)[0])[0].shape == (48, 64, 3)
     monkeypatch.setattr("unish.viewer.frame_images.MAX_TOTAL_BYTES", 100)
     assert scene_arrays(reconstruction, 500).arrays["images_start"].tolist() == [0, 0, 0]
+
+
+def test_what_somebody_hides_all_the_time_is_filled_in_from_around(room):
+    """A plane is continued exactly, under those who stand before it and nowhere else."""
+    reconstruction = room(1, names=("A",))
+    surfaces = Surfaces.of(reconstruction)
+    filling = background_filling(reconstruction, surfaces, background_layers(reconstruction, surfaces))
+    assert filling is not None
+    mask = surfaces.masks[0] > 0
+    somebody = mask[:-1, :-1] & mask[:-1, 1:] & mask[1:, :-1] & mask[1:, 1:]
+    assert filling.cells[somebody].mean() > 0.95 and filling.cells.mean() < 0.5
+    near = binary_dilation(somebody | in_boxes(reconstruction, surfaces, 0), np.ones((3, 3)), iterations=12)
+    assert not filling.cells[~near].any() and (~near).any(), "nobody is there"
+    assert (filling.depth_m[mask] > 1.2 * surfaces.depth_m[0][mask]).mean() > 0.9, "it lies behind them"
+
+    seen = np.ones(SHAPE, bool)
+    seen[12:40, 20:40] = False
+    affine = np.stack([*np.meshgrid(np.arange(64.0), np.arange(48.0)), np.ones(SHAPE)], -1) @ [[0.1], [0.3], [2.0]]
+    np.testing.assert_allclose(harmonic(np.where(seen[..., None], affine, 0), seen, ~seen), affine, rtol=1e-6)
+    alone = np.zeros(SHAPE, bool)
+    alone[2:4, 2:4] = True
+    assert np.isnan(harmonic(affine, np.zeros(SHAPE, bool), alone)).all()
+
+
+def test_where_nobody_stands_nothing_is_filled_in(room):
+    reconstruction = room(1, names=())
+    surfaces = Surfaces.of(reconstruction)
+    assert background_filling(reconstruction, surfaces, background_layers(reconstruction, surfaces)) is None

@@ -66,11 +66,11 @@ def background_layers(reconstruction: Reconstruction, surfaces: Surfaces) -> Bac
 def _rounds(reconstruction: Reconstruction, surfaces: Surfaces, frames: list[int]) -> list[dict[int, np.ndarray]]:
     """Cells that may be taken from each frame, round by round ever closer to people."""
     wide = {frame: surfaces.scene_cells(frame) for frame in frames}
-    clear = {frame: cells & ~_in_boxes(reconstruction, surfaces, frame) for frame, cells in wide.items()}
+    clear = {frame: cells & ~in_boxes(reconstruction, surfaces, frame) for frame, cells in wide.items()}
     return [clear, wide, {frame: surfaces.scene_cells(frame, close=True) for frame in frames}]
 
 
-def _in_boxes(
+def in_boxes(
     reconstruction: Reconstruction, surfaces: Surfaces, frame: int
 ) -> Bool[np.ndarray, "cell_rows cell_columns"]:
     """Cells in somebody's box, a little wider: masks miss parts of people, boxes hardly ever."""
@@ -84,6 +84,16 @@ def _in_boxes(
             high = np.ceil((box[:1:-1] + margin - [top, left]) / stride).astype(int).clip(0)
             inside[low[0] : high[0], low[1] : high[1]] = True
     return inside
+
+
+def vertices_shown(
+    reconstruction: Reconstruction, surfaces: Surfaces, frame: int, background: Background
+) -> Bool[np.ndarray, "rows columns"]:
+    """Which vertices of `frame` one of the layers shows."""
+    shown = np.zeros(surfaces.depth_m.shape[1:], bool)
+    for layer, cells in zip(background.frames, background.cells, strict=True):
+        shown |= _covered(reconstruction, surfaces, frame, int(layer), cells)
+    return shown
 
 
 def _middle_of_best(gain: dict[int, int]) -> int:

@@ -21,6 +21,7 @@ from unish.viewer.background import background_layers
 from unish.viewer.bodies import body_arrays, bounds, skinned_body
 from unish.viewer.body_layers import DISTANCE_RANGE_M, distance_bytes, heading
 from unish.viewer.cloud import choose_points, point_spans
+from unish.viewer.filling import background_filling
 from unish.viewer.frame_images import image_arrays
 from unish.viewer.scene_file import SceneArrays, encode_scene, quantise
 from unish.viewer.surfaces import Surfaces, pack_cells, surface_arrays
@@ -112,6 +113,9 @@ def scene_arrays(
     arrays |= drawn | _cameras_display(reconstruction, display_from_world)
     arrays["background_frames"] = background.frames.astype(np.uint32)
     arrays["background_cells"] = pack_cells(background.cells)
+    filling = background_filling(reconstruction, surfaces, background)
+    if filling is not None:
+        arrays |= filling.arrays(meta["surface"]["near_m"])
 
     low, high = bounds([*shown, corners, *seen_bodies])
     meta["low"], meta["high"] = (low - 0.05).tolist(), (high + 0.05).tolist()

@@ -106,7 +106,8 @@ function surfaceLayer(scene, data, unit) {
   const attributes = Object.fromEntries(['grid', 'code', 'tint', 'normal'].map(name => [name, gl.getAttribLocation(program, name)]));
   const current = surfaceBuffers(gl, data), codes = gl.createTexture(), {place, meta: {size_px, view}} = data;
   const layers = Array.from(data.arrays.background_frames, () => surfaceBuffers(gl, data));
-  const backdrop = pictureQuad(scene, true);
+  const backdrop = pictureQuad(scene, true), guessed = data.buildFilling(), fillings = guessed ? [surfaceBuffers(gl, data)] : [];
+  fillings.forEach(filling => filling.fill(guessed));
   const identity = new Float32Array([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]);
   const poseMatrix = frame => {
     const pose = data.pose(frame), matrix = Float32Array.from(identity);
@@ -126,12 +127,12 @@ function surfaceLayer(scene, data, unit) {
     return norm(add(eye, center, -1)) / Math.max(0.5, norm(add(view.target, center, -1)));
   };
 
-  function drawPart(buffers, frame, {from = 0, count, points = 0}) {
+  function drawPart(buffers, frame, {from = 0, count, points = 0, texture = buffers.texture}) {
     gl.uniformMatrix4fv(at.pose, false, poseMatrix(frame));
     gl.uniform4fv(at.lens, lensOf(frame));
     gl.uniform1f(at.part, points);
     gl.activeTexture(gl.TEXTURE0);
-    gl.bindTexture(gl.TEXTURE_2D, buffers.texture);
+    gl.bindTexture(gl.TEXTURE_2D, texture);
     const bind = (name, size, type, normalized) => {
       gl.bindBuffer(gl.ARRAY_BUFFER, buffers[name]);
       gl.enableVertexAttribArray(attributes[name]);
@@ -152,7 +153,7 @@ function surfaceLayer(scene, data, unit) {
     colored: false, focus: [], visible: true,
     isOpaque() { return this.visible && (this.showCurrent || this.showLayers || this.showPeople); },
     dispose() {
-      [current, ...layers].forEach(buffers => buffers.dispose());
+      [current, ...fillings, ...layers].forEach(buffers => buffers.dispose());
       backdrop.dispose();
       gl.deleteTexture(codes);
       gl.deleteProgram(program);
@@ -206,6 +207,13 @@ function surfaceLayer(scene, data, unit) {
       if (this.showLayers && !this.points) {
         gl.uniform1f(at.behind, now ? 1 : 0);
         gl.uniform1f(at.presence, now && !this.colored ? smoothstep(0, 1, 2 * turned) : 1);   // through the clip's camera, the video alone
+        fillings.filter(() => layers[0].filled && !this.colored).forEach(filling => {   // whatever else there is lies over it
+          gl.depthMask(false);
+          gl.uniform1f(at.photo, 0);
+          drawPart(filling, guessed.frame, {count: guessed.triangles.length, texture: layers[0].texture});
+          gl.uniform1f(at.photo, 1);
+          gl.depthMask(true);
+        });
         layers.forEach(({built, filled}, layer) => {
           if (built && filled) drawPart(layers[layer], built.frame, {count: built.triangles.length});
         });

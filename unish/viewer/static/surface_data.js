@@ -12,9 +12,9 @@ class SurfaceData {
   get any() { return this.rows > 1 && this.columns > 1; }
 
   // Codes of depth: 0 unknown, else 1 + log(depth / near) / step.
-  codes(frame) {
+  codes(frame, depth = this.arrays.surface_depth) {
     const {rows, columns, count} = this, codes = new Uint16Array(count);
-    const planes = this.arrays.surface_depth.subarray(2 * count * frame, 2 * count * (frame + 1));
+    const planes = depth.subarray(2 * count * frame, 2 * count * (frame + 1));
     for (let row = 0, at = 0; row < rows; row++) {
       for (let column = 0, code = 0; column < columns; column++, at++) {
         const folded = planes[at] | planes[count + at] << 8;
@@ -42,8 +42,20 @@ class SurfaceData {
   // What is drawn of a frame: triangles of the scene, then those of people. `layer` is one of the background's, whose
   // cells are chosen; `threshold` is the least confidence, `colorOf(frame, vertex)` [r, g, b], for the image's own null.
   build(frame, {layer = null, threshold = 0, colorOf = null} = {}) {
-    const {rows, columns, count, arrays: {surface_cells, background_cells}} = this, codes = this.codes(frame);
-    const packed = layer === null ? surface_cells : background_cells, bytes = packed.shape[1], from = bytes * (layer === null ? frame : layer);
+    const {surface_cells, background_cells} = this.arrays, cells = layer === null ? [surface_cells, frame] : [background_cells, layer];
+    return this.triangulate(frame, this.codes(frame), ...cells, {layer, threshold, colorOf});
+  }
+
+  // What nobody saw behind people (unish/viewer/filling.py), in the frame of the background's first layer; or null.
+  buildFilling() {
+    const {filling_depth, filling_cells, filling_colors} = this.arrays;
+    if (!filling_depth) return null;
+    const colorOf = (_, vertex) => filling_colors.subarray(3 * vertex, 3 * vertex + 3);
+    return this.triangulate(this.arrays.background_frames[0], this.codes(0, filling_depth), filling_cells, 0, {layer: 0, threshold: 0, colorOf});
+  }
+
+  triangulate(frame, codes, packed, packedIndex, {layer, threshold, colorOf}) {
+    const {rows, columns, count} = this, bytes = packed.shape[1], from = bytes * packedIndex;
     const people = this.arrays.surface_people.subarray(frame * count, (frame + 1) * count);
     const levels = this.arrays.surface_confidence.subarray(frame * count, (frame + 1) * count);
     const least = threshold * this.place.confidence_levels, cells = (rows - 1) * (columns - 1);
