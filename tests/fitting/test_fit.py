@@ -10,11 +10,13 @@ import torch
 from tests.helpers.walks import displaced, make_walk, root_errors_m
 from unish.analysis.fit_report import fit_report
 from unish.body import open_body
+from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.errors import InputError
 from unish.fitting import fit
 from unish.fitting.fit import fit_bodies
 from unish.fitting.measures import measure, worse
 from unish.fitting.scene import moved_scene
+from unish.geometry.rotations import axis_angle_to_matrix
 from unish.structures import Reconstruction
 
 
@@ -98,6 +100,21 @@ def test_progress_rises_and_cancels(off, body):
     with pytest.raises(KeyboardInterrupt):
         fit_bodies(off, body, progress=stop)
     assert shares == sorted(shares)
+
+
+def test_keypoints_bring_limbs_back_that_the_network_poses_wrongly(truth, off, body):
+    rotations = off.people[0].body_rotations.copy()
+    turn = axis_angle_to_matrix(torch.tensor([[0.0, 0, 0.7], [-0.7, 0, 0]])).numpy()
+    rotations[:, [16, 1]] = turn @ rotations[:, [16, 1]]
+    keypoints = np.zeros((len(off), 17, 3), np.float32)
+    keypoints[:, list(COCO_LIMBS)] = np.insert(joints_px(truth, 0)[:, list(SMPL_LIMBS)], 2, 0.9, axis=-1)
+    scene = with_person(off, body_rotations=rotations)
+    without, told = (fit_bodies(s, body) for s in (scene, with_person(scene, keypoints_px=keypoints)))
+    limbs = [
+        joints_px(result, 0)[:, [18, 20, 4, 7]] - joints_px(truth, 0)[:, [18, 20, 4, 7]] for result in (without, told)
+    ]
+    missed = [float(np.linalg.norm(error, axis=-1).mean()) for error in limbs]
+    assert told.fitting.people[0].fitted and missed[1] < 0.5 * missed[0]
 
 
 # --- hostile evidence ----------------------------------------------------------------------------------------------

@@ -1,12 +1,16 @@
 """Parts of a fit: the reduced body, jitter, contacts, floors, the clip's scale, chunks."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from tests.helpers.walks import make_walk
 from unish.body import open_body
 from unish.fitting.calibrate import PersonScale, clip_scale
 from unish.fitting.contacts import averages, find_contacts, hysteresis, speeds
+from unish.fitting.evidence import Evidence
 from unish.fitting.floor import FloorMap
 from unish.fitting.motion_filter import smoothed
 from unish.fitting.person_fit import blended, chunks
@@ -64,6 +68,20 @@ def test_offsets_of_a_place_come_back():
     pelvis = torch.tensor([[0.3, -0.2, 4.0], [1.0, 0.5, 2.0]])
     offsets = torch.tensor([[0.02, 0.01, -0.1], [0.0, -0.05, 0.2]])
     assert torch.allclose(place_offsets(pelvis, moved_pelvis(pelvis, offsets)), offsets, atol=1e-6)
+
+
+def test_a_person_ends_half_way_between_box_and_mask(body):
+    scene = make_walk(body, frames=2)
+    boxes = scene.people[0].boxes_px + np.float32([-6, -4, 6, 4])
+    mask = scene.person_mask.copy()
+    mask[1] = 0
+    scene = dataclasses.replace(scene, people=(dataclasses.replace(scene.people[0], boxes_px=boxes),), person_mask=mask)
+    evidence = Evidence.read(scene, 0, np.array([0, 1]), "cpu")
+    rows, columns = np.nonzero(mask[0])
+    extent = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    assert torch.allclose(evidence.edges_px[0], (torch.from_numpy(boxes[0]) + extent) / 2)
+    assert torch.allclose(evidence.edge_errors_px[0], (torch.from_numpy(boxes[0]) - extent).abs() / 2)
+    assert torch.equal(evidence.edges_px[1], torch.from_numpy(boxes[1])) and not evidence.edge_errors_px[1].any()
 
 
 def test_contacts_have_hysteresis():

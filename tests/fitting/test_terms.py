@@ -24,12 +24,15 @@ def test_robust_losses_are_half_a_square_near_zero_and_less_far_away():
 def test_a_body_that_fills_its_box_costs_nothing_and_edges_that_do_not_count_do_not():
     corners = torch.stack([BOXES[:, :2], BOXES[:, 2:]], dim=1)
     counted = torch.ones(2, 4, dtype=torch.bool)
-    assert terms.box_term(corners, BOXES, counted, 0.02).tolist() == [0, 0]
+    exact = torch.zeros(2, 4, dtype=torch.float64)
+    assert terms.box_term(corners, BOXES, exact, BOXES, counted, 0.02).tolist() == [0, 0]
     lower = corners.clone()
     lower[0, 1, 1] += 2.0  # one standard deviation of a box 100 pixels high
-    assert terms.box_term(lower, BOXES, counted, 0.02).tolist() == pytest.approx([2**0.5 - 1, 0])
+    assert terms.box_term(lower, BOXES, exact, BOXES, counted, 0.02).tolist() == pytest.approx([2**0.5 - 1, 0])
+    unsure = exact + 1.5
+    assert terms.box_term(lower, BOXES, unsure, BOXES, counted, 0.02)[0].item() == pytest.approx(1.64**0.5 - 1)
     counted[0, 3] = False
-    assert terms.box_term(lower, BOXES, counted, 0.02).tolist() == [0, 0]
+    assert terms.box_term(lower, BOXES, exact, BOXES, counted, 0.02).tolist() == [0, 0]
 
 
 def test_vertices_outside_the_mask_cost_where_there_is_a_mask():
@@ -63,8 +66,7 @@ def test_the_surface_lies_on_the_points_and_not_before_them():
 def test_keypoints_count_by_their_confidence():
     joints, known = torch.zeros(1, 2, 2).double(), torch.tensor([[[3.0, 0], [torch.nan, 0]]]).double()
     confidence = torch.tensor([[0.5, 0.0]]).double()
-    x = 3.0 / (0.03 * 100) / 2
-    expected = 0.5 * 2 * x**2 / (4 + x**2)
+    expected = 0.5 * (2**0.5 - 1)  # one standard deviation
     assert terms.keypoint_term(joints, known, confidence, BOXES[:1], 0.03).item() == pytest.approx(expected)
 
 
@@ -106,7 +108,7 @@ def test_hinges_bend_within_limits():
 @pytest.mark.parametrize(
     "term",
     [
-        lambda x: terms.box_term(100 * x[..., :2], BOXES, torch.ones(2, 4, dtype=torch.bool), 0.02),
+        lambda x: terms.box_term(100 * x[..., :2], BOXES, ERRORS, BOXES, ALL_EDGES, 0.02),
         lambda x: terms.outside_term(5 * x[..., 0], BOXES, torch.tensor([True, True]), 0.02),
         lambda x: terms.coverage_term(random_samples, torch.ones(2, 4).double(), 100 * x[..., :2], BOXES, 0.02, 0.05),
         lambda x: terms.surface_term(3 + x[..., 0], 3 + random_depth, torch.ones(2, 5).double(), SIGMA),
@@ -122,5 +124,6 @@ def test_gradients(term):
     assert gradcheck(term, random(2, 5, 3).requires_grad_())
 
 
+ALL_EDGES, ERRORS = torch.ones(2, 4, dtype=torch.bool), torch.full((2, 4), 0.7, dtype=torch.float64)
 SIGMA, TIMES = torch.tensor([0.05, 0.1]).double(), torch.tensor([0.0, 0.1, 0.25, 0.3, 0.5]).double()
 random_samples, random_depth, random_places = random(2, 4, 2, size=100), random(2, 5), random(2, 5, 3)

@@ -36,6 +36,10 @@ class Evidence:
     """What some frames show of one person; pixels of the network's frames, metres, camera frame."""
 
     boxes_px: Float[Tensor, "frames 4"]
+    edges_px: Float[Tensor, "frames 4"]
+    """Where the person ends, x0, y0, x1, y1: half-way between box and mask, the box where there is no mask."""
+    edge_errors_px: Float[Tensor, "frames 4"]
+    """By how much the two disagree, halved."""
     edges_counted: Bool[Tensor, "frames 4"]
     has_mask: Bool[Tensor, "frames"]
     grid_px: Float[Tensor, "frames 4"]
@@ -67,7 +71,17 @@ class Evidence:
         edges = torch.from_numpy(counted & sound[:, None]) & ~tensors.pop("hidden_edges").bool()
         keypoints = torch.from_numpy(_keypoints(person, frames))
         has_mask = tensors.pop("has_mask").bool()
-        evidence = Evidence(torch.from_numpy(boxes).float(), edges, has_mask, keypoints_px=keypoints, **tensors)
+        boxes_px = torch.from_numpy(boxes).float()
+        gaps = tensors.pop("extent_px") - boxes_px
+        evidence = Evidence(
+            boxes_px=boxes_px,
+            edges_px=boxes_px + gaps / 2,
+            edge_errors_px=gaps.abs() / 2,
+            edges_counted=edges,
+            has_mask=has_mask,
+            keypoints_px=keypoints,
+            **tensors,
+        )
         return Evidence(**{name: getattr(evidence, name).to(device) for name in Evidence.__dataclass_fields__})
 
     def sampled(
@@ -90,6 +104,8 @@ class Evidence:
 @dataclass(frozen=True)
 class _FrameEvidence:
     has_mask: bool
+    extent_px: np.ndarray
+    """Of the mask; the box where there is none."""
     hidden_edges: np.ndarray
     grid_px: np.ndarray
     outside_px: np.ndarray
@@ -126,7 +142,17 @@ def _frame(scene: Reconstruction, index: int, frame: int, box: np.ndarray) -> _F
     surface = np.where(core & (np.abs(depth / max(own_depth, 1e-6) - 1) < (0.3 if has_mask else 0.15)), depth, 0)
     # Without a mask it is not known which of the points are the person's.
     hidden = _hidden_edges(occluder, in_box, own) if has_mask and own_depth > 0 else np.zeros(4, bool)
-    return _FrameEvidence(has_mask, hidden, corners, outside, samples, weight, surface)
+    extent = _extent(scene.person_mask[frame] == index + 1, corners) if has_mask else box
+    return _FrameEvidence(has_mask, extent, hidden, corners, outside, samples, weight, surface)
+
+
+def _extent(mask: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Edges x0, y0, x1, y1 of a mask within the grid's corners."""
+    height, width = mask.shape
+    x0, y0 = np.floor(corners[:2]).clip(0).astype(int)
+    x1, y1 = np.ceil(corners[2:]).clip(0, [width, height]).astype(int)
+    rows, columns = (np.flatnonzero(mask[y0:y1, x0:x1].any(axis)) for axis in (1, 0))
+    return np.array([x0 + columns[0], y0 + rows[0], x0 + columns[-1] + 1, y0 + rows[-1] + 1], np.float64)
 
 
 def _middle(in_box: np.ndarray, rows: np.ndarray, columns: np.ndarray, box: np.ndarray) -> np.ndarray:

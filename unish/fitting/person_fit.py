@@ -77,8 +77,8 @@ def steady(course: Course, view: View) -> Course:
 
 
 def first_place(problem: Problem) -> Tensor:
-    """Offsets that bring the body's extent to its box, from those edges that count; what cannot be told stays."""
-    body, boxes = problem.body, problem.evidence.boxes_px
+    """Offsets that bring the body's extent to the person's, from those edges that count; what cannot be told stays."""
+    body, boxes = problem.body, problem.evidence.edges_px
     counted = problem.evidence.edges_counted
     correctives = body.correctives(problem.start.rotations)
     course = problem.start

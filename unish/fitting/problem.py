@@ -120,7 +120,8 @@ class Problem:
         """Sum over the frames of all terms but the prior of the offsets."""
         settings, evidence, boxes = self.settings, self.evidence, self.evidence.boxes_px
         whole = body.vertices_px
-        total = terms.box_term(whole, boxes, evidence.edges_counted, settings.box_share).sum()
+        edges, errors = evidence.edges_px, evidence.edge_errors_px
+        total = terms.box_term(whole, edges, errors, boxes, evidence.edges_counted, settings.box_share).sum()
         if evidence.has_mask.any():
             outside = evidence.outside(whole)
             total = total + terms.outside_term(outside, boxes, evidence.has_mask, settings.outline_share).sum()
@@ -194,9 +195,7 @@ class Problem:
         settings, joints = self.settings, list(self.settings.joints)
         correctives = self.body.correctives(self.start.rotations)
         root = self._root(settings.place_share, settings.depth_share)
-        # A box alone tells where a body is, and hardly how it is posed.
-        tells_pose = self.evidence.has_mask | (self.evidence.keypoints_px[..., 2] > 0).any(-1)
-        share = 1.0 if tells_pose.float().mean() > 0.5 else settings.boxes_only
+        share = self._pose_freedom()
         sigmas = [share * (settings.root_rad if joint == 0 else settings.rotation_rad) for joint in joints]
         turn = self._whitened(1.0, 1.0)
         scale = around.pelvis.new_tensor(sigmas)[:, None]
@@ -215,6 +214,14 @@ class Problem:
         first = torch.zeros(len(around.pelvis), 3 + 3 * len(joints)).to(around.pelvis)
         first[:, :3] = root.inverse(place_offsets(self.start.pelvis, around.pelvis))
         return course(least(cost, first, settings.refine_steps))
+
+    def _pose_freedom(self) -> float:
+        """What the errors of rotations are multiplied by: keypoints show how a body is posed, a box alone hardly."""
+        has_keypoints = (self.evidence.keypoints_px[..., 2] > 0).any(-1)
+        if has_keypoints.float().mean() > 0.5:
+            return self.settings.with_keypoints
+        tells_pose = self.evidence.has_mask | has_keypoints
+        return 1.0 if tells_pose.float().mean() > 0.5 else self.settings.boxes_only
 
     def _root(self, place: float, depth: float) -> "_Root":
         drift = self.settings.drift_share

@@ -27,8 +27,8 @@ class FitSettings:
     """Most frames of a person that scale and floor are taken from."""
 
     box_share: float = 0.02
-    """Error of a box's edge."""
-    outline_share: float = 0.015
+    """Error of the edge of a box; what box and mask differ by is added to it."""
+    outline_share: float = 0.01
     """Error of a mask's outline."""
     keypoint_share: float = 0.03
     surface_share: float = 0.03
@@ -46,6 +46,8 @@ class FitSettings:
     root_rad: float = 0.12
     boxes_only: float = 0.5
     """What the two are multiplied by where there are neither masks nor keypoints."""
+    with_keypoints: float = 2.0
+    """The same where most frames have keypoints: then poses come from these rather than from the network."""
     held_m: tuple[float, ...] = (0.03, 0.006)
     """How far a foot moves while it stands, in each round: the first one is wide, so that feet come near without
     overruling the images."""

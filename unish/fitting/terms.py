@@ -25,18 +25,20 @@ def geman_mcclure(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 def box_term(
     vertices_px: Float[Tensor, "frames vertices 2"],
+    edges_px: Float[Tensor, "frames 4"],
+    errors_px: Float[Tensor, "frames 4"],
     boxes_px: Float[Tensor, "frames 4"],
     counted: Bool[Tensor, "frames 4"],
     share: float,
 ) -> Float[Tensor, "frames"]:
-    """The body's extent ends where the person's box does: edges x0, y0, x1, y1 in pixels.
+    """The body's extent ends where the person does: edges x0, y0, x1, y1 in pixels.
 
-    Standard deviation: `share` of the box's height. Edges at the image's border, where the person goes on, do not
-    count.
+    Standard deviation: `share` of the box's height and the edge's own error together. Edges at the image's border,
+    where the person goes on, do not count.
     """
     extent = torch.cat([vertices_px.amin(-2), vertices_px.amax(-2)], dim=-1)
-    sigma = share * box_heights(boxes_px)[:, None]
-    return (charbonnier((extent - boxes_px) / sigma) * counted).sum(-1)
+    sigma = torch.hypot(share * box_heights(boxes_px)[:, None], errors_px)
+    return (charbonnier((extent - edges_px) / sigma) * counted).sum(-1)
 
 
 def outside_term(
@@ -98,11 +100,15 @@ def keypoint_term(
     boxes_px: Float[Tensor, "frames 4"],
     share: float,
 ) -> Float[Tensor, "frames"]:
-    """Projected joints lie on the detected keypoints: sum of ρ(distance) by confidence, those without it left out."""
+    """Projected joints lie on the detected keypoints: sum of ρ(distance) by confidence, those without it left out.
+
+    What is far off goes on counting, less than squared: a network's limb is often off by more than its thickness, and
+    a bounded cost would leave it there.
+    """
     sigma = share * box_heights(boxes_px)[:, None]
     seen = confidence > 0
     apart = torch.where(seen[..., None], joints_px - keypoints_px, torch.zeros_like(joints_px))
-    return (geman_mcclure(_norm(apart) / sigma / 2) * confidence * seen).sum(-1)
+    return (charbonnier(_norm(apart) / sigma) * confidence * seen).sum(-1)
 
 
 def acceleration_term(
