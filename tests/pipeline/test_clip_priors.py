@@ -58,11 +58,20 @@ def test_a_focal_length_that_cannot_be_is_one_sentence(bad):
 
 def test_a_known_focal_length_is_that_of_the_result(clip, body):
     """Where the points are a lens's that they were not taken with, the user is believed."""
-    wrong = OracleFaults(focal=1.2)
+    wrong, results = OracleFaults(focal=1.2), []
     for known, focal in ((ClipPriors(), 1.2), (ClipPriors(focal=half_diagonals(clip)), 1.0)):
         found = reconstruct_with_boxes(clip, Oracle(clip, wrong), body, priors=known)
         assert np.allclose(found.cameras.intrinsics[:, 0, 0] / clip.intrinsics[:, 0, 0], focal, rtol=5e-3)
         assert np.allclose(found.cameras.intrinsics[:, 1, 1], found.cameras.intrinsics[:, 0, 0])
+        results.append(found)
+    # Without a fit, points and bodies move along the optical axis by the depth shift that suits the known lens, and
+    # together: nothing moves across, and bodies stay on their points.
+    nearer_m = np.median(results[0].depth_m - results[1].depth_m, axis=(1, 2))
+    assert nearer_m.min() > 0.3
+    for before, after in zip(results[0].people, results[1].people, strict=True):
+        moved_m = before.translation_camera - after.translation_camera
+        assert np.allclose(moved_m[before.present], np.outer(nearer_m, [0, 0, 1])[before.present], atol=0.02)
+        assert np.allclose(before.body_rotations, after.body_rotations, atol=1e-5)
 
 
 def test_a_known_focal_length_places_the_minis_people_better(body):
