@@ -14,6 +14,7 @@ from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.errors import InputError
 from unish.fitting import fit
 from unish.fitting.fit import fit_bodies
+from unish.fitting.floor import FloorMap
 from unish.fitting.measures import measure, worse
 from unish.fitting.scene import moved_scene
 from unish.geometry.rotations import axis_angle_to_matrix
@@ -202,12 +203,26 @@ def test_a_fit_that_is_worse_is_named():
     assert worse(good, good | {"outline_iou": 0.69, "jerk": 51.0, "foot_sliding": 7.5}) == []
 
 
+def test_feet_on_a_step_are_not_off_the_floor(truth, body):
+    """On a step that the points show, feet stand as they do on the plane."""
+    rng = np.random.default_rng(0)
+    step = FloorMap(np.column_stack([rng.uniform(-3, 3, (20_000, 2)), np.full(20_000, 0.5)]), None).moved(1.0, 0.0)
+    person = truth.people[0]
+    raised = with_person(
+        truth, joints_world=person.joints_world + np.float32([0, 0, 0.5]),
+        vertices_world=person.vertices_world + np.float32([0, 0, 0.5]),
+    )  # fmt: skip
+    plane = FloorMap(np.zeros((0, 3)), None)
+    off = [measure(*pair)["feet_off_floor"] for pair in ((truth, 0, plane), (raised, 0, step), (raised, 0, plane))]
+    assert off[1] == pytest.approx(off[0], abs=0.01) and off[2] > 45
+
+
 def test_scenes_grow_about_the_floor_and_bodies_do_not(truth, body):
     larger = moved_scene(truth, 1.5, 0.2, body)
     assert np.allclose(larger.depth_m, 1.5 * truth.depth_m)
     tall = [np.ptp(scene.people[0].vertices_world[..., 2], axis=1) for scene in (truth, larger)]
     assert np.allclose(*tall, atol=1e-4)
-    seen = [measure(scene, 0)["outline_iou"] for scene in (truth, larger)]
+    seen = [measure(scene, 0, FloorMap.of(scene))["outline_iou"] for scene in (truth, larger)]
     assert seen[0] > 0.75 > seen[1]  # the body is as large as before, and farther away
     camera = larger.cameras.centers_world[:, 2]
     assert np.allclose(camera, 1.5 * truth.cameras.centers_world[:, 2] + 0.2, atol=1e-5)

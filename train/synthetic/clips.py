@@ -64,9 +64,9 @@ def generate_clip(
     `world` says what scenes, people, cameras and images are like (see worlds.py). The sample's coordinates have z
     up and the floor at z = 0. Depth beyond 30 m and the sky are 0. `aspect` is one of cameras.ASPECTS, `domain`
     "indoor" or "outdoor", `camera` one of cameras.KINDS (only the default world looks at it), `script` the first
-    person's actions in turn (see actions.ACTIONS); what is not given is drawn. With `clear_view` nothing stands
-    between camera and people. `body` replaces the open body. `assets` are motion, garments and photographs to draw from
-    besides; depth of a photograph is 0.
+    person's actions in turn (see actions.ACTIONS, or climbing.CLIMB alone); what is not given is drawn. With
+    `clear_view` nothing stands between camera and people. `body` replaces the open body. `assets` are motion, garments
+    and photographs to draw from besides; depth of a photograph is 0.
     """
     world = named_world(world) if isinstance(world, str) else world
     rng = world.generator(seed)
@@ -94,7 +94,8 @@ def generate_clip(
     if assets.backdrops is not None and rng.random() < BACKDROP_SHARE:
         backdrop = assets.backdrops.draw(rng, pinhole.intrinsics[0, 0])
         open_sides = _open_sides(rng, tracks.mean((0, 1)) - path[:, :2, 3].mean(0))
-    scene = scenes.build_scene(rng, domain, bounds, floor, seats, open_sides)
+    stairs = [person.stairs for person in cast if person.stairs is not None]
+    scene = scenes.build_scene(rng, domain, bounds, floor, seats, open_sides, stairs)
     if world.finish:
         scene = world.finish.apply(rng, scene)
     renderer, parts, first_fabrics = _renderer(rng, scene, cast, wardrobe, backdrop, [*tracks.mean((0, 1)), 0.9])

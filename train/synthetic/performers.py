@@ -11,6 +11,7 @@ from train.synthetic import kinematics
 from train.synthetic import shading as r
 from train.synthetic.actions import STEP_S
 from train.synthetic.assets import NO_ASSETS, Assets
+from train.synthetic.climbing import CLIMB, RISE_M, Stairs, climb, climbing_curves
 from train.synthetic.garments import Attire
 from train.synthetic.motion_library import CAPTURED_SHARE, RANDOM_SHARE, MotionLibrary, leg_length
 from train.synthetic.random_poses import random_pose_curves
@@ -34,7 +35,8 @@ class Performer:
 
     `rotations` (T,24,3,3) with the root in the world, `translation` (T,3) SMPL's, `betas` (10,), `vertices`
     (T,V,3); `track` (M,2) is the pelvis over the floor on a dense timeline; `seat` is the height of the seat in
-    metres or None. `attire` are garments as geometry, if any, and `attire_vertices` (T,G,3) theirs.
+    metres or None. `attire` are garments as geometry, if any, and `attire_vertices` (T,G,3) theirs. `stairs` are what
+    the person climbs.
     """
 
     betas: np.ndarray
@@ -47,6 +49,7 @@ class Performer:
     heading: float
     attire: Attire | None = None
     attire_vertices: np.ndarray | None = None
+    stairs: Stairs | None = None
 
     def moved(self, offset_xy) -> Performer:
         """The same performance elsewhere on the floor."""
@@ -57,6 +60,7 @@ class Performer:
             vertices=self.vertices + shift,
             track=self.track + shift[:2],
             attire_vertices=None if self.attire_vertices is None else self.attire_vertices + shift,
+            stairs=None if self.stairs is None else replace(self.stairs, start=self.stairs.start + shift[:2]),
         )
 
     @property
@@ -162,8 +166,8 @@ def perform(
 ) -> Performer:
     """A random person in a random motion, sampled at `times_s`, its pelvis starting above the world's origin.
 
-    In every frame the lowest vertex touches the floor (z = 0), except for jumps of captured motion; the height of a
-    seat is measured from it.
+    In every frame the lowest vertex touches the floor (z = 0), except for jumps of captured motion and on the stairs of
+    the script `CLIMB`; the height of a seat is measured from it.
     """
     body = wardrobe.body
     betas = np.clip(rng.normal(0, 1, 10), -2.5, 2.5)
@@ -173,14 +177,19 @@ def perform(
     action = _motion(rng, float(times_s[-1]), rest, body.parents.numpy(), sole, script, assets.motions)
     at = np.clip(np.round(times_s / STEP_S).astype(int), 0, len(action.track) - 1)
     rotations = action.rotations[at]
-    with torch.no_grad():
-        posed = body(shape[None], torch.from_numpy(rotations).float(), torch.zeros(len(at), 3)).vertices.numpy()
-    posed = posed.astype(np.float64)
+    posed = _posed(body, shape, rotations)
     outfit = wardrobe.outfit(rng)
     attire = assets.garments.draw(rng, outfit[3:6]) if assets.garments and rng.random() < DRESSED_SHARE else None
     worn = attire.pose(body, betas, rotations) if attire else None
     lowest = posed[..., 2].min(1) if worn is None else np.minimum(posed[..., 2].min(1), worn[..., 2].min(1))
     height = -lowest if action.clearance is None else action.clearance[at] - lowest
+    stairs = None
+    if script == CLIMB:
+        rise_m = float(rng.uniform(*RISE_M))
+        rotations, lift, stairs = climb(action, at, rest, body.parents.numpy(), rise_m)
+        height = height + lift
+        posed = _posed(body, shape, rotations)
+        worn = attire.pose(body, betas, rotations) if attire else None
     translation = np.concatenate([action.track[at] - rest[0, :2], height[:, None]], 1)
     vertices = posed + translation[:, None]
     seat = None
@@ -190,8 +199,15 @@ def perform(
     heading = float(np.arctan2(rotations[0, 0, 1, 0], rotations[0, 0, 0, 0]))
     return Performer(
         betas, rotations, translation, vertices, action.track, outfit, seat, heading, attire,
-        None if worn is None else worn + translation[:, None],
+        None if worn is None else worn + translation[:, None], stairs,
     )  # fmt: skip
+
+
+@torch.no_grad()
+def _posed(body: BodyModel, shape: torch.Tensor, rotations: np.ndarray) -> np.ndarray:
+    """Vertices about the pelvis's rest place."""
+    posed = body(shape[None], torch.from_numpy(rotations).float(), torch.zeros(len(rotations), 3))
+    return posed.vertices.numpy().astype(np.float64)
 
 
 def _motion(
@@ -199,8 +215,8 @@ def _motion(
     motions: MotionLibrary | None,
 ) -> kinematics.GeneratedMotion:  # fmt: skip
     """A procedural motion, or, where there are recordings, one of them or random poses."""
-    curves = None
-    if motions is not None:
+    curves = climbing_curves(rng, duration_s) if script == CLIMB else None
+    if motions is not None and curves is None:
         kind = rng.random()
         captured = motions.draw(rng, duration_s, leg_length(rest)) if kind < CAPTURED_SHARE else None
         if captured is not None:

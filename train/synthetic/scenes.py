@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from train.synthetic import shading as r
 from train.synthetic import shapes
+from train.synthetic.climbing import Stairs
 from train.synthetic.renderer import Light, Mesh, Tone
 
 CLEARANCE_M = 0.45
@@ -80,8 +82,9 @@ THINGS = (r.PLAIN, r.PLAIN, r.STRIPES, r.CHECKER, r.PLANKS, r.BLOTCHES, r.TILES,
 
 
 def build_scene(
-    rng: np.random.Generator, domain: str, bounds, keep_free, seats=(), open_sides: frozenset[str] = frozenset()
-) -> Scene:
+    rng: np.random.Generator, domain: str, bounds, keep_free, seats=(), open_sides: frozenset[str] = frozenset(),
+    stairs: Sequence[Stairs] = (),
+) -> Scene:  # fmt: skip
     """A room ("indoor") or a street ("outdoor") around `bounds` (x0, y0, x1, y1, highest camera, metres).
 
     Nothing is put within CLEARANCE_M of the floor points `keep_free` (points, 2), where people walk and the camera
@@ -98,6 +101,9 @@ def build_scene(
         # The front edge lies under the knees' side of the thighs; the body faces -y before it is turned by yaw.
         place = np.array([x, y, 0.0]) + shapes.yaw_matrix(yaw) @ np.array([0.0, depth / 2 - 0.22, 0.0])
         parts.append(shapes.box(place, size, yaw, materials.random(THINGS, 0.4)))
+    for flight in stairs:
+        material = materials.random(THINGS, 0.4)
+        parts += [shapes.box(middle, size, flight.yaw, material) for middle, size in flight.blocks()]
     _clutter(rng, materials, parts, area, keep_free, indoor=domain == "indoor")
     tone = Tone(
         exposure=float(np.exp(rng.normal(0.0, 0.25))),

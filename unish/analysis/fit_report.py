@@ -6,12 +6,14 @@ means is in docs/report.md.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.spatial import KDTree
 
@@ -78,6 +80,10 @@ STANDING_SHARE = 0.1
 through the scene would have no foot to measure."""
 RAISED_M = 0.1
 """A foot so much higher than the other one is in the air, moving or not."""
+
+
+FloorHeights = Callable[[Float[np.ndarray, "feet 3"]], Float[np.ndarray, "feet"]]
+"""Height of the floor under soles in the world, metres; NaN where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -183,11 +189,17 @@ def fit_report(reconstruction: Reconstruction, progress: Progress = no_progress)
     return FitReport(clip, tuple(people), reconstruction.fitting)
 
 
-def fit_measures(reconstruction: Reconstruction, index: int, most_frames: int = MAX_FRAMES) -> tuple[Measure, ...]:
-    """The measures of one person, from at most so many frames."""
+def fit_measures(
+    reconstruction: Reconstruction,
+    index: int,
+    most_frames: int = MAX_FRAMES,
+    floor_m: FloorHeights | None = None,
+) -> tuple[Measure, ...]:
+    """The measures of one person, from at most so many frames; feet over the plane, or over `floor_m` where it knows
+    the floor."""
     person = reconstruction.people[index]
     surface = _surface_measures(reconstruction, index, most_frames)
-    feet = _foot_measures(reconstruction, person, most_frames)
+    feet = _foot_measures(reconstruction, person, most_frames, floor_m)
     return (*surface, *feet, _measure("seen", 100 * person.present.mean()))
 
 
@@ -243,7 +255,9 @@ def _body_and_points(reconstruction: Reconstruction, index: int, frame: int) -> 
 # --- feet and floor ------------------------------------------------------------------------------------------------
 
 
-def _foot_measures(reconstruction: Reconstruction, person: Person, most_frames: int) -> list[Measure]:
+def _foot_measures(
+    reconstruction: Reconstruction, person: Person, most_frames: int, floor_m: FloorHeights | None
+) -> list[Measure]:
     up = reconstruction.world_up
     planted, slides_cm = _contacts(person, reconstruction.times_s, reconstruction.fps, up)
     why = "not seen for long enough to see a foot move" if person.present.any() else "never seen"
@@ -253,9 +267,13 @@ def _foot_measures(reconstruction: Reconstruction, person: Person, most_frames: 
         return [_measure("feet_gap", None, why), _measure("feet_penetration", None, why), sliding]
     frames = _evenly(np.flatnonzero(planted.any(axis=1)), most_frames)
     standing = [(frame, foot) for frame in frames for foot in (0, 1) if planted[frame, foot]]
-    heights_cm = 100 * np.array(
+    heights_m = np.array(
         [sole_height_m(person.vertices_world[frame], person.joints_world[frame], foot, up) for frame, foot in standing]
     )
+    if floor_m is not None:
+        places = np.array([person.joints_world[frame][FEET[foot]].mean(0) for frame, foot in standing], np.float64)
+        heights_m = heights_m - np.nan_to_num(floor_m(np.column_stack([places[:, :2], heights_m])))
+    heights_cm = 100 * heights_m
     gap = _measure("feet_gap", np.maximum(heights_cm, 0).mean())
     return [gap, _measure("feet_penetration", np.maximum(-heights_cm, 0).mean()), sliding]
 

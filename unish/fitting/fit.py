@@ -70,7 +70,8 @@ def _fitted(
         index: np.inf if own is None else float(np.hypot(own.sigma, settings.surface_share))
         for index, own in told.items()
     }
-    floor = FloorMap.of(scene).moved(scale, 0.0)
+    network_floor = FloorMap.of(scene)
+    floor = network_floor.moved(scale, 0.0)
     larger = moved_scene(scene, scale, 0.0, body)
     subjects = [dataclasses.replace(subject, scene=larger) for subject in subjects]
     camera_m = float(np.median(larger.cameras.centers_world[:, 2]))
@@ -89,8 +90,8 @@ def _fitted(
         course = _course(dataclasses.replace(subject, scene=start), frames, sigmas[index], floor, report)
         fitted = with_course(person, course, frames, cameras, body)
         people[index] = _with_network(fitted, network[index])
-        before[index] = measure(scene, index)
-        after[index] = measure(dataclasses.replace(start, people=tuple(people)), index)
+        before[index] = measure(scene, index, network_floor)
+        after[index] = measure(dataclasses.replace(start, people=tuple(people)), index, floor)
         lost = worse(before[index], after[index], untrusted(start, sigmas[index]))
         if lost or not np.isfinite(fitted.vertices_world).all():
             reasons[index] = f"the fit made it worse ({', '.join(lost) or 'numbers that are not finite'})"

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from unish.analysis.fit_report import fit_measures
+from unish.fitting.floor import FloorMap
 from unish.structures import Person, Reconstruction
 
 FRAMES = 16
@@ -32,11 +33,12 @@ LABELS = {
 }  # fmt: skip
 
 
-def measure(scene: Reconstruction, index: int) -> dict[str, float]:
+def measure(scene: Reconstruction, index: int, floor: FloorMap) -> dict[str, float]:
     """Of one person of a scene: those of the fit report that can be measured, feet above or below the floor together
-    (cm), the agreement of outlines (share), and the jerk of the joints in the world (m/s³, median)."""
+    (cm), the agreement of outlines (share), and the jerk of the joints in the world (m/s³, median). Feet are measured
+    from the floor that the points show under them, else from the plane."""
     person = scene.people[index]
-    values = {measure.name: measure.value for measure in fit_measures(scene, index, FRAMES)}
+    values = {measure.name: measure.value for measure in fit_measures(scene, index, FRAMES, floor.heights_m)}
     values |= {"outline_iou": outline_iou(scene, index), "jerk": jerk(person, scene.times_s)}
     if values["feet_gap"] is not None and values["feet_penetration"] is not None:
         values["feet_off_floor"] = values["feet_gap"] + values["feet_penetration"]
