@@ -98,7 +98,7 @@ def set_up(source: Source, clip: Path | None) -> None:
         _set_lens(cameras[0], source.camera)
     for thing in new:
         if thing.type == "POINTCLOUD" or (thing.type == "MESH" and len(thing.data.polygons) == 0):
-            _show_points(thing, cameras[0].matrix_world.translation)
+            show_points(thing, cameras[0].matrix_world.translation)
     if footage:
         _put_behind(cameras[0], footage, source, rate)
     _look_through_camera()
@@ -176,7 +176,7 @@ def _look_through_camera() -> None:
 # --- points --------------------------------------------------------------------------------------------------------
 
 
-def _show_points(thing: Any, eye: Any) -> None:
+def show_points(thing: Any, eye: Any) -> None:
     """Give points a size and their colours: Blender imports them as bare vertices, or without a material."""
     is_cloud = thing.type == "POINTCLOUD"
     material = _point_material("displayColor" if is_cloud else _color_name(thing.data))
