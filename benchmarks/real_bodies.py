@@ -7,9 +7,14 @@ The teacher (`train.data.prepare.teachers.open_teacher`) must give keypoints. Er
 the person's box: of the limbs (shoulders to ankles) as reconstructed; sideways, positive to the right; after the best
 shift ("moved"); and after the best shift and scale ("fitted"), which is left to the pose. IoU is that of the body's
 silhouette and the mask that the result itself holds of the person.
+
+With --fit-to-keypoints the bodies are fitted to the teacher's keypoints as well: what the fit makes of a detector with
+keypoints. The limbs' errors are then those of a fit that has seen the truth.
 """
 
+import dataclasses
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +29,10 @@ from benchmarks.real_clips import LEAST_HEIGHT, clips_of, score_command
 from train.data.prepare.teachers import Teacher, TeacherPeople, open_teacher
 from train.data.real_people import MIN_KEYPOINT_SCORE, MIN_LIMBS
 from train.person_detector.detector_scores import match_boxes
+from unish.body import load_body
 from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.errors import InputError
+from unish.fitting.fit import fit_bodies
 from unish.geometry.camera import image_fit
 from unish.structures import Person, Reconstruction
 from unish.video.reader import read_clip
@@ -48,6 +55,8 @@ class BenchmarkConfig:
     """Frames of each clip that are judged, evenly spread."""
     options: tuple[str, ...] = ()
     """Options of unish.reconstruct, like fit=off."""
+    fit_to_keypoints: bool = False
+    """Fit to the teacher's keypoints too."""
     out: Path | None = None
     """JSON file for the numbers."""
 
@@ -100,16 +109,9 @@ def score_frame(scene: Reconstruction, frame: int, truth: TeacherPeople, size_px
 
     `size_px`: (width, height) of the image that the teacher looked at.
     """
-    if truth.keypoints is None:
-        raise InputError("Expected a teacher that gives keypoints, got one that gives boxes alone; choose another.")
-    scale, margin = image_fit((scene.cameras.width_px, scene.cameras.height_px), size_px)
-    boxes = truth.boxes_px * scale - np.tile(margin, 2)
-    present = [index for index, person in enumerate(scene.people) if person.present[frame]]
-    ours = np.array([scene.people[index].boxes_px[frame] for index in present]).reshape(-1, 4)
     rows = []
-    for row, column in match_boxes(ours, boxes)[0]:
-        index, height_px = present[row], boxes[column, 3] - boxes[column, 1]
-        keypoints = truth.keypoints[column][list(COCO_LIMBS)]
+    for index, height_px, keypoints in matched(scene, frame, truth, size_px):
+        keypoints = keypoints[list(COCO_LIMBS)]
         weight = (keypoints[:, 2] > MIN_KEYPOINT_SCORE).astype(float)
         if weight.sum() < MIN_LIMBS or height_px < LEAST_HEIGHT * scene.cameras.height_px:
             continue
@@ -117,8 +119,35 @@ def score_frame(scene: Reconstruction, frame: int, truth: TeacherPeople, size_px
         limbs = projected(scene, person.joints_world[frame][list(SMPL_LIMBS)], frame)
         body, mask = silhouette(scene, person, frame), scene.person_mask[frame] == index + 1
         iou = (body & mask).sum() / max((body | mask).sum(), 1) if mask.any() else np.nan
-        rows.append(np.array([*limb_errors(limbs, keypoints[:, :2] * scale - margin, weight, height_px), iou]))
+        rows.append(np.array([*limb_errors(limbs, keypoints[:, :2], weight, height_px), iou]))
     return rows
+
+
+def matched(
+    scene: Reconstruction, frame: int, truth: TeacherPeople, size_px: tuple[int, int]
+) -> Iterator[tuple[int, float, np.ndarray]]:
+    """(index of the person, height of the teacher's box, keypoints (17, 3)) of everybody whom the result and the
+    teacher both see, in pixels of the network's frames."""
+    if truth.keypoints is None:
+        raise InputError("Expected a teacher that gives keypoints, got one that gives boxes alone; choose another.")
+    scale, margin = image_fit((scene.cameras.width_px, scene.cameras.height_px), size_px)
+    boxes = truth.boxes_px * scale - np.tile(margin, 2)
+    present = [index for index, person in enumerate(scene.people) if person.present[frame]]
+    ours = np.array([scene.people[index].boxes_px[frame] for index in present]).reshape(-1, 4)
+    for row, column in match_boxes(ours, boxes)[0]:
+        keypoints = truth.keypoints[column].astype(np.float64)
+        keypoints[:, :2] = keypoints[:, :2] * scale - margin
+        yield present[row], float(boxes[column, 3] - boxes[column, 1]), keypoints
+
+
+def with_keypoints(scene: Reconstruction, truths: list[TeacherPeople], size_px: tuple[int, int]) -> Reconstruction:
+    """The result with the teacher's keypoints, which it is sure of, in every frame."""
+    known = np.zeros((len(scene.people), len(truths), 17, 3), np.float32)
+    for frame, truth in enumerate(truths):
+        for index, _, keypoints in matched(scene, frame, truth, size_px):
+            known[index, frame] = np.where(keypoints[:, 2:] > MIN_KEYPOINT_SCORE, keypoints, 0)
+    pairs = zip(scene.people, known, strict=True)
+    return dataclasses.replace(scene, people=tuple(dataclasses.replace(p, keypoints_px=k) for p, k in pairs))
 
 
 def run(config: BenchmarkConfig) -> dict[str, BodyScore]:
@@ -126,6 +155,8 @@ def run(config: BenchmarkConfig) -> dict[str, BodyScore]:
     paths = clips_of(config.clips, config.only)
     teacher: Teacher = open_teacher(config.teacher)
     options = dict(text.split("=", 1) for text in config.options)
+    if config.fit_to_keypoints:
+        options["fit"] = "off"
     scores, everybody = {}, []
     for path in tqdm(paths, unit="clip"):
         clip = read_clip(path, end_s=config.seconds)
@@ -136,6 +167,9 @@ def run(config: BenchmarkConfig) -> dict[str, BodyScore]:
             continue
         frames = np.unique(np.linspace(0, len(clip.frames) - 1, config.judged).round().astype(int))
         size_px = (clip.frames.shape[2], clip.frames.shape[1])
+        if config.fit_to_keypoints:
+            scene = with_keypoints(scene, [teacher.look(frame) for frame in clip.frames], size_px)
+            scene = fit_bodies(scene, load_body())
         rows = [row for k in frames for row in score_frame(scene, int(k), teacher.look(clip.frames[k]), size_px)]
         if rows:
             scores[path.stem] = _score(rows)
