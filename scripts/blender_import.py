@@ -1,4 +1,4 @@
-"""Sets a unish result up in Blender (4.2 or later): people, camera, footage behind the camera, points of the scene.
+"""Sets a unish result up in Blender (5.0): people, camera, footage behind the camera, points of the scene.
 
     unish export out --to glb
     blender --python scripts/blender_import.py -- out --clip walk.mp4
