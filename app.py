@@ -20,7 +20,7 @@ from gradio.utils import get_upload_folder
 from space.callbacks import Demo
 from space.cleanup import KEEP_FILES_S, SWEEP_EVERY_S, start_sweeping
 from space.examples import BUNDLED, Example, Examples
-from space.layout import form, results
+from space.layout import form, result_numbers, results
 from space.limits import MAX_WAITING
 from space.results import ResultFolders
 from space.server import offered_weights, parse_options, serve
@@ -39,8 +39,9 @@ def build(demo: Demo) -> gr.Blocks:
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=320, elem_id="form"):
                 f = form(list(demo.weights))
+                numbers = result_numbers()
             with gr.Column(scale=2, min_width=340, elem_id="shown"):
-                r = results(gallery_value(demo.examples))
+                r = results(gallery_value(demo.examples), numbers)
         outputs = [*r.parts, result, name]
         shown = [seen, f.people, f.shot, f.picker, f.note]
         previewing: dict[str, Any] = {

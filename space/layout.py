@@ -1,4 +1,4 @@
-"""What is on the page and where: the form on the left, the result on the right."""
+"""What is on the page and where: the form and the result's numbers on the left, the rest of the result on the right."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -105,8 +105,13 @@ def form(weights: Sequence[str]) -> Form:
     return Form(video, note, people, shot, picker, fps, start, end, focal, height, static, fit, which, run, cancel)
 
 
-def results(examples: Mapping[str, Any]) -> Shown:
-    """The column on the right. `examples` as in `updates.gallery_value`."""
+def result_numbers() -> gr.HTML:
+    """Below the form: numbers, fit and warnings of the result that is shown."""
+    return gr.HTML(visible=False, elem_id="numbers")
+
+
+def results(examples: Mapping[str, Any], numbers: gr.HTML) -> Shown:
+    """The column on the right. `examples` as in `updates.gallery_value`; `numbers` stand on the left."""
     gallery = example_gallery(value=examples, elem_id="gallery")
     viewer = gr.HTML(
         elem_id="viewer",
@@ -120,7 +125,6 @@ def results(examples: Mapping[str, Any]) -> Shown:
     with gr.Row():
         page = gr.DownloadButton("Download 3D viewer (.html, works offline)", size="md", visible=False, elem_id="page")
         archive = gr.DownloadButton("Download all data (.zip)", size="md", visible=False, elem_id="archive")
-    numbers = gr.HTML(visible=False, elem_id="numbers")
     with gr.Accordion("Export (Blender, Unreal, COLMAP …)", open=False, visible=False, elem_id="exports") as exports:
         choices = [(f"{name.upper()}: {one.summary}", name) for name, one in installed_formats().items()]
         formats = gr.CheckboxGroup(choices, value=["glb"], show_label=False, elem_id="formats")

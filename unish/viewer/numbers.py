@@ -9,14 +9,15 @@ from unish.analysis.summary import PersonSummary, Summary
 NUMBERS_CSS = """
 .unish-numbers { font-size: 14px; line-height: 1.45; }
 .unish-numbers dl {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(118px, 1fr)); gap: 10px; margin: 0 0 12px;
+  display: grid; grid-template-columns: repeat(4, auto); gap: 8px; margin: 0 0 12px;
 }
 .unish-numbers dl div {
-  padding: 10px 14px; border-radius: 10px; border: 1px solid color-mix(in srgb, currentColor 16%, transparent);
+  display: flex; flex-direction: column; justify-content: space-between; min-width: 0; padding: 8px 11px;
+  border-radius: 10px; border: 1px solid color-mix(in srgb, currentColor 16%, transparent);
 }
 .unish-numbers dt, .unish-numbers .quiet { opacity: .68; font-size: 13px; }
 .unish-numbers dd {
-  margin: 0; font-size: 21px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap;
+  margin: 0; font-size: 18px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap;
 }
 .unish-numbers p { margin: 0 0 4px; }
 .unish-numbers .note { margin: 8px 0 0; padding-left: 12px; border-left: 3px solid #d8a20a; }
