@@ -59,10 +59,13 @@ def refused(arguments, capsys) -> str:
 
 
 def test_every_format_of_the_list_is_written(result, tmp_path, capsys):
-    assert set(FORMATS) == {"glb", "usd", "usda", "fbx", "bvh", "npz", "ply", "obj", "colmap", "chan", "mp4", "webm"}
+    assert set(FORMATS) == {
+        "glb", "usd", "usda", "fbx", "bvh", "npz", "ply", "obj", "mesh", "colmap", "chan", "mp4", "webm"
+    }  # fmt: skip
     formats = installed_formats()  # FBX needs a package that is not
     out = tmp_path / "out"
-    assert main(["export", str(result), "--to", ",".join(formats), "--out", str(out), "--max-points", "500"]) == 0
+    words = ["--to", ",".join(formats), "--out", str(out), "--max-points", "500", "--max-triangles", "2000"]
+    assert main(["export", str(result), *words]) == 0
     said = capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == sorted(one.target for one in formats.values())
     assert all(str(out / one.target) in said for one in formats.values()) and "--clip" in said

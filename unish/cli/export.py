@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unish.cli.progress_bar import progress_bar
 from unish.errors import InputError
 from unish.export.formats import FORMATS, check_places
-from unish.export.settings import LAYOUTS, MAX_FPS, RIG_NAMES, UNITS, check_fps
+from unish.export.settings import LAYOUTS, MAX_FPS, RIG_NAMES, SCENES, UNITS, check_fps
 from unish.runs.result_folder import RESULT_EXPORTS
 
 if TYPE_CHECKING:
@@ -43,6 +43,13 @@ def add(commands) -> None:
         "--source-fps", type=float, metavar="RATE", help="rate of the clip's frames, where it was given to unish run"
     )
     export.add_argument("--max-points", type=int, metavar="N", help="maximum number of scene points")
+    export.add_argument(
+        "--scene", choices=SCENES, default="points", help="what GLB and USD show of the scene (default points)"
+    )
+    export.add_argument(
+        "--max-triangles", type=int, metavar="N", help="maximum number of triangles of the scene's mesh"
+    )
+    export.add_argument("--collision", action="store_true", help="format mesh: a closed mesh for collisions as well")
     export.add_argument("--unit", choices=UNITS, default="m", help="unit of BVH and .chan files (default m)")
     export.add_argument(
         "--fps",
@@ -91,6 +98,9 @@ def _export(options: argparse.Namespace) -> int:
                 per_person=options.per_person,
                 layout=options.layout,
                 names=options.names,
+                scene=options.scene,
+                max_triangles=options.max_triangles,
+                collision=options.collision,
                 body=body,
             )
     except KeyboardInterrupt:

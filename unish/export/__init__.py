@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from unish.export.formats import FORMATS, Format, check_formats, export, installed_formats
 from unish.export.settings import ExportSettings
 
-_NAMES = ("bvh", "chan", "colmap", "fbx", "glb", "npz", "obj", "ply", "usd", "video")
+_NAMES = ("bvh", "chan", "colmap", "fbx", "glb", "mesh", "npz", "obj", "ply", "usd", "video")
 _HOMES = {f"write_{name}": f"unish.export.{name}" for name in _NAMES}
 __all__ = [
     "FORMATS",
@@ -20,6 +20,7 @@ __all__ = [
     "write_colmap",
     "write_fbx",
     "write_glb",
+    "write_mesh",
     "write_npz",
     "write_obj",
     "write_ply",
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from unish.export.colmap import write_colmap
     from unish.export.fbx import write_fbx
     from unish.export.glb import write_glb
+    from unish.export.mesh import write_mesh
     from unish.export.npz import write_npz
     from unish.export.obj import write_obj
     from unish.export.ply import write_ply

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from unish.errors import InputError, MissingDependencyError
-from unish.export.optional_packages import check_fbx, check_usd
-from unish.export.settings import ExportSettings, Layout, RigName, Unit
+from unish.export.optional_packages import check_fbx, check_mesh, check_usd
+from unish.export.settings import ExportSettings, Layout, RigName, Scene, Unit
 from unish.utils.atomic_write import atomic_path
 from unish.utils.progress import Progress
 from unish.utils.result_files import EXPORT_FILES
@@ -57,6 +57,9 @@ def export(
     per_person: bool = False,
     layout: Layout = "overlay",
     names: RigName = "smpl",
+    scene: Scene = "points",
+    max_triangles: int | None = None,
+    collision: bool = False,
     body: "BodyModel | None" = None,
 ) -> dict[str, Path]:
     """Write a result into `folder` in each of the `formats`; returns where each was written.
@@ -68,7 +71,11 @@ def export(
     """
     from unish.export.person_files import chosen_people
 
-    settings = ExportSettings(clip, max_points, unit, fps, tuple(person), per_person, layout, names, body)
+    settings = ExportSettings(
+        clip, max_points, unit, fps, tuple(person), per_person, layout, names, body, scene, max_triangles, collision
+    )
+    if scene != "points" and {"glb", "usd", "usda"} & set(formats):
+        check_mesh()
     people = chosen_people(reconstruction, settings.person)
     targets = check_places(Path(folder), formats, overwrite)
     for name in targets:
@@ -131,7 +138,7 @@ def check_places(folder: Path, formats: Sequence[str], overwrite: bool) -> dict[
 def _glb(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.glb import write_glb
 
-    write_glb(_only(reconstruction, settings), path, **_budget(settings), body=settings.body)
+    write_glb(_only(reconstruction, settings), path, **_budget(settings), **_scene(settings), body=settings.body)
 
 
 def _bvh(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
@@ -160,7 +167,14 @@ def _usd(reconstruction: Any, path: Path, settings: ExportSettings, report: Call
     from unish.export.usd import write_usd
 
     scene = _only(reconstruction, settings)
-    write_usd(scene, path, settings.clip, **_budget(settings), body=settings.body, fps=settings.fps)
+    options = {**_budget(settings), **_scene(settings)}
+    write_usd(scene, path, settings.clip, **options, body=settings.body, fps=settings.fps)
+
+
+def _mesh(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
+    from unish.export.mesh import write_mesh
+
+    write_mesh(reconstruction, path, **_triangles(settings), collision=settings.collision, progress=report)
 
 
 def _fbx(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
@@ -199,6 +213,14 @@ def _budget(settings: ExportSettings) -> dict[str, Any]:
     return {} if settings.max_points is None else {"max_points": settings.max_points}
 
 
+def _scene(settings: ExportSettings) -> dict[str, Any]:
+    return {"scene": settings.scene, **_triangles(settings)}
+
+
+def _triangles(settings: ExportSettings) -> dict[str, Any]:
+    return {} if settings.max_triangles is None else {"max_triangles": settings.max_triangles}
+
+
 def _people(settings: ExportSettings) -> dict[str, Any]:
     return {"person": settings.person, "per_person": settings.per_person}
 
@@ -222,6 +244,9 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "npz": Format("npz", "SMPL parameters per person, in AMASS / WHAM / GVHMR layout", _npz, "*.npz", True),
         "ply": Format("ply", "scene points, each frame's points, people's meshes", _ply, "scene.ply"),
         "obj": Format("obj", "people's meshes, one file per frame", _obj, "people.mtl", True),
+        "mesh": Format(
+            "mesh", "the scene as a coloured mesh: PLY, GLB, OBJ", _mesh, "scene.ply", check_packages=check_mesh
+        ),
         "colmap": Format("colmap", "cameras, images, points and person masks", _colmap, "sparse/0/cameras.bin"),
         "chan": Format("camera.chan", "the moving camera, for compositing", _chan),
         "mp4": Format("overlay.mp4", "the clip with the people drawn over it (H.264)", _video),

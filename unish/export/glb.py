@@ -7,7 +7,8 @@ camera stands above the origin and looks along −z. Nodes that stand in the wor
   under SMPL's names. One animation turns every joint and moves the pelvis, a key a frame, from 0 s; `extras` hold the
   id and the shape numbers. Where a person is not seen the skeleton is scaled to zero (a step), which glTF means for
   hiding; the motion itself goes on, bridged, so taking that channel away shows it.
-- `scene`: points with colours. `camera`: the clip's camera, animated, with the network's image's aspect.
+- `scene`: points with colours; `scene_mesh`: a mesh with colours. `camera`: the clip's camera, animated, with the
+  network's image's aspect.
 
 Left out: pose correctives of licensed SMPL bodies (a skin cannot hold them, so bent joints have a slightly other form;
 the open body has none), a zooming lens (the median angle is written, each frame's is in the camera's `extras`), and
@@ -31,7 +32,10 @@ from unish.export.person_motion import (
     rest_joints_m,
     rotations_from_world,
 )
+from unish.export.scene_mesh import MAX_TRIANGLES, scene_mesh
 from unish.export.scene_points import MAX_POINTS, scene_points
+from unish.export.settings import Scene
+from unish.geometry.isosurface import TriangleMesh
 from unish.structures import Person, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.colors import person_color
@@ -45,12 +49,18 @@ _UNLIT = "KHR_materials_unlit"
 
 
 def write_glb(
-    reconstruction: Reconstruction, path: str | Path, max_points: int = MAX_POINTS, body: BodyModel | None = None
+    reconstruction: Reconstruction,
+    path: str | Path,
+    max_points: int = MAX_POINTS,
+    body: BodyModel | None = None,
+    scene: Scene = "points",
+    max_triangles: int = MAX_TRIANGLES,
 ) -> Path:
-    """Write the result as the module says, with at most `max_points` points of the scene (0: none).
+    """Write the result as the module says, with at most `max_points` points (0: none) or `max_triangles` triangles of
+    the scene, or both.
 
     `body` is the one that the people were posed with; without it the one that the provenance names is loaded. Raises
-    as `body_of` does, and `InputError` when the file cannot be written.
+    as `body_of` and, for a mesh, `scene_mesh` do, and `InputError` when the file cannot be written.
     """
     document = GltfDocument(
         f"unish {reconstruction.provenance.unish_version}",
@@ -68,7 +78,10 @@ def write_glb(
             log.warning("A GLB skin holds no pose correctives: bodies differ from the result's at bent joints.")
         for person in reconstruction.people:
             standing += _add_person(document, animation, person, body)
-    standing += _add_points(document, reconstruction, max_points)
+    if scene != "mesh":
+        standing += _add_points(document, reconstruction, max_points)
+    if scene != "points":
+        standing += add_scene_mesh(document, scene_mesh(reconstruction, max_triangles))
     standing.append(_add_camera(document, animation, reconstruction))
     animation.add()
     with atomic_path(path) as temporary:
@@ -189,16 +202,34 @@ def _add_points(document: GltfDocument, reconstruction: Reconstruction, max_poin
         return []
     document.use(_UNLIT)
     material = document.add("materials", name="scene", extensions={_UNLIT: {}})
-    # Sixteen bits, so that dark colours keep their steps in linear light.
-    colors = np.full((len(points), 4), 65535, np.uint16)
-    colors[:, :3] = np.round(65535 * linear(points.colors))
-    place = (points.points_world.astype(np.float64) @ Y_UP_FROM_WORLD.T).astype(np.float32)
-    attributes = {
-        "POSITION": document.accessor(place, VERTICES, bounds=True),
-        "COLOR_0": document.accessor(colors, VERTICES, normalized=True),
-    }
+    attributes = _colored(document, points.points_world, points.colors)
     primitive = {"attributes": attributes, "mode": _POINTS, "material": material}
     return [document.add("nodes", name="scene", mesh=document.add("meshes", name="scene", primitives=[primitive]))]
+
+
+def add_scene_mesh(document: GltfDocument, mesh: TriangleMesh) -> list[int]:
+    """The scene's mesh, both sides seen and no light on it; nothing when it has no triangles."""
+    if not len(mesh.faces):
+        return []
+    document.use(_UNLIT)
+    material = document.add("materials", name="scene_mesh", doubleSided=True, extensions={_UNLIT: {}})
+    attributes = _colored(document, mesh.vertices_world, mesh.colors)
+    corners = document.accessor(mesh.faces.reshape(-1).astype(np.uint32), INDICES)
+    primitive = {"attributes": attributes, "indices": corners, "material": material}
+    made = document.add("meshes", name="scene_mesh", primitives=[primitive])
+    return [document.add("nodes", name="scene_mesh", mesh=made)]
+
+
+def _colored(document: GltfDocument, points_world: np.ndarray, colors: UInt8[np.ndarray, "points 3"]) -> dict[str, int]:
+    """Places and colours (sRGB) as attributes."""
+    # Sixteen bits, so that dark colours keep their steps in linear light.
+    stored = np.full((len(points_world), 4), 65535, np.uint16)
+    stored[:, :3] = np.round(65535 * linear(colors))
+    place = (points_world.astype(np.float64) @ Y_UP_FROM_WORLD.T).astype(np.float32)
+    return {
+        "POSITION": document.accessor(place, VERTICES, bounds=True),
+        "COLOR_0": document.accessor(stored, VERTICES, normalized=True),
+    }
 
 
 def _add_camera(document: GltfDocument, animation: _Animation, reconstruction: Reconstruction) -> int:

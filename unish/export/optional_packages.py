@@ -20,3 +20,12 @@ def check_fbx() -> None:
             "Writing FBX needs Blender's Python module bpy, which is not installed; with Python 3.11 install it with: "
             "pip install 'bpy==5.0.*'"
         )
+
+
+def check_mesh() -> None:
+    """Raises `MissingDependencyError` without the package fast-simplification."""
+    if importlib.util.find_spec("fast_simplification") is None:
+        raise MissingDependencyError(
+            "A mesh of the scene needs the package fast-simplification, which is not installed; install it with: "
+            "pip install fast-simplification"
+        )

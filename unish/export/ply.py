@@ -12,6 +12,7 @@ from jaxtyping import Float32, Int32, UInt8
 from unish.export.meshes import PersonMesh, seen_meshes, split_into_files
 from unish.export.person_files import chosen_people
 from unish.export.scene_points import MAX_POINTS, MIN_CONFIDENCE, scene_points
+from unish.geometry.isosurface import TriangleMesh
 from unish.structures import Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.disk_arrays import release_pages
@@ -19,6 +20,7 @@ from unish.utils.result_files import EXPORT_FILES
 
 _PLACE = [("x", "<f4"), ("y", "<f4"), ("z", "<f4")]
 _COLOR = [("red", "u1"), ("green", "u1"), ("blue", "u1")]
+_TRIANGLE = [("count", "u1"), ("vertex_indices", "<i4", (3,))]
 _TYPES = {"<f4": "float", "<i4": "int", "|u1": "uchar"}
 
 
@@ -79,7 +81,7 @@ def write_meshes(path: Path, meshes: Sequence[PersonMesh], faces: Int32[np.ndarr
     """The meshes of several people as one, each vertex with its person's colour and id."""
     counts = [len(mesh.vertices_world) for mesh in meshes]
     vertices = np.zeros(sum(counts), [*_PLACE, *_COLOR, ("person", "<i4")])
-    triangles = np.zeros(len(faces) * len(meshes), [("count", "u1"), ("vertex_indices", "<i4", (3,))])
+    triangles = np.zeros(len(faces) * len(meshes), _TRIANGLE)
     triangles["count"] = 3
     for index, mesh in enumerate(meshes):
         start = sum(counts[:index])
@@ -87,6 +89,15 @@ def write_meshes(path: Path, meshes: Sequence[PersonMesh], faces: Int32[np.ndarr
         _fill(own, mesh.vertices_world, np.array(mesh.color, np.uint8))
         own["person"] = mesh.person.id
         triangles["vertex_indices"][index * len(faces) : (index + 1) * len(faces)] = faces + start
+    _write(path, vertices, triangles)
+
+
+def write_colored_mesh(path: Path, mesh: TriangleMesh) -> None:
+    """A mesh with a colour at each vertex."""
+    vertices = np.zeros(len(mesh.vertices_world), [*_PLACE, *_COLOR])
+    triangles = np.zeros(len(mesh.faces), _TRIANGLE)
+    _fill(vertices, mesh.vertices_world, mesh.colors)
+    triangles["count"], triangles["vertex_indices"] = 3, mesh.faces
     _write(path, vertices, triangles)
 
 

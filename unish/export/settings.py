@@ -15,6 +15,8 @@ Layout = Literal["overlay", "side-by-side"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 RigName = Literal["smpl", "mixamo", "ue5"]
 RIG_NAMES: tuple[RigName, ...] = get_args(RigName)
+Scene = Literal["points", "mesh", "both"]
+SCENES: tuple[Scene, ...] = get_args(Scene)
 MAX_FPS, FALLBACK_FPS = 60.0, 30.0
 """Of motion at an even rate: the highest, and the one where the source's is unknown."""
 
@@ -47,6 +49,12 @@ class ExportSettings:
     """Of the joints in FBX files, and their axes (`unish.export.rigs`)."""
     body: "BodyModel | None" = None
     """The body that posed the people, for GLB, USD, FBX, BVH, NPZ and videos; None: the one that the result names."""
+    scene: Scene = "points"
+    """What GLB and USD show of the scene."""
+    max_triangles: int | None = None
+    """Maximum number of triangles of the scene's mesh; None: its default."""
+    collision: bool = False
+    """Whether the format mesh has a closed mesh for collisions as well."""
 
     def __post_init__(self) -> None:
         check_fps(self.fps)
@@ -56,5 +64,9 @@ class ExportSettings:
             raise InputError(f"Expected {' or '.join(LAYOUTS)} as the layout of videos, got {self.layout!r}.")
         if self.names not in RIG_NAMES:
             raise InputError(f"Expected {', '.join(RIG_NAMES)} as the names of joints, got {self.names!r}.")
+        if self.scene not in SCENES:
+            raise InputError(f"Expected {', '.join(SCENES)} as what to show of the scene, got {self.scene!r}.")
+        if self.max_triangles is not None and self.max_triangles < 1:
+            raise InputError(f"Expected a number of triangles of 1 or more, got {self.max_triangles}.")
         if self.max_points is not None and self.max_points < 0:
             raise InputError(f"Expected a number of points of 0 or more, got {self.max_points}.")

@@ -6,8 +6,9 @@ at the result's first frame; people and camera are resampled to them (`even_moti
 - `person_ID`, a SkelRoot: `body`, the mesh in its T-pose with the person's shape baked in, standing and facing −y;
   `skeleton`, 24 joints under SMPL's names; `motion`, whose rotations are SMPL's own. `visibility` is off where the
   person is not seen; the motion itself goes on, bridged. The prim's custom data hold the id and the shape numbers.
-- `scene`: points with colours, in linear light. `camera`: pose, focal length and apertures of each frame. The film is
-  taken to be 36 mm wide, as the source's is not known: fields of view are exact, millimetres are 35 mm equivalents.
+- `scene`: points with colours, in linear light; `scene_mesh`: a mesh with such colours. `camera`: pose, focal length
+  and apertures of each frame. The film is taken to be 36 mm wide, as the source's is not known: fields of view are
+  exact, millimetres are 35 mm equivalents.
 
 Left out: pose correctives of licensed SMPL bodies, as in GLB, and the points beyond the budget.
 """
@@ -21,7 +22,9 @@ from unish.body import BodyModel
 from unish.errors import InputError
 from unish.export.optional_packages import check_usd
 from unish.export.person_motion import body_of
-from unish.export.scene_points import MAX_POINTS
+from unish.export.scene_mesh import MAX_TRIANGLES, scene_mesh
+from unish.export.scene_points import MAX_POINTS, scene_points
+from unish.export.settings import Scene
 from unish.structures import FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
 
@@ -35,11 +38,14 @@ def write_usd(
     max_points: int = MAX_POINTS,
     body: BodyModel | None = None,
     fps: float | int | None = None,
+    scene: Scene = "points",
+    max_triangles: int = MAX_TRIANGLES,
 ) -> Path:
     """Write the result as the module says: text where the name ends in .usda, a package of binary USD for .usdz.
 
-    `max_points` and `body` as in `write_glb`, `clip` and `fps` as in `even_camera`. Raises as these do, `InputError`
-    for another ending or a file that cannot be written, and `MissingDependencyError` without the package usd-core.
+    `max_points`, `body`, `scene` and `max_triangles` as in `write_glb`, `clip` and `fps` as in `even_camera`. Raises as
+    these do, `InputError` for another ending or a file that cannot be written, and `MissingDependencyError` without
+    the package usd-core.
     """
     path = Path(path)
     if path.suffix not in (".usda", ".usdz"):
@@ -51,7 +57,9 @@ def write_usd(
         body = body_of(reconstruction, body)
         if body.pose_directions is not None:
             log.warning("A USD skin holds no pose correctives: bodies differ from the result's at bent joints.")
-    stage = make_stage(reconstruction, clip, max_points, body, fps)
+    points = None if scene == "mesh" else scene_points(reconstruction, max_points)
+    mesh = None if scene == "points" else scene_mesh(reconstruction, max_triangles)
+    stage = make_stage(reconstruction, clip, points, mesh, body, fps)
     with atomic_path(path) as temporary, tempfile.TemporaryDirectory() as folder:
         if path.suffix == ".usda":
             temporary.write_text(stage.GetRootLayer().ExportToString(), encoding="utf-8")

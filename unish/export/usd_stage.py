@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from pxr import Gf, Sdf, Tf, Usd, UsdGeom, UsdShade, UsdSkel, UsdUtils, Vt
 
+from unish.analysis.point_cloud import PointCloud
 from unish.body import BodyModel
 from unish.body.data import JOINT_NAMES, PARENTS
 from unish.export.camera_motion import CAMERA_FROM_GL, CameraMotion, even_camera
@@ -21,7 +22,8 @@ from unish.export.person_motion import (
     even_motion,
     rest_joints_m,
 )
-from unish.export.scene_points import scene_points
+from unish.export.usd_scene import add_points, add_scene_mesh, vectors
+from unish.geometry.isosurface import TriangleMesh
 from unish.structures import FrameSequence, Person, Reconstruction
 from unish.utils.colors import person_color
 
@@ -31,18 +33,19 @@ _FILM_WIDTH_M = 0.036
 _LENS_UNITS_PER_M = 10.0
 """USD measures focal lengths and apertures in tenths of the stage's unit, here the metre."""
 _NEAR_M, _FAR_M = 0.05, 1000.0
-_POINT_WIDTH_M = 0.01
 _ROUGHNESS = 0.8
 
 
 def make_stage(
     reconstruction: Reconstruction,
     clip: FrameSequence | None,
-    max_points: int,
+    points: PointCloud | None,
+    mesh: TriangleMesh | None,
     body: BodyModel | None,
     fps: float | int | None,
 ) -> Usd.Stage:
-    """The stage in memory. `body`, the one that posed the people, may be None when there are none."""
+    """The stage in memory, with the scene's points and mesh where they are given. `body`, the one that posed the
+    people, may be None when there are none."""
     camera = even_camera(reconstruction, clip, fps)
     stage = Usd.Stage.CreateInMemory()
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z)
@@ -62,7 +65,10 @@ def make_stage(
     for person in reconstruction.people:
         assert body is not None
         _add_person(stage, person, body, even_motion(reconstruction, person, fps))
-    _add_points(stage, reconstruction, max_points)
+    if points is not None:
+        add_points(stage, _ROOT.AppendChild("scene"), points)
+    if mesh is not None:
+        add_scene_mesh(stage, _ROOT.AppendChild("scene_mesh"), mesh)
     _add_camera(stage, camera)
     return stage
 
@@ -136,7 +142,7 @@ def _add_motion(stage: Usd.Stage, root: Sdf.Path, rest_m: Float[np.ndarray, "24 
     from_parent = np.concatenate([np.zeros((1, 3)), rest_m[1:] - rest_m[list(PARENTS[1:])]])
     for frame, pelvis in enumerate(rest_m[0] + motion.translation):
         from_parent[0] = pelvis
-        places.Set(_vectors(from_parent), frame)
+        places.Set(vectors(from_parent), frame)
         turns.Set(Vt.QuatfArray([Gf.Quatf(w, x, y, z) for x, y, z, w in quaternions[frame].tolist()]), frame)
     return animation.GetPath()
 
@@ -147,12 +153,12 @@ def _add_body(
     mesh = UsdGeom.Mesh.Define(stage, root.AppendChild("body"))
     vertices = body.shaped(torch.from_numpy(person.betas)).numpy() @ _WORLD_FROM_Y_UP.T
     faces = body.faces.numpy()
-    points = _vectors(vertices)
+    points = vectors(vertices)
     mesh.CreatePointsAttr(points)
     mesh.CreateExtentAttr(UsdGeom.PointBased.ComputeExtent(points))
     mesh.CreateFaceVertexCountsAttr(Vt.IntArray(len(faces), 3))
     mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(faces.reshape(-1).astype(np.int32)))
-    mesh.CreateNormalsAttr(_vectors(vertex_normals(vertices, faces)))
+    mesh.CreateNormalsAttr(vectors(vertex_normals(vertices, faces)))
     mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
     mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
     color = Gf.Vec3f(*linear(np.array(person_color(person.id), np.uint8)).tolist())
@@ -180,23 +186,7 @@ def _add_material(stage: Usd.Stage, root: Sdf.Path, color: Gf.Vec3f) -> UsdShade
     return material
 
 
-# --- scene and camera ----------------------------------------------------------------------------------------------
-
-
-def _add_points(stage: Usd.Stage, reconstruction: Reconstruction, max_points: int) -> None:
-    """The scene as points; nothing when there are none."""
-    cloud = scene_points(reconstruction, max_points)
-    if not len(cloud):
-        return
-    scene = UsdGeom.Points.Define(stage, _ROOT.AppendChild("scene"))
-    points, widths = _vectors(cloud.points_world), Vt.FloatArray([_POINT_WIDTH_M])
-    scene.CreatePointsAttr(points)
-    scene.CreateWidthsAttr(widths)
-    scene.SetWidthsInterpolation(UsdGeom.Tokens.constant)
-    half = Gf.Vec3f(_POINT_WIDTH_M / 2)
-    low, high = UsdGeom.PointBased.ComputeExtent(points)
-    scene.CreateExtentAttr([low - half, high + half])
-    scene.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex).Set(_vectors(linear(cloud.colors)))
+# --- camera ----------------------------------------------------------------------------------------------
 
 
 def _add_camera(stage: Usd.Stage, motion: CameraMotion) -> None:
@@ -229,7 +219,3 @@ def _set(attribute, values: np.ndarray, convert) -> None:
 def _matrix(matrix: Float[np.ndarray, "4 4"]) -> Gf.Matrix4d:
     """USD multiplies row vectors from the left."""
     return Gf.Matrix4d(matrix.T.tolist())
-
-
-def _vectors(values: np.ndarray) -> Vt.Vec3fArray:
-    return Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(values, np.float32))

@@ -10,6 +10,7 @@ EXPORT_FILES: Mapping[str, tuple[str, ...]] = {
     "npz": ("*.npz",),
     "ply": ("*.ply",),
     "obj": ("*.obj", "people.mtl"),
+    "mesh": ("scene.ply", "scene.glb", "scene.obj", "collision.ply"),
     "colmap": ("sparse/*", "images/*", "masks/*"),
 }
 """Folder of an export → patterns of the files in it that are unish's and may be replaced; `*` matches `/` as well."""
