@@ -60,7 +60,7 @@ def refused(arguments, capsys) -> str:
 
 def test_every_format_of_the_list_is_written(result, tmp_path, capsys):
     assert set(FORMATS) == {
-        "glb", "usd", "usda", "fbx", "bvh", "npz", "ply", "obj", "mesh", "colmap", "chan", "mp4", "webm"
+        "glb", "usd", "usda", "fbx", "bvh", "npz", "ply", "obj", "mesh", "robot", "colmap", "chan", "mp4", "webm"
     }  # fmt: skip
     formats = installed_formats()  # FBX needs a package that is not
     out = tmp_path / "out"
@@ -241,7 +241,7 @@ def test_a_folder_of_one_file_a_person_is_whole_or_not_there(scene, tmp_path, mo
             raise KeyboardInterrupt
         return "" if name == "bvh" else {}
 
-    monkeypatch.setattr(f"unish.export.{name}._{'bvh' if name == 'bvh' else 'amass'}", failing)
+    monkeypatch.setattr(f"unish.export.{name}.{'_bvh' if name == 'bvh' else 'amass_arrays'}", failing)
     with pytest.raises(KeyboardInterrupt):
         export(scene, tmp_path, [name])
     assert len(calls) == 2 and list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from unish.export.formats import FORMATS, Format, check_formats, export, installed_formats
 from unish.export.settings import ExportSettings
 
-_NAMES = ("bvh", "chan", "colmap", "fbx", "glb", "mesh", "npz", "obj", "ply", "usd", "video")
+_NAMES = ("bvh", "chan", "colmap", "fbx", "glb", "mesh", "npz", "obj", "ply", "robot", "usd", "video")
 _HOMES = {f"write_{name}": f"unish.export.{name}" for name in _NAMES}
 __all__ = [
     "FORMATS",
@@ -24,6 +24,7 @@ __all__ = [
     "write_npz",
     "write_obj",
     "write_ply",
+    "write_robot",
     "write_usd",
     "write_video",
 ]
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from unish.export.npz import write_npz
     from unish.export.obj import write_obj
     from unish.export.ply import write_ply
+    from unish.export.robot import write_robot
     from unish.export.usd import write_usd
     from unish.export.video import write_video
 

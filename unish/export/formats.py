@@ -157,6 +157,12 @@ def _npz(reconstruction: Any, path: Path, settings: ExportSettings, report: Call
         write_npz(_only(reconstruction, settings), folder, body=settings.body, fps=settings.fps)
 
 
+def _robot(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
+    from unish.export.robot import write_robot
+
+    write_robot(_only(reconstruction, settings), path, settings.body, settings.fps, progress=report)
+
+
 def _chan(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.chan import write_chan
 
@@ -242,6 +248,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ),
         "bvh": Format("bvh", "each person's skeleton and motion", _bvh, "*.bvh", True),
         "npz": Format("npz", "SMPL parameters per person, in AMASS / WHAM / GVHMR layout", _npz, "*.npz", True),
+        "robot": Format("robot", "motion, contacts and floor for retargeting to robots", _robot, "README.md", True),
         "ply": Format("ply", "scene points, each frame's points, people's meshes", _ply, "scene.ply"),
         "obj": Format("obj", "people's meshes, one file per frame", _obj, "people.mtl", True),
         "mesh": Format(

@@ -70,7 +70,7 @@ def write_amass(
         path,
         person,
         _suffix(path, AMASS_SUFFIX),
-        lambda one, file: _write(file, _amass(reconstruction, one, fps)),
+        lambda one, file: _write(file, amass_arrays(reconstruction, one, fps)),
     )
 
 
@@ -97,7 +97,10 @@ def write_npz(
     fps: float | int | None = None,
 ) -> tuple[Path, ...]:
     """Write both layouts into a folder; see `write_amass` and `write_motion`."""
-    return (*write_amass(reconstruction, folder, person, fps), *write_motion(reconstruction, folder, person, body))
+    return (
+        *write_amass(reconstruction, folder, person, fps),
+        *write_motion(reconstruction, folder, person, body),
+    )
 
 
 def _suffix(path: str | Path, in_folder: str) -> str:
@@ -108,7 +111,8 @@ def _write(file: Path, arrays: dict[str, Any]) -> None:
     np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _amass(reconstruction: Reconstruction, person: Person, fps: float | int | None) -> dict[str, Any]:
+def amass_arrays(reconstruction: Reconstruction, person: Person, fps: float | int | None) -> dict[str, Any]:
+    """A person's arrays in AMASS's layout, by their keys."""
     motion = even_motion(reconstruction, person, fps)
     frames = len(motion.times_s)
     rotations = axis_angles(motion.rotations).reshape(frames, -1)

@@ -34,6 +34,22 @@ def find_contacts(
     """Contacts from the ends of the feet (left ankle, left ball, right ankle, right ball), the heights of the soles
     and those of the floor under them, metres, z up. Without motion (one frame, or frames far apart) the lower foot is
     on the floor and nothing is held."""
+    standing, grounded = standing_feet(ends_world, soles_m, floor_m, times_s)
+    return Contacts(
+        standing=torch.from_numpy(standing),
+        averages=torch.from_numpy(averages(standing)).float(),
+        grounded=torch.from_numpy(grounded),
+        floor_m=torch.from_numpy(floor_m).float(),
+    )
+
+
+def standing_feet(
+    ends_world: Float[np.ndarray, "frames 4 3"],
+    soles_m: Float[np.ndarray, "frames 2"],
+    floor_m: Float[np.ndarray, "frames 2"],
+    times_s: Float[np.ndarray, "frames"],
+) -> tuple[Bool[np.ndarray, "frames 4"], Bool[np.ndarray, "frames 2"]]:
+    """Which ends of the feet stand, and which soles lie on the floor, as `find_contacts` says."""
     above = soles_m - lowest_around(soles_m, times_s)
     speed = speeds(ends_world, times_s)
     known = np.asarray(np.isfinite(speed).all(1), bool)
@@ -44,13 +60,7 @@ def find_contacts(
     standing = hysteresis((speed < start) & (height < START_M), (speed < end) & (height < END_M))
     standing &= known[:, None]
     low = np.where(known[:, None], standing.reshape(-1, 2, 2).any(2), above < LOW_M)
-    grounded = low & (np.abs(soles_m - floor_m) < ON_FLOOR_M)
-    return Contacts(
-        standing=torch.from_numpy(standing),
-        averages=torch.from_numpy(averages(standing)).float(),
-        grounded=torch.from_numpy(grounded),
-        floor_m=torch.from_numpy(floor_m).float(),
-    )
+    return standing, low & (np.abs(soles_m - floor_m) < ON_FLOOR_M)
 
 
 def speeds(ends_world: Float[np.ndarray, "frames 4 3"], times_s: Float[np.ndarray, "frames"]) -> np.ndarray:

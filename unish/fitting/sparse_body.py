@@ -112,8 +112,8 @@ def spread_points(points: Float[Tensor, "points 3"], count: int) -> Int[Tensor, 
     return torch.tensor(chosen)
 
 
-def _soles(body: BodyModel) -> list[Int[Tensor, "_"]]:
-    """Some vertices under the left and under the right foot."""
+def sole_vertices(body: BodyModel) -> list[Int[Tensor, "_"]]:
+    """The vertices under the left and under the right foot."""
     template, owner = body.template, body.weights.argmax(1)
     marked = torch.tensor(body.soles, dtype=torch.long)
     feet = []
@@ -124,8 +124,13 @@ def _soles(body: BodyModel) -> list[Int[Tensor, "_"]]:
         else:
             lowest = template[of_foot, 1].min() if of_foot.any() else template[:, 1].min()
             under = torch.nonzero(of_foot & (template[:, 1] < lowest + SOLE_BAND_M))[:, 0]
-        under = under if len(under) else template[:, 1].argsort()[:SOLE_VERTICES]
-        feet.append(under[spread_points(template[under], SOLE_VERTICES)])
+        feet.append(under if len(under) else template[:, 1].argsort()[:SOLE_VERTICES])
+    return feet
+
+
+def _soles(body: BodyModel) -> list[Int[Tensor, "_"]]:
+    """Equally many of them for both feet, evenly spread."""
+    feet = [under[spread_points(body.template[under], SOLE_VERTICES)] for under in sole_vertices(body)]
     count = min(len(foot) for foot in feet)
     return [foot[:count] for foot in feet]
 
