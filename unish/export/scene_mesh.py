@@ -113,7 +113,7 @@ def scene_pixels(reconstruction: Reconstruction, frame: int) -> Bool[np.ndarray,
     margin = max(1, round(PERSON_MARGIN * max(person.shape)))
     trusted = np.asarray(reconstruction.confidence[frame]) >= MIN_CONFIDENCE  # false where it is not a number
     near = np.isfinite(depth_m) & (depth_m > 0) & (depth_m < FARTHEST_M)
-    return trusted & near & ~depth_edges(depth_m) & ~np.asarray(binary_dilation(person, iterations=margin))
+    return trusted & near & ~depth_edges(depth_m) & ~np.asarray(binary_dilation(person, iterations=margin), bool)
 
 
 def _without_small_pieces(mesh: TriangleMesh) -> TriangleMesh:
@@ -135,9 +135,8 @@ def _simplified(mesh: TriangleMesh, max_triangles: int) -> TriangleMesh:
 
     if len(mesh.faces) <= max_triangles:
         return mesh
-    vertices, faces = fast_simplification.simplify(
-        mesh.vertices_world, mesh.faces.astype(np.int32), target_count=max_triangles
-    )
+    made = fast_simplification.simplify(mesh.vertices_world, mesh.faces.astype(np.int32), target_count=max_triangles)
+    vertices, faces = made[0], made[1]
     nearest = KDTree(mesh.vertices_world).query(vertices)[1]
     faces = np.asarray(faces, np.int64)[:max_triangles]
     return without_unused(TriangleMesh(np.asarray(vertices, np.float32), faces, mesh.colors[nearest]))

@@ -85,8 +85,9 @@ def _crossings(
     high = _find(keys, keys + (1 << (42 - 21 * axis)))
     low = np.flatnonzero(high >= 0)
     below, above = field.distance[low], field.distance[high[low]]
-    crosses = ((below <= 0) != (above <= 0)) & (np.abs(below - above) <= max_step)
-    return low[crosses], (below <= 0)[crosses]
+    inside = np.asarray(below <= 0, bool)
+    crosses = (inside != (above <= 0)) & (np.abs(below - above) <= max_step)
+    return low[crosses], inside[crosses]
 
 
 def _cell_vertices(
@@ -102,7 +103,7 @@ def _cell_vertices(
     ends = _CORNERS[_EDGES[:, 0]], _CORNERS[_EDGES[:, 1]]
     places = (crosses[..., None] * ((1 - share) * ends[0] + share * ends[1])).sum(1) / count
     tints = field.colors[corner]
-    colored = tints.any(-1)[..., None]
+    colored = np.any(tints, axis=-1, keepdims=True)
     colors = (tints * colored).sum(1) / np.maximum(colored.sum(1), 1)
     return places, colors, crosses.any(1)
 
