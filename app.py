@@ -83,8 +83,9 @@ def build(demo: Demo) -> gr.Blocks:
         for ready in (running.success, example.success, reopened.success):
             ready(demo.finish, result, r.files, show_progress_on=r.overlay, **files)
         r.overlay.select(demo.original, result, r.overlay, show_progress_on=r.overlay, **files)
-        r.make.click(demo.export, [result, r.formats], r.made, show_progress_on=r.make, **files)
-        r.formats.change(lambda: gr.DownloadButton(visible=False), None, r.made, queue=False, **quiet)
+        r.make.click(demo.export, [result, *r.formats], r.made, show_progress_on=r.make, **files)
+        for group in r.formats:
+            group.change(lambda: gr.DownloadButton(visible=False), None, r.made, queue=False, **quiet)
         page.unload(demo.leave)
         api(demo.reconstruct, api_name="reconstruct", concurrency_limit=1, concurrency_id="gpu")
     return page.queue(max_size=MAX_WAITING)

@@ -12,6 +12,7 @@ from space.request import DEFAULT_FPS, ClipRequest, Settings, parse_boxes, parse
 from space.results import (
     Result,
     ResultFolders,
+    described_sizes,
     find_result,
     write_all,
     write_archive,
@@ -108,14 +109,18 @@ class Demo:
             archive = task.run(lambda report: write_archive(result))
             yield gr.skip(), gr.skip(), gr.DownloadButton(value=str(archive), visible=True)
 
-    def export(self, result, formats, request: gr.Request, progress=gr.Progress()):  # noqa: B008
-        """The button below the result: files for other programs."""
+    def export(self, request: gr.Request, progress=gr.Progress(), result=None, *groups):  # noqa: B008
+        """The button below the result: files for other programs, those chosen in any of the `groups`."""
         with spoken(self.folders):
             if not isinstance(result, Result):
                 raise gr.Error("There is no result yet.", print_exception=False)
             task = Task(request.session_hash or "", self.time_limit_s, progress)
-            path = task.run(lambda report: write_exports(result, parse_formats(formats), report))
-        return gr.DownloadButton(value=str(path), visible=True)
+            formats = parse_formats(
+                [name for group in groups for name in (group if isinstance(group, list) else [group])]
+            )
+            path = task.run(lambda report: write_exports(result, formats, report))
+            label = f"Download exports (.zip): {described_sizes(path, formats)}"
+        return gr.DownloadButton(label, value=str(path), visible=True)
 
     def reopen(self, request: gr.Request) -> list:
         """A reload, or somebody's link: the result is shown again while its files live."""

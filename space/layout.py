@@ -9,6 +9,7 @@ import gradio as gr
 from space.components import example_gallery, people_picker, video_companion
 from space.request import DEFAULT_FPS
 from unish.export import installed_formats
+from unish.export.formats import TOOLS
 from unish.viewer.page import css_template, head, js_on_load, template
 
 FOCAL_HELP = "Phone-style, e.g. 26mm, or in pixels."
@@ -61,7 +62,7 @@ class Shown:
     archive: Any
     exports: Any
     made: Any
-    formats: Any
+    formats: list
     make: Any
 
     @property
@@ -110,6 +111,18 @@ def result_numbers() -> gr.HTML:
     return gr.HTML(visible=False, elem_id="numbers")
 
 
+def export_choices() -> list[gr.CheckboxGroup]:
+    """The formats to choose from, a group for each tool that opens them."""
+    groups, offered = [], installed_formats()
+    with gr.Group(elem_id="formats"):
+        for tool in TOOLS:
+            choices = [(f"{name.upper()}: {one.summary}", name) for name, one in offered.items() if one.tool == tool]
+            if choices:
+                chosen = [name for _, name in choices if name == "glb"]
+                groups.append(gr.CheckboxGroup(choices, value=chosen, label=tool))
+    return groups
+
+
 def results(examples: Mapping[str, Any], numbers: gr.HTML) -> Shown:
     """The column on the right. `examples` as in `updates.gallery_value`; `numbers` stand on the left."""
     gallery = example_gallery(value=examples, elem_id="gallery")
@@ -126,8 +139,7 @@ def results(examples: Mapping[str, Any], numbers: gr.HTML) -> Shown:
         page = gr.DownloadButton("Download 3D viewer (.html, works offline)", size="md", visible=False, elem_id="page")
         archive = gr.DownloadButton("Download all data (.zip)", size="md", visible=False, elem_id="archive")
     with gr.Accordion("Export (Blender, Unreal, COLMAP …)", open=False, visible=False, elem_id="exports") as exports:
-        choices = [(f"{name.upper()}: {one.summary}", name) for name, one in installed_formats().items()]
-        formats = gr.CheckboxGroup(choices, value=["glb"], show_label=False, elem_id="formats")
+        formats = export_choices()
         make = gr.Button("Create files", size="md", elem_id="make")
         made = gr.DownloadButton("Download exports (.zip)", size="md", visible=False, elem_id="made")
     return Shown(gallery, viewer, numbers, overlay, page, archive, exports, made, formats, make)

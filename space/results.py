@@ -189,6 +189,14 @@ def write_exports(result: Result, formats: Sequence[str], progress: Progress = n
     return path
 
 
+def described_sizes(exports: Path, formats: Sequence[str]) -> str:
+    """How large each format's files are in what `write_exports` wrote, as "GLB 1.2 MB, BVH 0.1 MB"."""
+    with zipfile.ZipFile(exports) as archive:
+        files = [(name.split("/")[1], size) for name, size in ((i.filename, i.file_size) for i in archive.infolist())]
+    sizes = {name: sum(size for top, size in files if top == FORMATS[name].target) for name in FORMATS}
+    return ", ".join(f"{name.upper()} {sizes[name] / 1e6:.1f} MB" for name in FORMATS if name in formats)
+
+
 def write_all(result: Result, formats: Sequence[str], progress: Progress) -> tuple[Path, Path, Path]:
     """What programs get: the archive with `formats` in it, the viewer as one file, the overlay."""
     return write_archive(result, formats, progress), write_page(result), write_overlay(result, progress)

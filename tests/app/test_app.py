@@ -1,6 +1,7 @@
 """The demo as a visitor meets it: the bundled clip to a scene that plays, its numbers and files; what goes wrong."""
 
 import io
+import re
 import subprocess
 import sys
 import urllib.error
@@ -393,6 +394,12 @@ def test_files_for_other_programs_are_made_on_demand(shown, tmp_path):
         tab.locator("#formats label").filter(has_text=f"{name}:").click()
     tab.locator("#make").click()
     tab.locator("#made").wait_for()
+    assert re.search(r"GLB [\d.]+ MB, BVH [\d.]+ MB, PLY [\d.]+ MB, MP4 [\d.]+ MB", tab.locator("#made").inner_text())
+    groups = tab.locator("#formats fieldset").all_inner_texts()
+    assert [group.split("\n")[0] for group in groups if "BVH:" in group or "COLMAP:" in group] == [
+        "Blender and other 3-D editors",
+        "Gaussian splats",
+    ]
     with tab.expect_download() as waiting:
         tab.locator("#made").click()
     assert waiting.value.suggested_filename == "sample_clip_glb-bvh-ply-mp4.zip"
@@ -529,7 +536,8 @@ def test_it_runs_without_the_spaces_package(repository):
 def test_cuda_is_touched_inside_the_decorated_function_only(repository):
     """As on ZeroGPU: outside of what `spaces.GPU` wraps there is no device, and whoever asks for one is found out."""
     code = """
-import os, pathlib, sys, tempfile, types
+import os
+import re, pathlib, sys, tempfile, types
 inside = []
 def gpu(duration):
     def decorate(function):

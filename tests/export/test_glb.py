@@ -171,6 +171,16 @@ def test_points_seen_through_the_camera_fall_on_their_pixels(posed, glb):
         assert np.abs((1 - up) / 2 * height - (row[seen] + 0.5)).max() < 0.01
 
 
+def test_a_camera_that_stands_still_has_no_keys(posed, glb, tmp_path):
+    poses = np.repeat(posed.cameras.world_from_camera[:1], len(posed), axis=0)
+    still = dataclasses.replace(posed, cameras=dataclasses.replace(posed.cameras, world_from_camera=poses))
+    animated = [
+        any(channel.target.node == read.names["camera"] for channel in read.gltf.animations[0].channels)
+        for read in (glb, Read(write_glb(still, tmp_path / "still.glb", 0)))
+    ]
+    assert animated == [True, False]
+
+
 def test_the_cameras_view_is_the_lens_of_the_clip(posed, tmp_path):
     intrinsics = posed.cameras.intrinsics.copy()
     intrinsics[:, [0, 1], [0, 1]] *= np.linspace(1, 1.5, len(posed), dtype=np.float32)[:, None]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from unish.errors import InputError, MissingDependencyError
 from unish.export.optional_packages import check_fbx, check_mesh, check_usd
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from unish.body import BodyModel
     from unish.structures import FrameSequence, Reconstruction
 
+Tool = Literal[
+    "Blender and other 3-D editors",
+    "Unreal, Unity, Maya",
+    "Nuke and other compositors",
+    "Gaussian splats",
+    "Robots",
+    "Python",
+    "Video players",
+]
+TOOLS: tuple[Tool, ...] = get_args(Tool)
 Writer = Callable[[Any, Path, ExportSettings, Callable[[float], None]], object]
 
 
@@ -38,6 +48,8 @@ class Format:
     """A folder in which this pattern finds something was written by the format; none for a format of one file."""
     of_people: bool = False
     """Without people there is nothing to write."""
+    tool: Tool = "Blender and other 3-D editors"
+    """Who opens it: the group in which the app offers it."""
     check_packages: Callable[[], None] | None = None
     """Raises `MissingDependencyError` where an optional package that the format needs is not installed."""
 
@@ -244,20 +256,35 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "usd": Format("scene.usdz", "the same as GLB, with the lens of every frame", _usd, check_packages=check_usd),
         "usda": Format("scene.usda", "the same USD as text", _usd, check_packages=check_usd),
         "fbx": Format(
-            "fbx", "each person skinned and animated; the moving camera", _fbx, "*.fbx", check_packages=check_fbx
+            "fbx",
+            "each person skinned and animated; the moving camera",
+            _fbx,
+            "*.fbx",
+            check_packages=check_fbx,
+            tool="Unreal, Unity, Maya",
         ),
         "bvh": Format("bvh", "each person's skeleton and motion", _bvh, "*.bvh", True),
-        "npz": Format("npz", "SMPL parameters per person, in AMASS / WHAM / GVHMR layout", _npz, "*.npz", True),
-        "robot": Format("robot", "motion, contacts and floor for retargeting to robots", _robot, "README.md", True),
+        "npz": Format(
+            "npz", "SMPL parameters per person, in AMASS / WHAM / GVHMR layout", _npz, "*.npz", True, tool="Python"
+        ),
+        "robot": Format(
+            "robot", "motion, contacts and floor for retargeting to robots", _robot, "README.md", True, tool="Robots"
+        ),
         "ply": Format("ply", "scene points, each frame's points, people's meshes", _ply, "scene.ply"),
         "obj": Format("obj", "people's meshes, one file per frame", _obj, "people.mtl", True),
         "mesh": Format(
             "mesh", "the scene as a coloured mesh: PLY, GLB, OBJ", _mesh, "scene.ply", check_packages=check_mesh
         ),
-        "colmap": Format("colmap", "cameras, images, points and person masks", _colmap, "sparse/0/cameras.bin"),
-        "chan": Format("camera.chan", "the moving camera, for compositing", _chan),
-        "mp4": Format("overlay.mp4", "the clip with the people drawn over it (H.264)", _video),
-        "webm": Format("overlay.webm", "the same video in VP9", _video),
+        "colmap": Format(
+            "colmap",
+            "cameras, images, points and person masks",
+            _colmap,
+            "sparse/0/cameras.bin",
+            tool="Gaussian splats",
+        ),
+        "chan": Format("camera.chan", "the moving camera, for compositing", _chan, tool="Nuke and other compositors"),
+        "mp4": Format("overlay.mp4", "the clip with the people drawn over it (H.264)", _video, tool="Video players"),
+        "webm": Format("overlay.webm", "the same video in VP9", _video, tool="Video players"),
     }
 )
 """Name on the command line → format."""

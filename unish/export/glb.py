@@ -251,6 +251,7 @@ def _add_camera(document: GltfDocument, animation: _Animation, reconstruction: R
     node = document.add(
         "nodes", name="camera", camera=camera, rotation=turns[0].tolist(), translation=places[0].tolist()
     )
-    animation.move(node, "rotation", turns)
-    animation.move(node, "translation", places)
+    if np.any(pose != pose[0]):  # a camera that stands still has no keys
+        animation.move(node, "rotation", turns)
+        animation.move(node, "translation", places)
     return node
