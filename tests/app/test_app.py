@@ -80,7 +80,9 @@ def test_playing_asks_the_server_for_nothing(shown):
     assert shown.state()["playing"]
     shown.tab.locator(".uv-play").dispatch_event("click")
     assert not shown.state()["playing"]
-    assert [url for url in shown.requests[asked:] if "heartbeat" not in url] == []
+    # The video beside the scene may still be on its way, in parts.
+    more = [url for url in shown.requests[asked:] if "heartbeat" not in url]
+    assert [url for url in more if not url.endswith("_overlay.mp4")] == []
 
 
 def test_a_higher_confidence_draws_fewer_points(shown):

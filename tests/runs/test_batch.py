@@ -274,9 +274,9 @@ def test_what_cannot_be_is_one_sentence(tmp_path, capsys):
     assert batch(tmp_path / "nowhere", tmp_path / "out") == 2
     assert batch(tmp_path, tmp_path / "out") == 2
     (tmp_path / f"a{VIDEO_SUFFIXES[0]}").write_bytes(b"1")
-    assert batch(tmp_path, tmp_path / "out", "--to", "fbx") == 2
+    assert batch(tmp_path, tmp_path / "out", "--to", "dxf") == 2
     lines = capsys.readouterr().err.strip().splitlines()
     said = [line for line in lines if line.startswith("unish:")]
-    assert "found nothing" in said[0] and "found none" in said[1] and "got 'fbx'" in said[2]
+    assert "found nothing" in said[0] and "found none" in said[1] and "got 'dxf'" in said[2]
     with pytest.raises(InputError):
         find_jobs(tmp_path / "a.mp4", tmp_path / "out")
