@@ -1,6 +1,6 @@
 """docs/images/exports.jpg: a result's files, each opened in Blender and drawn as the clip's camera sees it.
 
-    unish export out --to glb,usd,fbx,bvh,chan,ply,obj --clip walk.mp4
+    unish export out --to glb,usd,fbx,bvh,chan,ply,obj,mesh --clip walk.mp4
     python scripts/export_images.py out walk.mp4 docs/images/exports.jpg --frame 12
 
 Needs Blender as the module bpy (Python 3.11), safetensors and Pillow. Every image is made of its file alone, with
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
             ("BVH, camera from .chan", shot.bvh),
             ("PLY: points and people", shot.ply),
             ("OBJ: people", shot.obj),
-            ("GLB from above", shot.above),
+            ("MESH: the scene", shot.mesh),
         ):
             path = Path(folder) / f"{len(images)}.png"
             shot.draw(build, path)
@@ -88,21 +88,6 @@ class Shot:
     def usd(self) -> None:
         self._import(self.exports / "scene.usdz")
 
-    def above(self) -> None:
-        """The GLB once more, from behind and above the camera."""
-        self._import(self.exports / "scene.glb")
-        camera = bpy.context.scene.camera
-        place = camera.matrix_world.copy()
-        people = [thing for thing in bpy.data.objects if thing.type == "ARMATURE"]
-        middle = sum((_pelvis(person) for person in people), Vector()) / len(people)
-        ahead = (middle - place.translation) * Vector((1, 1, 0))
-        eye = middle - ahead.normalized() * 5.0 + Vector((0, 0, 4.0))
-        outside = bpy.data.objects.new("outside", bpy.data.cameras.new("outside"))
-        bpy.context.scene.collection.objects.link(outside)
-        outside.data.lens = 30
-        outside.matrix_world = Matrix.Translation(eye) @ (middle - eye).to_track_quat("-Z", "Y").to_matrix().to_4x4()
-        bpy.context.scene.camera = outside
-
     def fbx(self) -> None:
         for file in sorted((self.exports / "fbx").glob("*.fbx")):
             bpy.ops.import_scene.fbx(filepath=str(file), anim_offset=0.0)
@@ -132,6 +117,12 @@ class Shot:
     def obj(self) -> None:
         self._add_chan_camera()
         bpy.ops.wm.obj_import(filepath=str(self.exports / "obj" / f"frame_{self.frame:05d}.obj"))
+
+    def mesh(self) -> None:
+        self._add_chan_camera()
+        bpy.ops.wm.ply_import(filepath=str(self.exports / "mesh" / "scene.ply"))
+        surface = bpy.context.object.data
+        surface.materials.append(_painted(surface.color_attributes[0].name))
 
     def _import(self, path: Path) -> None:
         blender_import.set_up(blender_import.find_scene(path), self.clip)
@@ -183,10 +174,6 @@ class Shot:
 def _footage(clip: Path) -> tuple[tuple[int, int], float]:
     footage = bpy.data.movieclips.load(str(clip))
     return tuple(footage.size), footage.fps
-
-
-def _pelvis(skeleton: Any) -> Vector:
-    return skeleton.matrix_world @ skeleton.pose.bones[0].head
 
 
 def _light(scene: Any) -> None:
