@@ -115,9 +115,8 @@ class Demo:
             if not isinstance(result, Result):
                 raise gr.Error("There is no result yet.", print_exception=False)
             task = Task(request.session_hash or "", self.time_limit_s, progress)
-            formats = parse_formats(
-                [name for group in groups for name in (group if isinstance(group, list) else [group])]
-            )
+            chosen = [group if isinstance(group, list) else [group] for group in groups]
+            formats = parse_formats([name for group in chosen for name in group])
             path = task.run(lambda report: write_exports(result, formats, report))
             label = f"Download exports (.zip): {described_sizes(path, formats)}"
         return gr.DownloadButton(label, value=str(path), visible=True)
@@ -184,7 +183,7 @@ class Demo:
 
         boxes: one per line, x0,y0,x1,y1 in pixels of the first frame, @seconds for a later one; empty: detected people.
         fit: bodies are fitted to the video; without it they have the network's motion.
-        formats: glb,usd,usda,fbx,bvh,npz,ply,obj,colmap,chan,mp4,webm, those wanted: the zip then holds them as well.
+        formats: those of `unish export --to` that are wanted, as glb,bvh,mesh: the zip then holds them as well.
         """
         with spoken(self.folders):
             part = self.clip_request(clip, fps, start_s, end_s)

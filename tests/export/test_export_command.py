@@ -251,3 +251,9 @@ def test_the_list_of_formats_loads_nothing_heavy():
     code = "import unish.export, sys, json; print(json.dumps(sorted(m.split('.')[0] for m in sys.modules)))"
     loaded = set(json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout))
     assert not loaded & {"torch", "numpy", "cv2", "av", "scipy"}
+
+
+def test_a_rate_that_one_format_refuses_is_said_before_another_is_written(result, capsys):
+    sentence = refused(["export", result, "--to", "glb,robot", "--fps", "24"], capsys)
+    assert "Expected 30 or 50 frames per second" in sentence
+    assert not (result / "exports" / "scene.glb").exists()

@@ -50,6 +50,8 @@ class Format:
     """Without people there is nothing to write."""
     tool: Tool = "Blender and other 3-D editors"
     """Who opens it: the group in which the app offers it."""
+    check_settings: Callable[[ExportSettings], object] | None = None
+    """Raises `InputError` for settings that this format refuses, before any format is written."""
     check_packages: Callable[[], None] | None = None
     """Raises `MissingDependencyError` where an optional package that the format needs is not installed."""
 
@@ -93,6 +95,8 @@ def export(
     for name in targets:
         if FORMATS[name].of_people and not people:
             raise InputError(f"The result has no people, so there is nothing to write as {name}; leave it out.")
+        if check := FORMATS[name].check_settings:
+            check(settings)
     report = progress or (lambda share, message: None)
     for index, (name, path) in enumerate(targets.items()):
 
@@ -173,6 +177,12 @@ def _robot(reconstruction: Any, path: Path, settings: ExportSettings, report: Ca
     from unish.export.robot import write_robot
 
     write_robot(_only(reconstruction, settings), path, settings.body, settings.fps, progress=report)
+
+
+def _check_robot(settings: ExportSettings) -> None:
+    from unish.export.robot import robot_fps
+
+    robot_fps(settings.fps)
 
 
 def _chan(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
@@ -268,7 +278,13 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             "npz", "SMPL parameters per person, in AMASS / WHAM / GVHMR layout", _npz, "*.npz", True, tool="Python"
         ),
         "robot": Format(
-            "robot", "motion, contacts and floor for retargeting to robots", _robot, "README.md", True, tool="Robots"
+            "robot",
+            "motion, contacts and floor for retargeting to robots",
+            _robot,
+            "README.md",
+            True,
+            tool="Robots",
+            check_settings=_check_robot,
         ),
         "ply": Format("ply", "scene points, each frame's points, people's meshes", _ply, "scene.ply"),
         "obj": Format("obj", "people's meshes, one file per frame", _obj, "people.mtl", True),

@@ -7,15 +7,13 @@ OBJ has colours behind each vertex's place, in 0..1, as MeshLab and Blender read
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from unish.errors import InputError
 from unish.export.glb import add_scene_mesh
 from unish.export.gltf import GltfDocument
+from unish.export.obj import mesh_text
 from unish.export.person_motion import Y_UP_FROM_WORLD
 from unish.export.ply import write_colored_mesh
 from unish.export.scene_mesh import MAX_TRIANGLES, collision_mesh, scene_mesh
-from unish.geometry.isosurface import TriangleMesh
 from unish.structures import Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.result_files import EXPORT_FILES
@@ -42,19 +40,11 @@ def write_mesh(
         write_colored_mesh(temporary / "scene.ply", mesh)
         document = GltfDocument(f"unish {reconstruction.provenance.unish_version}")
         document.write(temporary / "scene.glb", add_scene_mesh(document, mesh))
-        (temporary / "scene.obj").write_text(_obj(mesh), encoding="ascii")
+        (temporary / "scene.obj").write_text(
+            mesh_text(mesh.vertices_world @ Y_UP_FROM_WORLD.T, mesh.faces, "y up", mesh.colors), encoding="ascii"
+        )
         if collision:
             closed = collision_mesh(reconstruction, progress=lambda share: report(0.6 + 0.3 * share))
             write_colored_mesh(temporary / "collision.ply", closed)
     report(1.0)
     return Path(folder)
-
-
-def _obj(mesh: TriangleMesh) -> str:
-    """Places to a tenth of a millimetre."""
-    rows = np.concatenate([mesh.vertices_world @ Y_UP_FROM_WORLD.T, mesh.colors / 255], axis=1)
-    return (
-        "# unish: metres, y up\no scene\n"
-        + ("v %.4f %.4f %.4f %.3f %.3f %.3f\n" * len(rows)) % tuple(rows.ravel().tolist())
-        + ("f %d %d %d\n" * len(mesh.faces)) % tuple((mesh.faces + 1).ravel().tolist())
-    )

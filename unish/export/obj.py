@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float, Int, Int32, UInt8
 
 from unish.export.meshes import PersonMesh, colors_by_id, seen_meshes, split_into_files
 from unish.export.person_files import chosen_people
@@ -45,6 +45,23 @@ def write_obj(
             if progress is not None:
                 progress((frame + 1) / len(reconstruction))
     return Path(folder)
+
+
+def mesh_text(
+    vertices: Float[np.ndarray, "vertices 3"],
+    faces: Int[np.ndarray, "faces 3"],
+    axes: str,
+    colors: UInt8[np.ndarray, "vertices 3"] | None = None,
+) -> str:
+    """One mesh as an OBJ file, metres to a tenth of a millimetre, for instance with `axes` "z up"; colours follow the
+    places, in 0..1."""
+    rows = vertices if colors is None else np.concatenate([vertices, colors / 255], axis=1)
+    line = "v %.4f %.4f %.4f\n" if colors is None else "v %.4f %.4f %.4f %.3f %.3f %.3f\n"
+    return (
+        f"# unish: metres, {axes}\no scene\n"
+        + (line * len(rows)) % tuple(rows.ravel().tolist())
+        + ("f %d %d %d\n" * len(faces)) % tuple((faces + 1).ravel().tolist())
+    )
 
 
 def _text(meshes: Sequence[PersonMesh], faces: Int32[np.ndarray, "faces 3"]) -> str:

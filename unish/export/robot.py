@@ -23,11 +23,11 @@ from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from unish.body import BodyModel
 from unish.errors import InputError
 from unish.export.npz import amass_arrays
+from unish.export.obj import mesh_text
 from unish.export.person_motion import EvenMotion, body_of, even_motion
 from unish.export.scene_mesh import collision_mesh
 from unish.fitting.contacts import feet_of, standing_feet
 from unish.fitting.sparse_body import sole_vertices
-from unish.geometry.isosurface import TriangleMesh
 from unish.structures import Person, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.result_files import EXPORT_FILES
@@ -81,9 +81,7 @@ def write_robot(
 
     Raises `InputError` for another rate or a folder that cannot be written, and as `body_of` does.
     """
-    rate = float(fps or RATES_FPS[0])
-    if rate not in RATES_FPS:
-        raise InputError(f"Expected 30 or 50 frames per second for robots, got {rate:g}; give --fps 30 or 50.")
+    rate = robot_fps(fps)
     report, using = progress or (lambda share: None), body_of(reconstruction, body)
     with atomic_path(folder, EXPORT_FILES["robot"]) as temporary:
         temporary.mkdir()
@@ -96,7 +94,9 @@ def write_robot(
         mesh = collision_mesh(reconstruction, COLLISION_TRIANGLES, lambda share: report(0.4 + 0.5 * share))
         has_mesh = len(mesh.faces) > 0
         if has_mesh:
-            (temporary / "collision.obj").write_text(_obj(mesh), encoding="ascii")
+            (temporary / "collision.obj").write_text(
+                mesh_text(mesh.vertices_world, mesh.faces, "z up"), encoding="ascii"
+            )
         parts = {"asset": _ASSET, "geom": _GEOM} if has_mesh else {"asset": "", "geom": ""}
         (temporary / "scene.xml").write_text(_SCENE.format(**parts), encoding="utf-8")
         made = reconstruction.provenance
@@ -105,6 +105,14 @@ def write_robot(
         (temporary / "README.md").write_text(text, encoding="utf-8")
     report(1.0)
     return Path(folder)
+
+
+def robot_fps(fps: float | int | None) -> float:
+    """The rate of the bundle's motion; 30 for None. Raises `InputError` for one that robots' tools do not expect."""
+    rate = float(fps or RATES_FPS[0])
+    if rate not in RATES_FPS:
+        raise InputError(f"Expected 30 or 50 frames per second for robots, got {rate:g}; give --fps 30 or 50.")
+    return rate
 
 
 def _arrays(reconstruction: Reconstruction, person: Person, body: BodyModel, fps: float) -> dict[str, Any]:
@@ -146,11 +154,3 @@ def _lift(lowest_m: Float[np.ndarray, "frames"], fps: float) -> Float[np.ndarray
     need = np.maximum(-DEEPEST_M - lowest_m, 0)
     window = 2 * round(LIFT_S * fps / 2) + 1
     return uniform_filter1d(maximum_filter1d(need, window, mode="nearest"), window, mode="nearest")
-
-
-def _obj(mesh: TriangleMesh) -> str:
-    return (
-        "# unish: metres, z up\no scene\n"
-        + ("v %.4f %.4f %.4f\n" * len(mesh.vertices_world)) % tuple(mesh.vertices_world.ravel().tolist())
-        + ("f %d %d %d\n" * len(mesh.faces)) % tuple((mesh.faces + 1).ravel().tolist())
-    )
