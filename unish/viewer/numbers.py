@@ -29,8 +29,8 @@ NUMBERS_CSS = """
 .unish-numbers .fit .table { overflow-x: auto; margin: 8px 0; }
 .unish-numbers .fit table { width: auto; margin: 0; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .unish-numbers .fit :is(table, thead, tbody, tr, th, td) { border: 0 !important; }
-.unish-numbers .fit :is(th, td) { padding: 2px 22px 2px 0; text-align: left; white-space: nowrap; }
-.unish-numbers .fit tbody th { font-weight: 400; }
+.unish-numbers .fit :is(th, td) { padding: 2px 12px 2px 0; text-align: left; white-space: nowrap; }
+.unish-numbers .fit tbody th { font-weight: 400; white-space: normal; min-width: 7.5em; }
 .unish-numbers .mark::before {
   content: ""; display: inline-block; width: 9px; height: 9px; margin-right: 7px; border-radius: 50%;
   border: 2px solid currentColor; box-sizing: border-box;
