@@ -10,7 +10,7 @@ const picker = (() => {
   const HINT = 'Click a person to include or leave out. Drag a box around someone we missed.';
   const NOBODY = 'No people found. Drag a box around someone to add them.';
   const ARMED = 'Now drag a box around the person.';
-  let preview = null, frame = 0, people = [], armed = false, drag = null, sent = '';
+  let preview = null, frame = 0, people = [], armed = false, drag = null, shown = '';
 
   const make = (name, attributes, ...children) => {
     const made = document.createElementNS(SVG, name);
@@ -48,6 +48,7 @@ const picker = (() => {
   function draw() {
     const [left, top, right, bottom] = preview.content, letter = longSide() / 28;
     const url = preview.frames[frame].url || preview.frames[frame];
+    stage.style.setProperty('--pp-aspect', (right - left) / (bottom - top));  // its place is kept until the picture is there
     if (image.getAttribute('src') !== url) image.src = url;
     image.alt = `The video at ${preview.times_s[frame].toFixed(1)} seconds`;
     slider.value = frame;
@@ -109,7 +110,6 @@ const picker = (() => {
         .map(person => ({id: person.id, box: person.box, time_s: preview.times_s[person.frame]})),
       names: Object.fromEntries(people.filter(person => person.name).map(person => [person.id, person.name])),
     };
-    sent = JSON.stringify(selection);
     props.value = {...props.value, selection};
   }
 
@@ -215,8 +215,9 @@ const picker = (() => {
   return {
     update() {
       const value = props.value;
-      if (value && value.selection && JSON.stringify(value.selection) === sent) return;   // what we have sent ourselves
-      sent = '';
+      const came = JSON.stringify(value ? value.preview : null);
+      if (value && value.selection && came === shown) return;   // what we have sent ourselves, this or an earlier one
+      shown = came;
       show(value);
     },
   };

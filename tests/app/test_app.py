@@ -233,13 +233,14 @@ def picking(visit):
     """A visitor who has clicked the example and sees who is in it."""
     visitor = visit()
     visitor.add()
-    visitor.tab.locator(".pp-frame").scroll_into_view_if_needed()
     return visitor
 
 
 def at(visitor, x: float, y: float) -> tuple[float, float]:
-    """A place at shares of the preview's width and height."""
-    box = visitor.tab.locator(".pp-frame").bounding_box()
+    """A place at shares of the preview's width and height; the preview is in view and has come to rest."""
+    frame = visitor.tab.locator(".pp-frame")
+    frame.scroll_into_view_if_needed()
+    box = frame.bounding_box()
     return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
 
