@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import unish
-from space.examples import BUNDLED
+from space.examples import BUNDLED, TITLE_FILE
 from space.packed_result import PACKED_FILE, pack_result
 from train.synthetic.assets import load_assets
 from train.synthetic.clips import generate_clip
@@ -34,11 +34,15 @@ class Rendering:
     people: int
     script: tuple[str, ...]
     """What the first person does in turn."""
+    title: str = ""
+    """Where the folder's name is not enough."""
 
 
 RENDERINGS = (
     Rendering("1_a_greeting", 900_000_312, "indoor", 2, script=("walk", "wave")),
-    Rendering("2_walk_turn_and_wave", 900_000_217, "indoor", 1, script=("walk", "turn", "wave")),
+    Rendering(
+        "2_walk_turn_and_wave", 900_000_217, "indoor", 1, script=("walk", "turn", "wave"), title="Walk, turn and wave"
+    ),
 )
 SECONDS, SOURCE_FPS, LONG_SIDE_PX, SAMPLED_FPS = 5, 30, 640, 6.0
 
@@ -82,6 +86,8 @@ def render(rendering: Rendering, folder: Path, motions: Path | None, wardrobe: P
     )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    if rendering.title:
+        (folder / TITLE_FILE).write_text(f"{rendering.title}\n", "utf-8")
     write_video(clip.images, SOURCE_FPS, video_of(rendering, folder), crf=25)
 
 

@@ -2,9 +2,10 @@
 
 Each is a folder with a clip and its result: `reconstruction.*`, as `unish run` writes them, or `result.npz` (see
 `space.packed_result`). A folder's name is the example's; a number in front of it, as in `2_a_walk`, says where it
-stands and is not shown.
+stands and is not shown. A title that needs more than a folder's name can hold stands in `title.txt` beside the clip.
 """
 
+import contextlib
 import logging
 import re
 import tempfile
@@ -25,6 +26,7 @@ from unish.video.source import open_source
 from unish.video.suffixes import VIDEO_SUFFIXES, has_suffix
 
 BUNDLED = Path(__file__).parent / "examples"
+TITLE_FILE = "title.txt"
 POSTER_LONG_SIDE_PX = 320
 log = logging.getLogger("unish")
 
@@ -43,6 +45,10 @@ class Example:
 
     @property
     def title(self) -> str:
+        """What visitors read."""
+        with contextlib.suppress(FileNotFoundError):
+            if written := (self.folder / TITLE_FILE).read_text("utf-8", errors="replace").strip():
+                return written
         words = self.name.replace("_", " ").strip()
         return words[:1].upper() + words[1:]
 

@@ -54,7 +54,8 @@ HEAD = f"""
 {{
   const query = new URLSearchParams(window.location.search);
   document.documentElement.classList.toggle('unish-embed', query.has('embed'));
-  document.documentElement.classList.toggle('unish-link', query.has('result') || query.has('example'));
+  const opened = query.get('result') || query.get('example');
+  document.documentElement.classList.toggle('unish-link', Boolean(opened) && opened !== 'none');
   // Gradio's player complains of videos that this browser cannot play; many of them can be read here all the same, and
   // of those that cannot the page says so itself.
   window.addEventListener('error', event => {{
@@ -65,6 +66,20 @@ HEAD = f"""
 """
 CSS = (Path(__file__).parent / "static" / "page.css").read_text(encoding="utf-8")
 SHOW_VIEWER = "() => document.getElementById('viewer').scrollIntoView({behavior: 'smooth', block: 'nearest'})"
+# The button under the focus goes away as it is pressed: the focus goes to what takes its place, once that is there,
+# unless the visitor has moved it meanwhile.
+_FOCUS = """() => {{
+  const hand = tries => {{
+    const now = document.activeElement, target = document.querySelector('{selector}');
+    if (now && now !== document.body && !['run', 'cancel'].includes(now.id)) return;
+    if (target && target.offsetParent) target.focus({{preventScroll: true}});
+    else if (tries) setTimeout(() => hand(tries - 1), 50);
+  }};
+  hand(200);
+}}"""
+FOCUS_RUN, FOCUS_CANCEL, FOCUS_VIEWER = (
+    _FOCUS.format(selector=selector) for selector in ("#run", "#cancel", "#viewer .unish-viewer")
+)
 # The query of the link to what is shown. On a Space the page stands in a frame: the address that visitors see and share
 # is that of the page around it.
 KEEP_LINK = """(queryString) => {

@@ -448,20 +448,25 @@ def test_cancel_takes_the_buttons_place_says_so_and_ends_the_work(visit, app):
     tab = visitor.tab
     visitor.add()
     place = settled_box(tab, "#run")
-    tab.locator("#run").click()
+    tab.locator("#run").press("Enter")
     tab.locator("#cancel").wait_for()
     assert tab.locator("#cancel").bounding_box()["y"] == pytest.approx(place["y"], abs=2)
     assert tab.locator("#cancel").bounding_box()["y"] < 700, "in view, where the button was pressed"
     assert not tab.locator("#run").is_visible()
-    tab.locator("#cancel").click()
+    tab.wait_for_function("document.activeElement.id === 'cancel'")  # the focus is handed on, as the place is
+    tab.keyboard.press("Enter")
     tab.locator("[data-testid=toast-body]").filter(has_text="Cancelled").first.wait_for()
-    tab.locator("#run").wait_for()
+    tab.wait_for_function("document.activeElement.id === 'run'")
     tab.wait_for_timeout(4000)
     assert len(toasts(visitor)) == 1, "said once"
     assert tab.locator("#viewer [data-ready=true]").count() == 0
     assert "?result=" not in tab.url
-    tab.locator("#run").click()
+    tab.keyboard.press("Enter")
     tab.locator("#viewer [data-ready=true]").wait_for()
+    tab.wait_for_function("document.activeElement.matches('#viewer .unish-viewer')")
+    tab.keyboard.press("Space")
+    assert visitor.state()["playing"], "its keys work at once"
+    tab.keyboard.press("Space")
     assert not app.failed()
 
 

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from space.examples import BUNDLED, Example, Examples
+from space.examples import BUNDLED, TITLE_FILE, Example, Examples
 from space.packed_result import PACKED_FILE, depth_of_steps, depth_steps, pack_result, unpack_result
 from space.updates import gallery_value
 from tests.helpers.posed import make_posed
@@ -62,6 +62,8 @@ def test_a_damaged_file_is_said(scene, tmp_path, damage):
 def test_a_deployers_folder_is_read_in_its_order(folder):
     examples = Examples(Example.found_in(folder))
     assert [example.title for example in examples.examples.values()] == ["A walk", "In the park"]
+    (folder / "2_a_walk" / TITLE_FILE).write_text("A walk, slowly\n")
+    assert [example.title for example in Example.found_in(folder)] == ["A walk, slowly", "In the park"]
     first = examples.result()
     assert first is not None and first.scene.is_file() and "<dl" in first.numbers
     assert examples.name_of(first) == "a_walk"

@@ -87,6 +87,7 @@ function key(viewer, event) {
 function showPanel(viewer, panel, shown = viewer.find(`.uv-${panel}`).hidden) {
   for (const name of ['help', 'share']) {
     const open = shown && name === panel;
+    if (!open && viewer.find(`.uv-${name}`).contains(document.activeElement)) viewer.find(`.uv-${name}-button`).focus();
     viewer.find(`.uv-${name}`).hidden = !open;
     viewer.find(`.uv-${name}-button`).setAttribute('aria-expanded', String(open));
   }

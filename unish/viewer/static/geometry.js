@@ -34,6 +34,7 @@ class Scene {
   }
 
   pelvis(person, frame) { return this.joints(person, frame).map(axis => axis[0]); }
+  lowest(person, frame) { return Math.min(...this.joints(person, frame)[2]); }
 
   skeleton(person, frame) {
     return this.joints(person, frame).map(axis => this.meta.bones.flatMap(([from, to]) => [axis[from], axis[to], null]));

@@ -47,7 +47,10 @@ async function copyText(viewer, text, what) {
 
 function bindShare(viewer) {
   const {find, element} = viewer, screen = find('.uv-full');
-  find('.uv-share-button').addEventListener('click', () => showPanel(viewer, 'share'));
+  find('.uv-share-button').addEventListener('click', event => {
+    showPanel(viewer, 'share');
+    if (!event.detail && !find('.uv-share').hidden) find('.uv-copy-link').focus();   // by keyboard: what opened comes next
+  });
   find('.uv-copy-link').addEventListener('click', () => copyText(viewer, linkToView(viewer), 'Link'));
   find('.uv-copy-embed').addEventListener('click', () => copyText(viewer, embedSnippet(viewer), 'Embed code'));
   find('.uv-record').hidden = !videoType();

@@ -25,7 +25,7 @@ const SURFACE_FRAGMENT = `
   precision highp float;
   varying vec2 at; varying vec3 metres, seen; varying vec4 color; varying float shade;
   uniform sampler2D picture, codes;
-  uniform mat4 nowFromDisplay; uniform vec4 nowLens, focus[4];
+  uniform mat4 nowFromDisplay; uniform vec4 nowLens, focus[4]; uniform float soles[4];
   uniform vec3 cropLow, cropHigh; uniform vec2 size, first, cells;
   uniform float stride, near, step, behind, photo, shading, opacity, turned, part, presence;
   // Whether the current frame shows what is here, or sees through it.
@@ -38,20 +38,18 @@ const SURFACE_FRAGMENT = `
     float code = floor(texel.r * 255.0 + 0.5) + 256.0 * floor(texel.a * 255.0 + 0.5);
     return code > 0.5 && point.z < 1.2 * near * exp((code - 1.0) * step);
   }
-  float noise() { return fract(52.9829189 * fract(dot(floor(gl_FragCoord.xy), vec2(0.06711056, 0.00583715)))); }
   void main() {
     if (any(lessThan(metres, cropLow)) || any(greaterThan(metres, cropHigh))) discard;
     if (behind > 0.5 && covered()) discard;
-    // What stands between the eye and a person fades; points of the screen, so that the order of drawing is free.
-    float kept = presence;
+    // What stands between the eye and a person is cut away, along a clean edge; what they stand on is not in the way.
+    float kept = 1.0;
     if (turned > 0.01) for (int i = 0; i < 4; i++) {
       float away = length(seen), far = length(focus[i].xyz);
       float aside = length(cross(seen / away, focus[i].xyz / max(far, 1e-6))) * far / max(focus[i].w, 1e-6);
-      float before = smoothstep(0.0, focus[i].w, far - focus[i].w * 0.7 - away);
-      if (focus[i].w > 0.0) kept = min(kept, 1.0 - turned * before * (1.0 - smoothstep(0.5, 1.2, aside)) * 0.92);
+      float before = smoothstep(0.0, focus[i].w, far - focus[i].w * 0.7 - away) * smoothstep(0.05, 0.3, metres.z - soles[i]);
+      if (focus[i].w > 0.0) kept = min(kept, 1.0 - turned * before * (1.0 - smoothstep(0.5, 1.2, aside)));
     }
-    if (kept < 0.99 && kept < noise()) discard;
-    float alpha = opacity * (part > 0.5 ? 1.0 : smoothstep(0.12, 0.62, color.a));
+    float alpha = opacity * presence * smoothstep(0.46, 0.54, kept) * (part > 0.5 ? 1.0 : smoothstep(0.12, 0.62, color.a));
     if (alpha < 0.02) discard;
     vec3 rgb = mix(color.rgb, texture2D(picture, at).rgb, photo);
     rgb *= mix(1.0, shade, shading);
@@ -150,7 +148,7 @@ function surfaceLayer(scene, data, unit) {
 
   return drawable({
     current, layers, showCurrent: false, showLayers: false, showPeople: false, bodies: false, points: false, crop: null, size: 1,
-    colored: false, focus: [], visible: true,
+    colored: false, focus: [], soles: [], visible: true,
     isOpaque() { return this.visible && (this.showCurrent || this.showLayers || this.showPeople); },
     dispose() {
       [current, ...fillings, ...layers].forEach(buffers => buffers.dispose());
@@ -202,6 +200,7 @@ function surfaceLayer(scene, data, unit) {
       gl.uniform1f(at.turned, turned);
       gl.uniform1f(at.opacity, 1);
       gl.uniform4fv(at['focus[0]'], this.focusInView(camera));
+      gl.uniform1fv(at['soles[0]'], [0, 1, 2, 3].map(person => this.soles[person] || 0));   // heights of people's feet
       gl.uniformMatrix4fv(at.nowFromDisplay, false, inverse(poseMatrix(frame)));
       gl.uniform4fv(at.nowLens, lensOf(frame));
       if (this.showLayers && !this.points) {

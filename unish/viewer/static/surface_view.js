@@ -59,7 +59,10 @@ class SurfaceView {
   async show(frame) {
     if (!this.possible) return;
     const {viewer, layers} = this, bodies = viewer.scene.meta.people.map((_, person) => person).filter(person => viewer.bodyVisible(person));
-    layers.setSurface({bodies: bodies.length > 0, focus: bodies.map(person => viewer.scene.pelvis(person, frame))});
+    layers.setSurface({
+      bodies: bodies.length > 0,
+      focus: bodies.map(person => viewer.scene.pelvis(person, frame)), soles: bodies.map(person => viewer.scene.lowest(person, frame)),
+    });
     if (this.current && this.current.frame === frame) return;
     const built = this.current = this.built(frame);
     this.waiting++;
