@@ -102,12 +102,14 @@ class Demo:
         if not isinstance(result, Result):
             return
         with spoken(self.folders):
-            yield gr.DownloadButton(value=str(write_page(result)), visible=True), video_value(), gr.skip()
+            # All that is there, each time: where files are there already, the page hears of the last step alone.
+            page = gr.DownloadButton(value=str(write_page(result)), visible=True)
+            yield page, video_value(), gr.skip()
             task = Task(request.session_hash or "", self.time_limit_s, progress)
             overlay = task.run(lambda report: write_overlay(result, report))
-            yield gr.skip(), video_value(overlay), gr.skip()
+            yield page, video_value(overlay), gr.skip()
             archive = task.run(lambda report: write_archive(result))
-            yield gr.skip(), gr.skip(), gr.DownloadButton(value=str(archive), visible=True)
+            yield page, video_value(overlay), gr.DownloadButton(value=str(archive), visible=True)
 
     def export(self, request: gr.Request, progress=gr.Progress(), result=None, *groups):  # noqa: B008
         """The button below the result: files for other programs, those chosen in any of the `groups`."""

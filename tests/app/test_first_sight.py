@@ -112,6 +112,7 @@ def test_every_text_can_be_read(arrived, scheme):
     visitor.tab.locator("#options button").first.click()
     visitor.tab.locator("#exports button").first.click()
     visitor.tab.locator("#archive").wait_for()
+    visitor.tab.locator(".video-companion[data-mode=below] video[src]").wait_for()  # its files are there already
     visitor.tab.wait_for_timeout(500)
     assert visitor.tab.evaluate(CONTRAST) == []
 
