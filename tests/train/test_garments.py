@@ -129,6 +129,17 @@ def test_dressed_people_have_the_same_bodies_larger_masks_and_exact_labels(libra
     np.testing.assert_array_equal(again.images, dressed.images)
 
 
+def test_a_wardrobe_changes_the_looks_of_a_clip_and_nothing_else(library):
+    """Scene, camera, motion and everybody's shape are those of the same seed without garments."""
+    bare = generate_clip(3, frames=2, long_side_px=112, people_count=2)
+    dressed = generate_clip(3, frames=2, long_side_px=112, people_count=2, assets=Assets(garments=library))
+    for name in ("world_from_camera", "intrinsics", "betas", "body_rotations"):
+        np.testing.assert_array_equal(getattr(bare, name), getattr(dressed, name))
+    nobody = (bare.person_mask == 0) & (dressed.person_mask == 0)
+    np.testing.assert_array_equal(bare.depth_m[nobody], dressed.depth_m[nobody])
+    assert (bare.images != dressed.images).any()
+
+
 @pytest.mark.parametrize("kind", [*KINDS, "hair"])
 def test_fabrics_are_colours_that_repeat(kind):
     rng = np.random.default_rng(3)

@@ -58,9 +58,10 @@ def test_the_bundled_truth_matches_its_video():
         )
     points = body.vertices.numpy()
     pixels = points[..., :2] / points[..., 2:] * k[0, 0] + k[:2, 2]
-    np.testing.assert_allclose(pixels.min(1).clip(0, [width, height]), box[:, :2], atol=0.6)
-    np.testing.assert_allclose(pixels.max(1).clip(0, [width, height]), box[:, 2:], atol=0.6)
+    size = [width, height]
+    beyond = np.concatenate([pixels.min(1).clip(0, size) - box[:, :2], box[:, 2:] - pixels.max(1).clip(0, size)], 1)
+    assert beyond.min() > -0.6 and beyond.max() < 12, "the box holds the body, and clothes a few pixels around it"
     pose = truth["world_from_camera"]
     lowest = (np.einsum("tij,tvj->tvi", pose[:, :3, :3], points) + pose[:, None, :3, 3])[..., 2].min(1)
-    np.testing.assert_allclose(lowest, 0.0, atol=0.01)
+    assert lowest.min() > -0.01 and lowest.max() < 0.04, "soles on the floor, the body in the shoes above them"
     assert truth["visibility"].min() > 0.9

@@ -12,7 +12,7 @@ from train.synthetic import shading as r
 from train.synthetic.actions import STEP_S
 from train.synthetic.assets import NO_ASSETS, Assets
 from train.synthetic.climbing import CLIMB, RISE_M, Stairs, climb, climbing_curves
-from train.synthetic.garments import Attire
+from train.synthetic.garments import Attire, GarmentLibrary
 from train.synthetic.motion_library import CAPTURED_SHARE, RANDOM_SHARE, MotionLibrary, leg_length
 from train.synthetic.random_poses import random_pose_curves
 from train.synthetic.raster import vertex_normals
@@ -166,6 +166,9 @@ def perform(
 ) -> Performer:
     """A random person in a random motion, sampled at `times_s`, its pelvis starting above the world's origin.
 
+    Garments are drawn from a stream of their own: with a wardrobe and without it, a seed gives the same people in the
+    same poses, but for the height of their soles.
+
     In every frame the lowest vertex touches the floor (z = 0), except for jumps of captured motion and on the stairs of
     the script `CLIMB`; the height of a seat is measured from it.
     """
@@ -179,7 +182,7 @@ def perform(
     rotations = action.rotations[at]
     posed = _posed(body, shape, rotations)
     outfit = wardrobe.outfit(rng)
-    attire = assets.garments.draw(rng, outfit[3:6]) if assets.garments and rng.random() < DRESSED_SHARE else None
+    attire = _attire(rng.spawn(1)[0], assets.garments, outfit[3:6])
     worn = attire.pose(body, betas, rotations) if attire else None
     lowest = posed[..., 2].min(1) if worn is None else np.minimum(posed[..., 2].min(1), worn[..., 2].min(1))
     height = -lowest if action.clearance is None else action.clearance[at] - lowest
@@ -201,6 +204,10 @@ def perform(
         betas, rotations, translation, vertices, action.track, outfit, seat, heading, attire,
         None if worn is None else worn + translation[:, None], stairs,
     )  # fmt: skip
+
+
+def _attire(rng: np.random.Generator, garments: GarmentLibrary | None, hair_color: np.ndarray) -> Attire | None:
+    return garments.draw(rng, hair_color) if garments and rng.random() < DRESSED_SHARE else None
 
 
 @torch.no_grad()

@@ -1,4 +1,6 @@
-"""The bundled clip: one person walks, turns and waves in a room; and its ground truth for the tests.
+"""The bundled clip: one dressed person walks, turns and waves in a room; and its ground truth for the tests.
+
+    python -m train.synthetic sample-clip --wardrobe MAKEHUMAN    # see docs/synthetic_world.md
 
 Its seed belongs to no split of any data set, so nothing is trained on it.
 """
