@@ -32,6 +32,7 @@ from train.data.sequences import reconstruct_with_boxes, seen_people, sequence_o
 from train.synthetic.climbing import CLIMB
 from train.synthetic.clips import generate_clip
 from unish.analysis.body_surface import FEET, sole_height_m
+from unish.analysis.floor_map import FloorMap
 from unish.body import BodyModel, open_body
 from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.evaluation import metrics
@@ -40,7 +41,6 @@ from unish.evaluation.metric_values import means_of
 from unish.evaluation.predictions import prediction_of
 from unish.evaluation.scoring import score
 from unish.fitting.fit import fit_bodies
-from unish.fitting.floor import FloorMap
 from unish.fitting.measures import outline_iou
 from unish.fusion.gravity import BodyEvidence, find_upright
 from unish.fusion.motion import BodyMotion, posed_person, transformed_motion

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.fitting import oracle
 from tests.helpers.walks import displaced, make_walk, root_errors_m
-from unish.analysis.fit_report import fit_report
+from train.synthetic.climbing import CLIMB
+from train.synthetic.clips import generate_clip
+from unish.analysis.fit_report import fit_measures, fit_report
+from unish.analysis.floor_map import NO_FLOOR, FloorMap
 from unish.body import open_body
 from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.errors import InputError
 from unish.fitting import fit
 from unish.fitting.fit import fit_bodies
-from unish.fitting.floor import FloorMap
 from unish.fitting.measures import measure, worse
 from unish.fitting.scene import moved_scene
 from unish.geometry.rotations import axis_angle_to_matrix
@@ -212,9 +215,25 @@ def test_feet_on_a_step_are_not_off_the_floor(truth, body):
         truth, joints_world=person.joints_world + np.float32([0, 0, 0.5]),
         vertices_world=person.vertices_world + np.float32([0, 0, 0.5]),
     )  # fmt: skip
-    plane = FloorMap(np.zeros((0, 3)), None)
-    off = [measure(*pair)["feet_off_floor"] for pair in ((truth, 0, plane), (raised, 0, step), (raised, 0, plane))]
+    off = [
+        measure(*pair)["feet_off_floor"] for pair in ((truth, 0, NO_FLOOR), (raised, 0, step), (raised, 0, NO_FLOOR))
+    ]
     assert off[1] == pytest.approx(off[0], abs=0.01) and off[2] > 45
+
+
+def test_the_report_measures_feet_on_stairs_as_the_fit_does(body):
+    """Stairs that the camera sees: over the plane the feet would be rated poor."""
+    sample = generate_clip(
+        940_000_010, frames=24, fps=6.0, long_side_px=252, script=CLIMB, people_count=1, clear_view=True
+    )
+    fitted = fit_bodies(oracle(sample, body, 10), body)
+    after = {name: value for name, _, value in fitted.fitting.people[0].measures}
+    reported = {one.name: one for one in fit_report(fitted).people[0].measures}
+    over_plane = {one.name: one for one in fit_measures(fitted, 0, NO_FLOOR)}
+    for name in ("feet_gap", "feet_penetration", "foot_sliding"):
+        assert reported[name].value == pytest.approx(after[name], abs=0.5)
+        assert reported[name].word != "poor"
+    assert over_plane["feet_gap"].word == "poor" and over_plane["feet_gap"].value > 2 * reported["feet_gap"].value
 
 
 def test_scenes_grow_about_the_floor_and_bodies_do_not(truth, body):

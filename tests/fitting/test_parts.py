@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from tests.helpers.walks import make_walk
+from unish.analysis.floor_map import FloorMap
 from unish.body import open_body
 from unish.fitting.calibrate import PersonScale, clip_scale
 from unish.fitting.contacts import averages, find_contacts, hysteresis, speeds
 from unish.fitting.evidence import Evidence
-from unish.fitting.floor import FloorMap
 from unish.fitting.motion_filter import smoothed
 from unish.fitting.person_fit import blended, chunks
 from unish.fitting.problem import Course, Whitened, moved_pelvis, place_offsets

@@ -6,18 +6,18 @@ means is in docs/report.md.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from scipy.ndimage import maximum_filter, minimum_filter
 from scipy.spatial import KDTree
 
 from unish.analysis.body_surface import FEET, sole_height_m, visible_surface
+from unish.analysis.floor_map import NO_FLOOR, FloorMap
+from unish.analysis.foot_contacts import foot_contacts
 from unish.geometry.camera import project, unproject_depth
 from unish.geometry.metric import VALID_CONFIDENCE
 from unish.geometry.transforms import invert_rigid, transform_points
@@ -71,19 +71,6 @@ OFF_M = 0.05
 """A vertex counts as in front of or behind the depth map from here on: more than clothing, less than a limb."""
 EDGE_RATIO = 1.1
 """Where depths of neighbouring pixels differ by this factor one surface ends, and a pixel may hold a mix of two."""
-STEP_S = 0.2
-"""A foot's speed is taken over this time (or one frame, if that is longer), so that jitter is not taken for sliding."""
-SLOW_M_PER_S = 0.3
-"""A foot slower than this stands: a swinging one makes 2 m/s or more."""
-STANDING_SHARE = 0.1
-"""The slowest tenth of a person's foot movements counts as standing however fast it is: else a body that glides
-through the scene would have no foot to measure."""
-RAISED_M = 0.1
-"""A foot so much higher than the other one is in the air, moving or not."""
-
-
-FloorHeights = Callable[[Float[np.ndarray, "feet 3"]], Float[np.ndarray, "feet"]]
-"""Height of the floor under soles in the world, metres; NaN where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -181,25 +168,22 @@ def fit_report(reconstruction: Reconstruction, progress: Progress = no_progress)
     Looks at one frame at a time, at most `MAX_FRAMES` of each person, so arrays may lie on disk. `progress` is told
     the share done, in 0..1, and what is being done.
     """
-    people = []
+    people, floor = [], _floor_of(reconstruction)
     for index, person in enumerate(reconstruction.people):
         progress(index / len(reconstruction.people), f"Measuring the body–scene fit of {person.name}")
-        people.append(PersonFit(person.id, person.name, fit_measures(reconstruction, index)))
+        people.append(PersonFit(person.id, person.name, fit_measures(reconstruction, index, floor)))
     clip = (*_seam_measures(reconstruction), _join_error(reconstruction.windows), _scales(reconstruction.windows))
     return FitReport(clip, tuple(people), reconstruction.fitting)
 
 
 def fit_measures(
-    reconstruction: Reconstruction,
-    index: int,
-    most_frames: int = MAX_FRAMES,
-    floor_m: FloorHeights | None = None,
+    reconstruction: Reconstruction, index: int, floor: FloorMap, most_frames: int = MAX_FRAMES
 ) -> tuple[Measure, ...]:
-    """The measures of one person, from at most so many frames; feet over the plane, or over `floor_m` where it knows
-    the floor."""
+    """The measures of one person, from at most so many frames; feet over the floor that the points show under them,
+    else over the plane."""
     person = reconstruction.people[index]
     surface = _surface_measures(reconstruction, index, most_frames)
-    feet = _foot_measures(reconstruction, person, most_frames, floor_m)
+    feet = _foot_measures(reconstruction, person, most_frames, floor)
     return (*surface, *feet, _measure("seen", 100 * person.present.mean()))
 
 
@@ -255,14 +239,21 @@ def _body_and_points(reconstruction: Reconstruction, index: int, frame: int) -> 
 # --- feet and floor ------------------------------------------------------------------------------------------------
 
 
-def _foot_measures(
-    reconstruction: Reconstruction, person: Person, most_frames: int, floor_m: FloorHeights | None
-) -> list[Measure]:
+def _floor_of(reconstruction: Reconstruction) -> FloorMap:
+    """Empty in a world that is not upright."""
+    return FloorMap.of(reconstruction) if _is_upright(reconstruction) else NO_FLOOR
+
+
+def _is_upright(reconstruction: Reconstruction) -> bool:
+    return np.allclose(reconstruction.world_up, (0, 0, 1), atol=1e-3)
+
+
+def _foot_measures(reconstruction: Reconstruction, person: Person, most_frames: int, floor: FloorMap) -> list[Measure]:
     up = reconstruction.world_up
-    planted, slides_cm = _contacts(person, reconstruction.times_s, reconstruction.fps, up)
+    planted, slides_cm = foot_contacts(person, reconstruction.times_s, reconstruction.fps, up, floor)
     why = "not seen for long enough to see a foot move" if person.present.any() else "never seen"
     sliding = _measure("foot_sliding", np.median(slides_cm) if len(slides_cm) else None, why)
-    if not planted.any() or not np.allclose(up, (0, 0, 1), atol=1e-3):
+    if not planted.any() or not _is_upright(reconstruction):
         why = "the floor's height is not known in this world" if planted.any() else "never seen"
         return [_measure("feet_gap", None, why), _measure("feet_penetration", None, why), sliding]
     frames = _evenly(np.flatnonzero(planted.any(axis=1)), most_frames)
@@ -270,32 +261,10 @@ def _foot_measures(
     heights_m = np.array(
         [sole_height_m(person.vertices_world[frame], person.joints_world[frame], foot, up) for frame, foot in standing]
     )
-    if floor_m is not None:
-        places = np.array([person.joints_world[frame][FEET[foot]].mean(0) for frame, foot in standing], np.float64)
-        heights_m = heights_m - np.nan_to_num(floor_m(np.column_stack([places[:, :2], heights_m])))
-    heights_cm = 100 * heights_m
+    places = np.array([person.joints_world[frame][FEET[foot], :2].mean(0) for frame, foot in standing], np.float64)
+    heights_cm = 100 * (heights_m - floor.heights_or_plane_m(np.column_stack([places, heights_m])))
     gap = _measure("feet_gap", np.maximum(heights_cm, 0).mean())
     return [gap, _measure("feet_penetration", np.maximum(-heights_cm, 0).mean()), sliding]
-
-
-def _contacts(person: Person, times_s: np.ndarray, fps: float, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(frames, 2) which foot stands from a frame on, and how fast standing feet move over the floor, in cm/s.
-
-    Without two sightings `STEP_S` apart (an image) there is no motion to tell from: then what is not raised stands.
-    """
-    ends = person.joints_world[:, FEET].astype(np.float64)
-    height = (ends @ up).min(axis=-1)
-    low = (height <= height.min(axis=1, keepdims=True) + RAISED_M) & person.present[:, None]
-    step = max(1, round(STEP_S * fps))
-    usable = low[:-step] & low[step:]
-    if not usable.any():
-        return low, np.zeros(0)
-    velocity = (ends[step:] - ends[:-step]) / (times_s[step:] - times_s[:-step])[:, None, None, None]
-    # A foot that rolls over its toes, or down from its heel, stands on the end that moves less.
-    speed = np.linalg.norm(velocity, axis=-1).min(axis=-1)
-    over_floor = np.linalg.norm(velocity - (velocity @ up)[..., None] * up, axis=-1).min(axis=-1)
-    standing = usable & (speed <= max(SLOW_M_PER_S, np.quantile(speed[usable], STANDING_SHARE)))
-    return np.pad(standing, ((0, step), (0, 0))), 100 * over_floor[standing]
 
 
 # --- forward passes ------------------------------------------------------------------------------------------------

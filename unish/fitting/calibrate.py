@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from unish.analysis.floor_map import NO_FLOOR, FloorMap
 from unish.fitting.contacts import feet_of, find_contacts
-from unish.fitting.floor import FloorMap, floor_under
+from unish.fitting.floor import floor_under
 from unish.fitting.person_fit import Subject, first_place
 from unish.fitting.problem import posed
 
@@ -137,4 +138,4 @@ def find_floor(
     spread = float(np.median(np.abs(np.array(heights) + rise)))
     if spread > FEET_AGREE_M or not CAMERA_HEIGHT_M[0] < camera_m + rise < CAMERA_HEIGHT_M[1]:
         return 0.0, floor
-    return rise, FloorMap(np.zeros((0, 3)), None) if shown.any() else floor.moved(1.0, rise)
+    return rise, NO_FLOOR if shown.any() else floor.moved(1.0, rise)

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
+from unish.analysis.floor_map import FloorMap
 from unish.body import BodyModel
 from unish.errors import InputError
 from unish.fitting.calibrate import clip_scale, find_floor, person_scale
-from unish.fitting.floor import FloorMap
 from unish.fitting.measures import measure, untrusted, worse
 from unish.fitting.person_fit import Subject, blended, chunks, fit_frames, seen_alike, with_course
 from unish.fitting.problem import Course

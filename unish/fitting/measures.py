@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from unish.analysis.fit_report import fit_measures
-from unish.fitting.floor import FloorMap
+from unish.analysis.floor_map import FloorMap
 from unish.structures import Person, Reconstruction
 
 FRAMES = 16
@@ -38,7 +38,7 @@ def measure(scene: Reconstruction, index: int, floor: FloorMap) -> dict[str, flo
     (cm), the agreement of outlines (share), and the jerk of the joints in the world (m/s³, median). Feet are measured
     from the floor that the points show under them, else from the plane."""
     person = scene.people[index]
-    values = {measure.name: measure.value for measure in fit_measures(scene, index, FRAMES, floor.heights_m)}
+    values = {measure.name: measure.value for measure in fit_measures(scene, index, floor, FRAMES)}
     values |= {"outline_iou": outline_iou(scene, index), "jerk": jerk(person, scene.times_s)}
     if values["feet_gap"] is not None and values["feet_penetration"] is not None:
         values["feet_off_floor"] = values["feet_gap"] + values["feet_penetration"]

@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from unish.analysis.floor_map import FloorMap
 from unish.body import BodyModel
 from unish.fitting.contacts import feet_of, find_contacts
 from unish.fitting.evidence import Evidence
-from unish.fitting.floor import FloorMap, floor_under
+from unish.fitting.floor import floor_under
 from unish.fitting.motion_filter import MAX_NOISE_M, MAX_NOISE_RAD, smoothed
 from unish.fitting.problem import Contacts, Course, Problem, View, place_offsets, posed
 from unish.fitting.settings import FitSettings
