@@ -1,4 +1,4 @@
-"""Renders the bundled benchmark: `python scripts/build_synthetic_benchmark.py [--out FOLDER]`.
+"""Renders the bundled benchmark: `python scripts/build_synthetic_benchmark.py --wardrobe MAKEHUMAN [--out FOLDER]`.
 
 The first clips with people in view from the seeds that are held out from all training, in the format that
 unish/evaluation/datasets/synthetic.py describes, and the row of the mean baseline. Takes two minutes; with --baseline
@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from train.data.schema import ClipSample
 from train.data.sequences import seen_people
 from train.score import HELD_OUT_SEED, MEAN_BASELINE, TRAINING_SEED, MeanBaseline
+from train.synthetic.assets import NO_ASSETS, Assets, load_assets
 from train.synthetic.clips import generate_clip
 from unish.body import open_body
 from unish.evaluation.datasets import synthetic
@@ -33,7 +34,7 @@ from unish.utils.atomic_write import atomic_path
 CLIPS, FRAMES = 24, 8
 TRAINING_CLIPS = 200
 JPEG_QUALITY = 85
-COMMAND = "python scripts/build_synthetic_benchmark.py"
+COMMAND = "python scripts/build_synthetic_benchmark.py --wardrobe MAKEHUMAN"
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The time of every member, so that the same clips make the same archives."""
 
@@ -47,22 +48,24 @@ def main() -> None:
         "--training-clips", type=int, default=TRAINING_CLIPS, help="that the mean baseline is taken from"
     )
     parser.add_argument("--baseline", action="store_true", help="only the row of the mean baseline")
+    parser.add_argument("--wardrobe", type=Path, help="folder of MakeHuman's base.obj and garments; else undressed")
     options = parser.parse_args()
-    training = (generate_clip(TRAINING_SEED + i, options.frames) for i in range(options.training_clips))
+    assets = load_assets(None, options.wardrobe, None, open_body())
+    training = (generate_clip(TRAINING_SEED + i, options.frames, assets=assets) for i in range(options.training_clips))
     if options.baseline:
         rewrite_baseline(options.out, training)
         return
     with atomic_path(options.out) as folder:
-        clips = list(itertools.islice(held_out(options.frames), options.clips))
+        clips = list(itertools.islice(held_out(options.frames, assets), options.clips))
         write(clips, folder)
         write_header(clips, folder, [baseline_row(training, folder)])
     size = sum(path.stat().st_size for path in options.out.iterdir())
     print(f"{options.out}: {len(clips)} clips of {options.frames} frames, {size / 1e6:.2f} MB")
 
 
-def held_out(frames: int) -> Iterator[ClipSample]:
+def held_out(frames: int, assets: Assets = NO_ASSETS) -> Iterator[ClipSample]:
     """Clips with somebody in view."""
-    clips = (generate_clip(seed, frames) for seed in itertools.count(HELD_OUT_SEED))
+    clips = (generate_clip(seed, frames, assets=assets) for seed in itertools.count(HELD_OUT_SEED))
     return (clip for clip in clips if seen_people(clip).any())
 
 

@@ -91,17 +91,19 @@ def test_the_bundled_benchmark_is_small_and_whole():
     for sequence in sequences:
         assert sequence.frames == 8 and sequence.fps == 6 and any(p.present.any() for p in sequence.people)
     (row,) = benchmark("synthetic").published
-    assert row.source == "python scripts/build_synthetic_benchmark.py"
+    assert row.source == "python scripts/build_synthetic_benchmark.py --wardrobe MAKEHUMAN"
     assert set(row.numbers) == set(synthetic.METRICS) - {"body_off_points_cm", "points_behind_cm", "foot_floor_gap_cm"}
 
 
 def test_the_bundled_clips_are_those_of_the_held_out_seeds():
+    """Rendered without garments, which are not ours to ship: everything but people's looks and the height of soles."""
     clip, sequence = generate_clip(HELD_OUT_SEED, frames=8), synthetic.read()[0]
     assert sequence.name == FIRST and sequence.size_px == clip.images.shape[2:0:-1]
     for frame in (0, 7):
-        np.testing.assert_allclose(sequence.depth_m(frame), clip.depth_m[frame], atol=1e-3)
-        assert (sequence.person_mask(frame) == clip.person_mask[frame]).mean() > 0.999
-        assert np.abs(sequence.image(frame).astype(int) - clip.images[frame]).mean() < 4
+        nobody = (sequence.person_mask(frame) == 0) & (clip.person_mask[frame] == 0)
+        np.testing.assert_allclose(sequence.depth_m(frame)[nobody], clip.depth_m[frame][nobody], atol=1e-3)
+        assert (sequence.person_mask(frame) == clip.person_mask[frame]).mean() > 0.97
+        assert np.abs(sequence.image(frame).astype(int) - clip.images[frame])[nobody].mean() < 4
     for name in ("world_from_camera", "intrinsics"):
         np.testing.assert_allclose(getattr(sequence, name), getattr(clip, name), atol=1e-5)
     for person, seen in zip(sequence.people, seen_people(clip), strict=True):
@@ -111,7 +113,7 @@ def test_the_bundled_clips_are_those_of_the_held_out_seeds():
         joints = person.joints_world @ camera_from_world[:, :3, :3].swapaxes(1, 2) + camera_from_world[:, None, :3, 3]
         pixels = joints @ clip.intrinsics.swapaxes(1, 2)
         projected = pixels[..., :2] / pixels[..., 2:]
-        np.testing.assert_allclose(projected, clip.joints_px[person.id - 1], atol=0.1)
+        np.testing.assert_allclose(projected, clip.joints_px[person.id - 1], atol=4)  # soles
 
 
 def test_the_same_clips_make_the_same_files(build, small, tmp_path):

@@ -365,12 +365,13 @@ def test_auto_takes_the_best_detector_that_is_there_and_says_why_not_a_better_on
         detect_people(_clip(_frames()), finder="detector")
 
 
-def test_drawn_people_have_keypoints_where_their_weights_are_cached(moving_square, monkeypatch, tmp_path):
+def test_drawn_people_have_keypoints_of_the_best_network_that_is_there(moving_square, monkeypatch, tmp_path):
     from unish.people import keypoints
 
     frames, boxes = moving_square
     clip, drawn = _clip(frames[:2]), [Box(*boxes[0])]
-    assert detect_people(clip, boxes=drawn).tracks[0].keypoints_px is None
+    bundled = detect_people(clip, boxes=drawn).tracks[0].keypoints_px
+    assert bundled is not None and (bundled[..., 2] < 0.5).mean() > 0.8, "a square is hardly a person"
     everywhere = SimpleNamespace(estimate=lambda frames, boxes_px: np.ones((len(frames), 17, 3)))
     monkeypatch.setattr(pretrained, "cached_folder", lambda repository: tmp_path)
     monkeypatch.setattr(keypoints, "load_keypoint_estimator", lambda device: everywhere)

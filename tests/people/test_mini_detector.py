@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import REPOSITORY
 from unish.errors import CheckpointError, InputError, MissingAssetError
 from unish.people.mini_detector import (
-    STRIDE,
     MiniDetector,
     MiniDetectorConfig,
     MiniDetectorNet,
@@ -19,6 +18,7 @@ from unish.people.mini_detector import (
     load_mini_detector,
     save_mini_detector,
 )
+from unish.people.pyramid import STRIDE
 from unish.people.tracking import box_iou
 
 SMALL = MiniDetectorConfig(long_side_px=64, channels=(4, 6, 8, 8, 8), depths=(0, 1, 1, 1, 1), decoder_channels=8)

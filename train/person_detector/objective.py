@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from train.data.batches import Batch
 from train.person_detector.person_images import SMALLEST_PERSON_PX, UNKNOWN, PersonImage
-from unish.people.mini_detector import STRIDE, MiniDetectorNet, MiniDetectorOutput, boxes_of_cells
+from unish.people.mini_detector import MiniDetectorNet, MiniDetectorOutput, boxes_of_cells
+from unish.people.pyramid import STRIDE
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Each of these is a `PersonDetector`: frames in, people tracked through them out.
 """
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Sequence
@@ -33,7 +34,9 @@ __all__ = [
     "PersonDetector",
     "detect_people",
     "keypoint_detector",
+    "mini_detector",
     "sam2_detector",
+    "with_best_keypoints",
 ]
 
 SAM2_CPU_FRAMES = 60
@@ -93,7 +96,7 @@ def detect_people(
     `finder`: "sam2" (a detector and SAM 2), "detector" (a small detector, and keypoints), "mini" (the small network in
     the repository), "auto" (the first of these that is there: both need transformers and their weights, from the cache
     or the Hub; without a CUDA or XPU device sam2 is for short clips and from the cache only), or one of your own.
-    People of sam2, boxes and masks have keypoints too where those weights are cached.
+    People of sam2, boxes and masks have keypoints of ViTPose where it is cached, else of the network in the repository.
     `count`: how many people there are. The most prominent are kept; when fewer are detected, the detector runs again
     less strictly, and when there are still fewer the result says so. Beside boxes or masks nobody else is detected.
     `picks`: ids of the only people to keep, in that order; they are those of the same call without picks.
@@ -125,7 +128,7 @@ def detect_people(
     warnings = _warnings(detector, obstacles, count, len(tracks))
     tracks = _picked(_most_prominent(tracks, count), picks)
     if isinstance(detector, DetectAndSegment | BoxPrompts | MaskPrompts):
-        tracks = _with_cached_keypoints(clip, tracks, device, progress)
+        tracks = with_best_keypoints(clip.frames, tracks, device, progress)
     return DetectedPeople(tracks, detector.name, warnings)
 
 
@@ -188,10 +191,25 @@ def keypoint_detector(device: str | None = None) -> "DetectAndTrack":
     return DetectAndTrack(detector, TrackingConfig(), "detector", load_keypoint_estimator(device=device))
 
 
+def mini_detector() -> "DetectAndTrack":
+    """The networks in the repository: detector in every frame, our tracker, and keypoints."""
+    return DetectAndTrack(keypoints=_mini_keypoints())
+
+
+def _mini_keypoints() -> "KeypointEstimator | None":
+    from unish.people.mini_keypoints import load_mini_keypoints
+
+    try:
+        return load_mini_keypoints()
+    except MissingAssetError:
+        log.warning("The weights of the mini keypoint network are not installed: people have no keypoints.")
+        return None
+
+
 def _detector_named(name: str, clip: Clip, device: str | None) -> tuple[PersonDetector, tuple[str, ...]]:
     """The detector, and for "auto" why it is not a better one, in sentences."""
     if name == "mini":
-        return DetectAndTrack(), ()
+        return mini_detector(), ()
     once_a_second = max(1, round(clip.fps))
     if name == "sam2":
         return sam2_detector(device, once_a_second), ()
@@ -210,7 +228,7 @@ def _detector_named(name: str, clip: Clip, device: str | None) -> tuple[PersonDe
             return keypoint_detector(device), reasons
         except (MissingDependencyError, MissingAssetError) as error:
             obstacle = _lacks(error)
-    return DetectAndTrack(), (*reasons, f"The detector with keypoints was not used: {obstacle}.")
+    return mini_detector(), (*reasons, f"The detector with keypoints was not used: {obstacle}.")
 
 
 def _lacks(error: Exception) -> str:
@@ -228,20 +246,22 @@ def _keypoint_obstacle(frames: int, device: str | None) -> str:
     return ""
 
 
-def _with_cached_keypoints(
-    clip: Clip, tracks: tuple[PersonTrack, ...], device: str | None, progress: Progress
+def with_best_keypoints(
+    frames: UInt8[np.ndarray, "frames height width 3"],
+    tracks: tuple[PersonTrack, ...],
+    device: str | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[PersonTrack, ...]:
-    """The tracks with keypoints where that costs no download."""
+    """The tracks with keypoints, by ViTPose where that costs no download, else by the network in the repository."""
     from unish.people.hf_models import cached_folder
-    from unish.people.keypoints import KEYPOINT_REPOSITORY, load_keypoint_estimator, with_keypoints
+    from unish.people.keypoints import KEYPOINT_REPOSITORY, KeypointEstimator, load_keypoint_estimator, with_keypoints
 
-    if cached_folder(KEYPOINT_REPOSITORY) is None:
-        return tracks
-    try:
-        estimator = load_keypoint_estimator(device=device)
-    except MissingDependencyError:
-        return tracks
-    return with_keypoints(clip.frames, tracks, estimator, progress)
+    estimator: KeypointEstimator | None = None
+    if cached_folder(KEYPOINT_REPOSITORY) is not None:
+        with contextlib.suppress(MissingDependencyError):
+            estimator = load_keypoint_estimator(device=device)
+    estimator = estimator or _mini_keypoints()
+    return tracks if estimator is None else with_keypoints(frames, tracks, estimator, progress)
 
 
 def _sam2_obstacle(frames: int, device: str | None) -> str:

@@ -55,8 +55,8 @@ class VitPose:
     ) -> Float[np.ndarray, "frames 17 3"]:
         """Position and confidence of the peak of each keypoint's heatmap."""
         size = self.preprocessing.width_px, self.preprocessing.height_px
-        regions = _regions(boxes_px, size[0] / size[1])
-        crops = np.stack([_crop(frame, region, size) for frame, region in zip(frames, regions, strict=True)])
+        regions = crop_regions(boxes_px, size[0] / size[1])
+        crops = np.stack([crop_region(frame, region, size) for frame, region in zip(frames, regions, strict=True)])
         experts = getattr(self.network.config.backbone_config, "num_experts", 1)
         dataset = torch.full((len(crops),), _COCO, device=self.device) if experts > 1 else None
         with torch.inference_mode():
@@ -69,7 +69,7 @@ class VitPose:
         return np.concatenate([points, confidence[..., None]], axis=-1)
 
 
-def _regions(boxes_px: Float[np.ndarray, "n 4"], aspect: float) -> Float[np.ndarray, "n 4"]:
+def crop_regions(boxes_px: Float[np.ndarray, "n 4"], aspect: float) -> Float[np.ndarray, "n 4"]:
     """What the crops show: around the boxes, of the network's aspect (width over height)."""
     centers, sizes = (boxes_px[:, :2] + boxes_px[:, 2:]) / 2, boxes_px[:, 2:] - boxes_px[:, :2]
     heights = np.maximum(np.maximum(sizes[:, 1], sizes[:, 0] / aspect), 1.0)
@@ -77,7 +77,7 @@ def _regions(boxes_px: Float[np.ndarray, "n 4"], aspect: float) -> Float[np.ndar
     return np.concatenate([centers - half, centers + half], axis=1)
 
 
-def _crop(
+def crop_region(
     frame: UInt8[np.ndarray, "height width 3"], region: Float[np.ndarray, "4"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "crop_height crop_width 3"]:
     """The region at `size` (width, height), black outside the frame; pixel centres as for the heatmaps."""

@@ -5,32 +5,24 @@ of one (CenterNet), and where the edges of that person's box are (FCOS); cells a
 that people who touch stay apart.
 """
 
-import dataclasses
 import functools
-import json
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from unish.errors import CheckpointError, InputError, MissingAssetError
+from unish.people.pyramid import MULTIPLE_PX, STRIDE, PyramidConfig, PyramidNet, load_pyramid, save_pyramid
 from unish.people.tracking import Detections, box_iou, color_histogram
 from unish.utils.assets import MINI_DETECTOR
-from unish.utils.atomic_write import atomic_path
 from unish.utils.disk_arrays import Stack, release_pages
 from unish.utils.progress import Progress, no_progress
 
-STRIDE = 4
-_MULTIPLE_PX = 32
 _BATCH = 8
 _SAME_BOX_IOU = 0.5
 _BODY_SHARE = 0.35
@@ -38,25 +30,17 @@ _BODY_SHARE = 0.35
 
 
 @dataclass(frozen=True)
-class MiniDetectorConfig:
+class MiniDetectorConfig(PyramidConfig):
     """Sizes of the network, and when it speaks of a person."""
 
     long_side_px: int = 288
     """Frames are resized to this long side."""
-    channels: tuple[int, ...] = (16, 32, 64, 128, 192)
-    """At 1/2, 1/4, 1/8, 1/16 and 1/32 of the input."""
-    depths: tuple[int, ...] = (0, 1, 3, 5, 4)
-    decoder_channels: int = 48
     least_score: float = 0.12
     """Middles below this are not reported."""
     mask_threshold: float = 0.5
     merge_iou: float = 0.55
     """Of boxes that overlap more, only the most confident is kept."""
     most_people: int = 20
-
-    def __post_init__(self) -> None:
-        if len(self.channels) != 5 or len(self.depths) != 5:
-            raise InputError("The detector has five stages; give five channels and five depths.")
 
 
 class MiniDetectorOutput(NamedTuple):
@@ -68,45 +52,14 @@ class MiniDetectorOutput(NamedTuple):
     """Distances from the cell's centre to the left, top, right and bottom of its person's box, in input pixels."""
 
 
-class _Block(nn.Module):
-    """A depthwise 5×5 filter, then a two-layer perceptron on every cell, beside a residual path."""
+class MiniDetectorNet(PyramidNet):
+    """The pyramid with a head of six channels."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.filter = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-        self.widen = nn.Conv2d(channels, 2 * channels, 1)
-        self.narrow = nn.Conv2d(2 * channels, channels, 1)
-
-    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
-        return x + self.narrow(functional.relu(self.widen(self.norm(self.filter(x)))))
-
-
-def _reduced(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Half the resolution."""
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 2, stride=2, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU()
-    )
-
-
-class MiniDetectorNet(nn.Module):
-    """Encoder over five resolutions, decoder back to a quarter with additive skips."""
+    what = "person detector"
 
     def __init__(self, config: MiniDetectorConfig) -> None:
-        super().__init__()
+        super().__init__(config, outputs=6)
         self.config = config
-        widths, width = config.channels, config.decoder_channels
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
-        )
-        self.reductions = nn.ModuleList(_reduced(a, b) for a, b in pairwise(widths))
-        self.stages = nn.ModuleList(
-            nn.Sequential(*(_Block(c) for _ in range(depth)))
-            for c, depth in zip(widths[1:], config.depths[1:], strict=True)
-        )
-        self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in widths[1:])
-        self.mixers = nn.ModuleList(_Block(width) for _ in widths[2:])
-        self.head = nn.Sequential(_Block(width), nn.ReLU(), nn.Conv2d(width, 6, 1))
         with torch.no_grad():
             bias = self.head[-1].bias
             assert isinstance(bias, Tensor)
@@ -114,16 +67,7 @@ class MiniDetectorNet(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> MiniDetectorOutput:
         """`images` in 0..1, both sides multiples of 32."""
-        x = self.stem((images - 0.45) / 0.25)
-        levels = []
-        for reduction, stage in zip(self.reductions, self.stages, strict=True):
-            x = stage(reduction(x))
-            levels.append(x)
-        x = self.laterals[-1](levels[-1])
-        for index in range(len(levels) - 2, -1, -1):
-            x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = self.mixers[index](x + self.laterals[index](levels[index]))
-        out = self.head(x)
+        out = self.head(self.features(images).quarter)
         return MiniDetectorOutput(out[:, 0], out[:, 1], torch.exp(out[:, 2:].clamp(-4, 4)) * 16)
 
 
@@ -172,7 +116,7 @@ def _next(stack: Stack, masks: Bool[np.ndarray, "people height width"]) -> slice
 def _padded(images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 height width"]:
     """Zeros at the right and the bottom up to whole multiples of the coarsest stride."""
     height, width = images.shape[-2:]
-    return functional.pad(images, (0, -width % _MULTIPLE_PX, 0, -height % _MULTIPLE_PX))
+    return functional.pad(images, (0, -width % MULTIPLE_PX, 0, -height % MULTIPLE_PX))
 
 
 class Decoded(NamedTuple):
@@ -279,44 +223,9 @@ def load_mini_detector(folder: Path = MINI_DETECTOR) -> MiniDetector:
 
     Raises `MissingAssetError` when a file is not there, `CheckpointError` when one is damaged or does not fit.
     """
-    weights, config_file = folder / "model.safetensors", folder / "config.json"
-    for path in (weights, config_file):
-        if not path.is_file():
-            raise MissingAssetError(f"Expected the person detector at {path}, found nothing; reinstall unish.")
-    try:
-        values = json.loads(config_file.read_text())
-        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        config = MiniDetectorConfig(**fields)
-        state = load_file(weights)
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise CheckpointError(f"The person detector in {folder} cannot be read ({error}); reinstall unish.") from error
-    network = MiniDetectorNet(config)
-    _check(state, network.state_dict(), weights)
-    network.load_state_dict(
-        {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    )
-    return MiniDetector(network.eval().requires_grad_(False))
-
-
-def _check(state: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
-    for key in sorted(state.keys() | expected.keys()):
-        if key not in state:
-            reason = "is missing"
-        elif key not in expected:
-            reason = "has no place in the network"
-        elif state[key].shape != expected[key].shape:
-            reason = f"has shape {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
-        elif not bool(torch.isfinite(state[key]).all()):
-            reason = "holds values that are not finite"
-        else:
-            continue
-        raise CheckpointError(f"{path}: {key} {reason}; these are not the weights of this detector, reinstall unish.")
+    return MiniDetector(load_pyramid(MiniDetectorNet, MiniDetectorConfig, folder))
 
 
 def save_mini_detector(network: MiniDetectorNet, folder: Path) -> None:
     """Write the weights in half precision and their configuration; a failed save leaves nothing behind."""
-    state = {key: value.half() if value.is_floating_point() else value for key, value in network.state_dict().items()}
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
-        save_file({key: value.contiguous() for key, value in state.items()}, temporary / "model.safetensors")
-        (temporary / "config.json").write_text(json.dumps(dataclasses.asdict(network.config), indent=2) + "\n")
+    save_pyramid(network, network.config, folder)

@@ -1,0 +1,114 @@
+"""Training crops: boxes as a detector gives them, turned, mirrored, partly hidden, in other light."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from train.data.augment import color_jitter, degrade
+from train.data.batches import Batch
+from train.data.pretrain_batches import occluded
+from train.person_keypoints.person_crops import PersonCrop
+from unish.people.keypoints import crop_regions
+from unish.people.mini_keypoints import MIRRORED_KEYPOINTS
+from unish.people.pyramid import STRIDE
+
+Size = tuple[int, int]
+"""(width, height)"""
+_TURN_DEG = 35.0
+_PARTS = (tuple(range(0, 13)), tuple(range(11, 17)), tuple(range(0, 11)))
+"""Keypoints of a person cut by the frame or hidden behind a table: down to the hips, the legs, the upper body."""
+_PART_SHARE, _HIDDEN_SHARE, _MIRRORED_SHARE, _TURNED_SHARE = 0.2, 0.4, 0.5, 0.6
+
+
+@dataclass(frozen=True)
+class KeypointCropBatch(Batch):
+    """Crops and where their keypoints are, in cells of the network's output."""
+
+    images: Float[Tensor, "batch 3 height width"]
+    """In 0..1."""
+    cells: Float[Tensor, "batch 17 2"]
+    """Column and row; cell centres are whole numbers."""
+    place_weight: Float[Tensor, "batch 17"]
+    """How much the place counts; 0 where it is unknown or the crop does not show it."""
+    absent_weight: Float[Tensor, "batch 17"]
+    """And that the crop does not show it."""
+
+
+class CropExample(NamedTuple):
+    """One crop of a batch."""
+
+    rgb: UInt8[np.ndarray, "height width 3"]
+    cells: Float[np.ndarray, "17 2"]
+    place_weight: Float[np.ndarray, "17"]
+    absent_weight: Float[np.ndarray, "17"]
+
+
+def make_batch(examples: list[CropExample]) -> KeypointCropBatch:
+    """Crops of one size."""
+    rgb, *targets = (np.stack(values) for values in zip(*examples, strict=True))
+    images = torch.from_numpy(rgb).permute(0, 3, 1, 2).float() / 255
+    return KeypointCropBatch(images, *(torch.from_numpy(values).float() for values in targets))
+
+
+def random_example(person: PersonCrop, size: Size, random: np.random.Generator) -> CropExample:
+    """A crop of (width, height) as a detector's box might cut it."""
+    box = _jittered(_part(person, random) if random.random() < _PART_SHARE else person.box_px, random)
+    turn = float(random.normal(0, _TURN_DEG / 2)) if random.random() < _TURNED_SHARE else 0.0
+    example = _cropped(person, box, size, float(np.clip(turn, -2 * _TURN_DEG, 2 * _TURN_DEG)))
+    if random.random() < _MIRRORED_SHARE:
+        example = mirrored(example)
+    rgb = occluded(example.rgb, random) if random.random() < _HIDDEN_SHARE else example.rgb
+    return example._replace(rgb=np.ascontiguousarray(degrade(color_jitter(rgb, random), random)))
+
+
+def plain_example(person: PersonCrop, size: Size) -> CropExample:
+    """The crop of the person's own box: how the network is evaluated."""
+    return _cropped(person, person.box_px, size, 0.0)
+
+
+def mirrored(example: CropExample) -> CropExample:
+    """The same from left to right; left and right change places."""
+    columns = example.rgb.shape[1] // STRIDE
+    cells = np.array([columns - 1, 0]) + np.array([-1, 1]) * example.cells
+    swap = list(MIRRORED_KEYPOINTS)
+    return CropExample(example.rgb[:, ::-1], cells[swap], example.place_weight[swap], example.absent_weight[swap])
+
+
+def _part(person: PersonCrop, random: np.random.Generator) -> np.ndarray:
+    """A box around some of the keypoints, or the whole one where too few are known."""
+    part = list(_PARTS[int(random.integers(len(_PARTS)))])
+    points = person.keypoints_px[part][person.weight[part] > 0]
+    if len(points) < 4:
+        return person.box_px
+    low, high = points.min(0), points.max(0)
+    margin = 0.1 * float((high - low).max())
+    return np.concatenate([low - margin, high + margin])
+
+
+def _jittered(box: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Edges off by what detectors are off by, sometimes by much more."""
+    center, sides = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+    spread = 0.12 if random.random() < 0.3 else 0.05
+    center = center + random.normal(0, spread, 2) * sides.max()
+    half = sides / 2 * np.exp(random.normal(0.0, 2 * spread, 2))
+    return np.concatenate([center - half, center + half])
+
+
+def _cropped(person: PersonCrop, box: np.ndarray, size: Size, turn_deg: float) -> CropExample:
+    """What the network sees of a box, turned about its middle."""
+    region = crop_regions(np.asarray(box, np.float64)[None], size[0] / size[1])[0]
+    scale = float(((np.array(size) - 1) / (region[2:] - region[:2])).min())
+    middle = (region[:2] + region[2:]) / 2
+    matrix = cv2.getRotationMatrix2D((float(middle[0]), float(middle[1])), turn_deg, scale)
+    matrix[:, 2] += (np.array(size) - 1) / 2 - middle
+    rgb = cv2.warpAffine(person.rgb, matrix, size, flags=cv2.INTER_LINEAR)
+    pixels = person.keypoints_px @ matrix[:, :2].T + matrix[:, 2]
+    inside = ((pixels > -0.5) & (pixels < np.array(size) - 0.5)).all(-1)
+    known = person.weight * ~person.absent
+    absent = np.where(person.absent, 0.5, known * ~inside)
+    return CropExample(rgb, (pixels + 0.5) / STRIDE - 0.5, known * inside, absent)

@@ -1,0 +1,153 @@
+"""Trains the keypoint network on rendered and real people, with the loop that every training shares."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from train.engine.loop import accelerator_for, fit
+from train.engine.run_logger import ValidationReport
+from train.engine.schedule import LoopConfig
+from train.person_keypoints.augmentation import KeypointCropBatch, make_batch, random_example
+from train.person_keypoints.keypoint_scores import keypoint_scores
+from train.person_keypoints.objective import KeypointObjective
+from train.person_keypoints.person_crops import PersonCrop, people_of
+from unish.errors import InputError
+from unish.people.mini_detector import load_mini_detector
+from unish.people.mini_keypoints import (
+    MiniKeypointConfig,
+    MiniKeypointNet,
+    load_mini_keypoints,
+    save_mini_keypoints,
+)
+from unish.people.pyramid import PyramidNet
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a keypoint network on rendered people, real ones, or both."""
+
+    out: Path
+    """Run folder: metrics, state to resume from, and `weights/` for unish/assets/mini_keypoints."""
+    rendered: Path | None = None
+    """Folder with train/*.parquet of synthetic clips (python -m train.synthetic)."""
+    real: Path | None = None
+    """Folder with train/*.parquet of labelled images (python -m train.data.prepare.label_images)."""
+    real_share: float = 0.6
+    """Share of training crops that are real."""
+    every: int = 4
+    """Of each synthetic clip, every so many frames are used."""
+    batch: int = 16
+    encoder_from: Path | None = None
+    """Folder of a person detector whose encoder the network begins with."""
+    start_from: Path | None = None
+    """Folder of keypoint weights to go on from."""
+    resume: bool = False
+    """Go on from the state in the run folder."""
+    bfloat16: bool = True
+    """Run the network in bfloat16; losses are float32 always."""
+    seed: int = 0
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=2e-3, weight_decay=0.02, clip_norm=5.0))
+    model: tyro.conf.Suppress[MiniKeypointConfig] = MiniKeypointConfig()  # noqa: RUF009 (frozen)
+
+
+class KeypointBatches(Iterator[KeypointCropBatch]):
+    """Batches without end; each is a function of (seed, number) alone, so that a run can stop and go on."""
+
+    def __init__(
+        self, rendered: Sequence[PersonCrop], real: Sequence[PersonCrop], config: TrainConfig, seed: int
+    ) -> None:
+        self.rendered, self.clips, self.config, self.seed, self.number = rendered, _by_clip(real), config, seed, 0
+        lengths = np.sqrt([float(len(clip)) for clip in self.clips])
+        self._shares = lengths / max(float(lengths.sum()), 1.0)
+
+    def __next__(self) -> KeypointCropBatch:
+        random = np.random.default_rng((self.seed, self.number))
+        self.number += 1
+        size = self.config.model.width_px, self.config.model.height_px
+        return make_batch([random_example(self._person(random), size, random) for _ in range(self.config.batch)])
+
+    def _person(self, random: np.random.Generator) -> PersonCrop:
+        """Long clips count more, but less than their length."""
+        if self.clips and (random.random() < self.config.real_share or not self.rendered):
+            clip = self.clips[int(random.choice(len(self.clips), p=self._shares))]
+            return clip[int(random.integers(len(clip)))]
+        return self.rendered[int(random.integers(len(self.rendered)))]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"number": self.number}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.number = int(state["number"])
+
+
+def _by_clip(people: Sequence[PersonCrop]) -> list[list[PersonCrop]]:
+    clips: dict[str, list[PersonCrop]] = {}
+    for person in people:
+        clips.setdefault(person.clip, []).append(person)
+    return list(clips.values())
+
+
+def train(config: TrainConfig) -> dict[str, float]:
+    """Train until the budget is spent; the averaged weights lie in `out/weights`. Returns the last validation."""
+    accelerator = accelerator_for(config.loop, config.out)
+    torch.manual_seed(config.seed)
+    network = _initial(config)
+    rendered, real = people_of(config.rendered, config.real, "train", config.every)
+    if not rendered and not real:
+        raise InputError("Expected --rendered, --real or both with people in split train, found nobody in either.")
+    accelerator.print(f"{len(rendered)} rendered people, {len(real)} real ones")
+    objective = KeypointObjective(network.to(memory_format=torch.channels_last), config.bfloat16)  # type: ignore[call-overload]
+    batches = KeypointBatches(rendered, real, config, config.seed + accelerator.process_index)
+    held_out = dict(zip(("rendered", "real"), people_of(config.rendered, config.real, "validation", 12), strict=True))
+
+    def validate() -> ValidationReport:
+        numbers: dict[str, float] = {}
+        for name, people in held_out.items():
+            if people:
+                numbers |= {f"{name}.{key}": value for key, value in keypoint_scores(network, people).items()}
+        return ValidationReport(numbers)
+
+    def publish(_: dict[str, Tensor] | None) -> None:
+        save_mini_keypoints(network, config.out / "weights")
+
+    loop = dataclasses.replace(config.loop, seed=config.seed)
+    return fit(
+        accelerator,
+        objective,
+        batches,
+        config.out,
+        loop,
+        validate=validate,
+        publish=publish,
+        resume=config.resume,
+        settings=config,
+    )
+
+
+def _initial(config: TrainConfig) -> MiniKeypointNet:
+    """Raises `InputError` where the detector's encoder is of another size."""
+    if config.start_from is not None:
+        return load_mini_keypoints(config.start_from).network.requires_grad_(True).train()
+    network = MiniKeypointNet(config.model)
+    if config.encoder_from is not None:
+        _take_encoder(load_mini_detector(config.encoder_from).network, network)
+    return network
+
+
+@torch.no_grad()
+def _take_encoder(detector: PyramidNet, network: PyramidNet) -> None:
+    for name in ("stem", "reductions", "stages"):
+        try:
+            getattr(network, name).load_state_dict(getattr(detector, name).state_dict())
+        except RuntimeError as error:
+            raise InputError(
+                "Expected a detector whose encoder has the channels and depths of this network, got another; train "
+                "without --encoder-from."
+            ) from error

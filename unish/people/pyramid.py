@@ -1,0 +1,159 @@
+"""The convolutional networks in the repository: an encoder over five resolutions, a decoder back to a quarter.
+
+The person detector and the keypoint network are heads on this; see `mini_detector` and `mini_keypoints`.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unish.errors import CheckpointError, InputError, MissingAssetError
+from unish.utils.atomic_write import atomic_path
+
+STRIDE = 4
+"""Input pixels per cell of the output."""
+MULTIPLE_PX = 32
+"""Sides of the input are multiples of this."""
+
+
+@dataclass(frozen=True)
+class PyramidConfig:
+    """Sizes of the network."""
+
+    channels: tuple[int, ...] = (16, 32, 64, 128, 192)
+    """At 1/2, 1/4, 1/8, 1/16 and 1/32 of the input."""
+    depths: tuple[int, ...] = (0, 1, 3, 5, 4)
+    decoder_channels: int = 48
+
+    def __post_init__(self) -> None:
+        if len(self.channels) != 5 or len(self.depths) != 5:
+            raise InputError("The network has five stages; give five channels and five depths.")
+
+
+class PyramidFeatures(NamedTuple):
+    """What the decoder and the end of the encoder hold."""
+
+    quarter: Float[Tensor, "batch c h w"]
+    """At a quarter of the input's resolution."""
+    coarsest: Float[Tensor, "batch d h32 w32"]
+
+
+class Block(nn.Module):
+    """A depthwise 5×5 filter, then a two-layer perceptron on every cell, beside a residual path."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.filter = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.widen = nn.Conv2d(channels, 2 * channels, 1)
+        self.narrow = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
+        return x + self.narrow(functional.relu(self.widen(self.norm(self.filter(x)))))
+
+
+def _reduced(channels_in: int, channels_out: int) -> nn.Sequential:
+    """Half the resolution."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 2, stride=2, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU()
+    )
+
+
+class PyramidNet(nn.Module):
+    """Encoder over five resolutions, decoder back to a quarter with additive skips, and a head."""
+
+    what: ClassVar[str]
+    """What error messages call the network."""
+
+    def __init__(self, config: PyramidConfig, outputs: int) -> None:
+        super().__init__()
+        widths, width = config.channels, config.decoder_channels
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        )
+        self.reductions = nn.ModuleList(_reduced(a, b) for a, b in pairwise(widths))
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(Block(c) for _ in range(depth)))
+            for c, depth in zip(widths[1:], config.depths[1:], strict=True)
+        )
+        self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in widths[1:])
+        self.mixers = nn.ModuleList(Block(width) for _ in widths[2:])
+        self.head = nn.Sequential(Block(width), nn.ReLU(), nn.Conv2d(width, outputs, 1))
+
+    def features(self, images: Float[Tensor, "batch 3 height width"]) -> PyramidFeatures:
+        """`images` in 0..1, both sides multiples of 32."""
+        x = self.stem((images - 0.45) / 0.25)
+        levels = []
+        for reduction, stage in zip(self.reductions, self.stages, strict=True):
+            x = stage(reduction(x))
+            levels.append(x)
+        x = self.laterals[-1](levels[-1])
+        for index in range(len(levels) - 2, -1, -1):
+            x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = self.mixers[index](x + self.laterals[index](levels[index]))
+        return PyramidFeatures(x, levels[-1])
+
+
+# ---------------------------------------------------------------- weights
+
+
+Net = TypeVar("Net", bound=PyramidNet)
+
+
+def load_pyramid(network_class: type[Net], config_class: type[PyramidConfig], folder: Path) -> Net:
+    """A network from `model.safetensors` and `config.json`, on the CPU, ready to use.
+
+    Raises `MissingAssetError` when a file is not there, `CheckpointError` when one is damaged or does not fit.
+    """
+    what = network_class.what
+    weights, config_file = folder / "model.safetensors", folder / "config.json"
+    for path in (weights, config_file):
+        if not path.is_file():
+            raise MissingAssetError(f"Expected the {what} at {path}, found nothing; reinstall unish.")
+    try:
+        values = json.loads(config_file.read_text())
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        config = config_class(**fields)
+        state = load_file(weights)
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise CheckpointError(f"The {what} in {folder} cannot be read ({error}); reinstall unish.") from error
+    network = network_class(config)  # type: ignore[call-arg]
+    _check(state, network.state_dict(), weights, what)
+    network.load_state_dict(
+        {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    )
+    return network.eval().requires_grad_(False)
+
+
+def _check(state: dict[str, Tensor], expected: dict[str, Tensor], path: Path, what: str) -> None:
+    for key in sorted(state.keys() | expected.keys()):
+        if key not in state:
+            reason = "is missing"
+        elif key not in expected:
+            reason = "has no place in the network"
+        elif state[key].shape != expected[key].shape:
+            reason = f"has shape {tuple(state[key].shape)}, expected {tuple(expected[key].shape)}"
+        elif not bool(torch.isfinite(state[key]).all()):
+            reason = "holds values that are not finite"
+        else:
+            continue
+        raise CheckpointError(f"{path}: {key} {reason}; these are not the weights of this {what}, reinstall unish.")
+
+
+def save_pyramid(network: PyramidNet, config: PyramidConfig, folder: Path) -> None:
+    """Write the weights in half precision and their configuration; a failed save leaves nothing behind."""
+    state = {key: value.half() if value.is_floating_point() else value for key, value in network.state_dict().items()}
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        save_file({key: value.contiguous() for key, value in state.items()}, temporary / "model.safetensors")
+        (temporary / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
