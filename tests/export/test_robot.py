@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from tests.helpers.posed import make_posed, shared_open_body
 from unish.errors import InputError
+from unish.export.npz import write_amass
 from unish.export.robot import CONTACT_NAMES, write_robot
 
 DEEPEST_M = 0.02
@@ -54,6 +55,17 @@ def test_the_file_of_a_person_has_amass_keys_and_no_sole_under_the_floor(folder,
         soles = posed_again(data)[:, list(shared_open_body().soles), 2].min(1)
         assert soles.min() > -DEEPEST_M and np.abs(soles - data["soles_m"].min(1)).max() < 1e-3
         assert data["lift_m"].max() > 0.1 and np.abs(np.diff(data["lift_m"])).max() < 0.05, "raised, and smoothly"
+
+
+def test_but_for_the_lift_the_motion_is_that_of_the_npz_export(folder, posed, tmp_path):
+    path, rate = folder
+    for amass in write_amass(posed, tmp_path / "npz", fps=rate):
+        expected, actual = np.load(amass), np.load(path / amass.name.replace("_amass", ""))
+        assert set(expected) < set(actual)
+        for key in set(expected) - {"trans"}:
+            np.testing.assert_array_equal(actual[key], expected[key], err_msg=key)
+        lift = actual["lift_m"][:, None] * [0, 0, 1]
+        np.testing.assert_array_equal(actual["trans"], expected["trans"] + lift)
 
 
 def test_the_folder_explains_itself(folder, posed):

@@ -38,6 +38,7 @@ from unish.body import BodyModel
 from unish.export.person_files import write_each
 from unish.export.person_motion import (
     Y_UP_FROM_WORLD,
+    EvenMotion,
     axis_angles,
     body_of,
     even_motion,
@@ -70,7 +71,7 @@ def write_amass(
         path,
         person,
         _suffix(path, AMASS_SUFFIX),
-        lambda one, file: _write(file, amass_arrays(reconstruction, one, fps)),
+        lambda one, file: _write(file, amass_arrays(reconstruction, one, even_motion(reconstruction, one, fps))),
     )
 
 
@@ -111,9 +112,8 @@ def _write(file: Path, arrays: dict[str, Any]) -> None:
     np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def amass_arrays(reconstruction: Reconstruction, person: Person, fps: float | int | None) -> dict[str, Any]:
-    """A person's arrays in AMASS's layout, by their keys."""
-    motion = even_motion(reconstruction, person, fps)
+def amass_arrays(reconstruction: Reconstruction, person: Person, motion: EvenMotion) -> dict[str, Any]:
+    """A person's arrays in AMASS's layout, by their keys; `motion` is the person's, at an even rate."""
     frames = len(motion.times_s)
     rotations = axis_angles(motion.rotations).reshape(frames, -1)
     fingers = np.zeros((frames, 3 * _FINGERS))

@@ -120,7 +120,7 @@ def _arrays(reconstruction: Reconstruction, person: Person, body: BodyModel, fps
     soles_m, ends = _feet(person, body, motion)
     lift_m = _lift(soles_m.min(1), fps)
     soles_m, ends[..., 2] = soles_m + lift_m[:, None], ends[..., 2] + lift_m[:, None]
-    arrays = amass_arrays(reconstruction, person, fps)
+    arrays = amass_arrays(reconstruction, person, motion)
     standing: Bool[np.ndarray, "frames 4"] = standing_feet(ends, soles_m, np.zeros_like(soles_m), motion.times_s)[0]
     arrays["trans"] = arrays["trans"] + lift_m[:, None] * [0, 0, 1]
     return {
