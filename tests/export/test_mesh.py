@@ -13,6 +13,7 @@ from tests.helpers.posed import WALL_M, make_posed
 from unish.cli import main
 from unish.errors import InputError, MissingDependencyError
 from unish.export import export, installed_formats
+from unish.export import scene_mesh as scene_mesh_module
 from unish.export.glb import write_glb
 from unish.export.mesh import write_mesh
 from unish.export.scene_mesh import collision_mesh, scene_mesh
@@ -108,6 +109,25 @@ def test_usd_has_the_mesh(posed, tmp_path):
     validation = pytest.importorskip("pxr.UsdValidation", reason="this usd-core has no validators")
     validators = validation.ValidationRegistry().GetOrLoadAllValidators()
     assert [one.GetErrorAsString() for one in validation.ValidationContext(validators).Validate(stage)] == []
+
+
+def test_the_files_of_one_export_share_one_fusion(posed, tmp_path, monkeypatch):
+    pytest.importorskip("pxr.Usd", reason="usd-core is not installed")
+    fuse, voxels_m = scene_mesh_module.fuse_depth, []
+
+    def counted(view, frames, voxel_m, progress):
+        voxels_m.append(voxel_m)
+        return fuse(view, frames, voxel_m, progress)
+
+    monkeypatch.setattr(scene_mesh_module, "fuse_depth", counted)
+    result = posed.save(tmp_path / "result")
+    words = ["--scene", "mesh", "--max-triangles", "200", "--person", "1", "--out", str(tmp_path / "out")]
+    assert main(["export", str(result), "--to", "glb,usd,mesh", *words]) == 0
+    assert len(voxels_m) == 1
+    alone = write_mesh(posed, tmp_path / "alone", 200)
+    assert len(voxels_m) == 2, "another export makes its own"
+    for name in ("scene.ply", "scene.obj"):
+        assert (tmp_path / "out" / "mesh" / name).read_bytes() == (alone / name).read_bytes()
 
 
 def test_without_the_package_it_is_not_offered(posed, tmp_path, monkeypatch, capsys):

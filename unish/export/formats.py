@@ -84,6 +84,7 @@ def export(
     a place that is taken, and as the formats' writers do; what was written before that stays.
     """
     from unish.export.person_files import chosen_people
+    from unish.export.scene_mesh import SharedSceneMesh
 
     settings = ExportSettings(
         clip, max_points, unit, fps, tuple(person), per_person, layout, names, body, scene, max_triangles, collision
@@ -97,6 +98,7 @@ def export(
             raise InputError(f"The result has no people, so there is nothing to write as {name}; leave it out.")
         if check := FORMATS[name].check_settings:
             check(settings)
+    settings = dataclasses.replace(settings, shared_mesh=SharedSceneMesh(reconstruction, max_triangles))
     report = progress or (lambda share, message: None)
     for index, (name, path) in enumerate(targets.items()):
 
@@ -246,7 +248,8 @@ def _scene(settings: ExportSettings) -> dict[str, Any]:
 
 
 def _triangles(settings: ExportSettings) -> dict[str, Any]:
-    return {} if settings.max_triangles is None else {"max_triangles": settings.max_triangles}
+    budget = {} if settings.max_triangles is None else {"max_triangles": settings.max_triangles}
+    return {**budget, "shared_mesh": settings.shared_mesh}
 
 
 def _people(settings: ExportSettings) -> dict[str, Any]:

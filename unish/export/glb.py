@@ -32,7 +32,7 @@ from unish.export.person_motion import (
     rest_joints_m,
     rotations_from_world,
 )
-from unish.export.scene_mesh import MAX_TRIANGLES, scene_mesh
+from unish.export.scene_mesh import MAX_TRIANGLES, SharedSceneMesh
 from unish.export.scene_points import MAX_POINTS, scene_points
 from unish.export.settings import Scene
 from unish.geometry.isosurface import TriangleMesh
@@ -55,12 +55,14 @@ def write_glb(
     body: BodyModel | None = None,
     scene: Scene = "points",
     max_triangles: int = MAX_TRIANGLES,
+    shared_mesh: SharedSceneMesh | None = None,
 ) -> Path:
     """Write the result as the module says, with at most `max_points` points (0: none) or `max_triangles` triangles of
     the scene, or both.
 
-    `body` is the one that the people were posed with; without it the one that the provenance names is loaded. Raises
-    as `body_of` and, for a mesh, `scene_mesh` do, and `InputError` when the file cannot be written.
+    `body` is the one that the people were posed with; without it the one that the provenance names is loaded.
+    `shared_mesh` is the mesh to write, in place of one of `max_triangles` that is made here. Raises as `body_of`
+    and, for a mesh, `scene_mesh` do, and `InputError` when the file cannot be written.
     """
     document = GltfDocument(
         f"unish {reconstruction.provenance.unish_version}",
@@ -81,7 +83,8 @@ def write_glb(
     if scene != "mesh":
         standing += _add_points(document, reconstruction, max_points)
     if scene != "points":
-        standing += add_scene_mesh(document, scene_mesh(reconstruction, max_triangles))
+        shared = shared_mesh or SharedSceneMesh(reconstruction, max_triangles)
+        standing += add_scene_mesh(document, shared.mesh())
     standing.append(_add_camera(document, animation, reconstruction))
     animation.add()
     with atomic_path(path) as temporary:

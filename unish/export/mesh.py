@@ -13,7 +13,7 @@ from unish.export.gltf import GltfDocument
 from unish.export.obj import mesh_text
 from unish.export.person_motion import Y_UP_FROM_WORLD
 from unish.export.ply import write_colored_mesh
-from unish.export.scene_mesh import MAX_TRIANGLES, collision_mesh, scene_mesh
+from unish.export.scene_mesh import MAX_TRIANGLES, SharedSceneMesh, collision_mesh
 from unish.structures import Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.result_files import EXPORT_FILES
@@ -25,14 +25,17 @@ def write_mesh(
     max_triangles: int = MAX_TRIANGLES,
     collision: bool = False,
     progress: Callable[[float], None] | None = None,
+    shared_mesh: SharedSceneMesh | None = None,
 ) -> Path:
     """Write `scene.ply`, `scene.glb` and `scene.obj` into a new or replaced folder, and with `collision` the closed
     mesh as `collision.ply`.
 
-    Raises as `scene_mesh` does, and `InputError` where the result shows no scene or the folder cannot be written.
+    `shared_mesh` is the mesh to write, in place of one of `max_triangles` that is made here. Raises as `scene_mesh`
+    does, and `InputError` where the result shows no scene or the folder cannot be written.
     """
     report = progress or (lambda share: None)
-    mesh = scene_mesh(reconstruction, max_triangles, lambda share: report(share * (0.6 if collision else 0.9)))
+    shared = shared_mesh or SharedSceneMesh(reconstruction, max_triangles)
+    mesh = shared.mesh(lambda share: report(share * (0.6 if collision else 0.9)))
     if not len(mesh.faces):
         raise InputError("The result shows no surface of the scene to make a mesh of; leave the format mesh out.")
     with atomic_path(folder, EXPORT_FILES["mesh"]) as temporary:

@@ -1,6 +1,7 @@
 """The scene as a mesh: the depth maps of all frames fused, people left out, what nobody saw left open."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool
@@ -50,10 +51,28 @@ def scene_mesh(
     if not area_m2:
         return _NOTHING
     voxel_m = np.sqrt(_TRIANGLES_PER_VOXEL_FACE * area_m2 / (OVERSAMPLING * max_triangles))
-    field = _fused(reconstruction, max(float(voxel_m), FINEST_VOXEL_M), lambda share: progress(0.9 * share))
-    mesh = _simplified(_without_small_pieces(open_surface(field)), max_triangles)
+    distances = _fused(reconstruction, max(float(voxel_m), FINEST_VOXEL_M), lambda share: progress(0.9 * share))
+    mesh = _simplified(_without_small_pieces(open_surface(distances)), max_triangles)
     progress(1.0)
     return mesh
+
+
+@dataclass(frozen=True)
+class SharedSceneMesh:
+    """`scene_mesh` of a result for several files: made for the first that asks, and kept for the others."""
+
+    reconstruction: Reconstruction
+    max_triangles: int | None = None
+    """None: `MAX_TRIANGLES`."""
+    _made: list[TriangleMesh] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def mesh(self, progress: Report = lambda share: None) -> TriangleMesh:
+        """The mesh, with `scene_mesh`'s errors; `progress` as there."""
+        if not self._made:
+            budget = MAX_TRIANGLES if self.max_triangles is None else self.max_triangles
+            self._made.append(scene_mesh(self.reconstruction, budget, progress))
+        progress(1.0)
+        return self._made[0]
 
 
 def collision_mesh(

@@ -7,6 +7,7 @@ from unish.errors import InputError
 
 if TYPE_CHECKING:
     from unish.body import BodyModel
+    from unish.export.scene_mesh import SharedSceneMesh
     from unish.structures import FrameSequence
 
 Unit = Literal["m", "cm"]
@@ -55,6 +56,8 @@ class ExportSettings:
     """Maximum number of triangles of the scene's mesh; None: its default."""
     collision: bool = False
     """Whether the format mesh has a closed mesh for collisions as well."""
+    shared_mesh: "SharedSceneMesh | None" = None
+    """The scene's mesh for GLB, USD and mesh files of one export; None: each makes its own."""
 
     def __post_init__(self) -> None:
         check_fps(self.fps)

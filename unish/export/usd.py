@@ -22,7 +22,7 @@ from unish.body import BodyModel
 from unish.errors import InputError
 from unish.export.optional_packages import check_usd
 from unish.export.person_motion import body_of
-from unish.export.scene_mesh import MAX_TRIANGLES, scene_mesh
+from unish.export.scene_mesh import MAX_TRIANGLES, SharedSceneMesh
 from unish.export.scene_points import MAX_POINTS, scene_points
 from unish.export.settings import Scene
 from unish.structures import FrameSequence, Reconstruction
@@ -40,12 +40,13 @@ def write_usd(
     fps: float | int | None = None,
     scene: Scene = "points",
     max_triangles: int = MAX_TRIANGLES,
+    shared_mesh: SharedSceneMesh | None = None,
 ) -> Path:
     """Write the result as the module says: text where the name ends in .usda, a package of binary USD for .usdz.
 
-    `max_points`, `body`, `scene` and `max_triangles` as in `write_glb`, `clip` and `fps` as in `even_camera`. Raises as
-    these do, `InputError` for another ending or a file that cannot be written, and `MissingDependencyError` without
-    the package usd-core.
+    `max_points`, `body`, `scene`, `max_triangles` and `shared_mesh` as in `write_glb`, `clip` and `fps` as in
+    `even_camera`. Raises as these do, `InputError` for another ending or a file that cannot be written, and
+    `MissingDependencyError` without the package usd-core.
     """
     path = Path(path)
     if path.suffix not in (".usda", ".usdz"):
@@ -58,7 +59,8 @@ def write_usd(
         if body.pose_directions is not None:
             log.warning("A USD skin holds no pose correctives: bodies differ from the result's at bent joints.")
     points = None if scene == "mesh" else scene_points(reconstruction, max_points)
-    mesh = None if scene == "points" else scene_mesh(reconstruction, max_triangles)
+    shared = shared_mesh or SharedSceneMesh(reconstruction, max_triangles)
+    mesh = None if scene == "points" else shared.mesh()
     stage = make_stage(reconstruction, clip, points, mesh, body, fps)
     with atomic_path(path) as temporary, tempfile.TemporaryDirectory() as folder:
         if path.suffix == ".usda":
