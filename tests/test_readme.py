@@ -17,6 +17,8 @@ from train.data.prepare.label_images import LabelImagesConfig
 from train.data.prepare.label_videos import LabelConfig
 from train.person_detector.detector_scores import EvaluateConfig
 from train.person_detector.training import TrainConfig
+from train.person_keypoints.keypoint_scores import EvaluateConfig as EvaluateKeypointsConfig
+from train.person_keypoints.training import TrainConfig as TrainKeypointsConfig
 from train.pretrain import PretrainConfig
 from train.score import ScoreConfig
 from train.stage1 import Stage1Config
@@ -33,6 +35,8 @@ SETTINGS = {
     "train.data.prepare.label_videos": LabelConfig,
     "train.person_detector evaluate": EvaluateConfig,
     "train.person_detector train": TrainConfig,
+    "train.person_keypoints evaluate": EvaluateKeypointsConfig,
+    "train.person_keypoints train": TrainKeypointsConfig,
     "train.pretrain": PretrainConfig,
     "train.score": ScoreConfig,
     "train.stage1": Stage1Config,
@@ -142,7 +146,7 @@ def test_every_training_command_is_one_that_its_script_takes(page, repository):
         words = line.split()
         at = next(k for k, word in enumerate(words) if word.startswith(("train.", "train/")) and "configs" not in word)
         command, arguments = words[at].removesuffix(".py").replace("/", "."), words[at + 1 :]
-        if command == "train.person_detector":
+        if command in ("train.person_detector", "train.person_keypoints"):
             command, arguments = f"{command} {arguments[0]}", arguments[1:]
         tyro.cli(SETTINGS[command], args=arguments)
         if "--config_file" in words:

@@ -216,12 +216,12 @@ class Problem:
         return course(least(cost, first, settings.refine_steps))
 
     def _pose_freedom(self) -> float:
-        """What the errors of rotations are multiplied by: keypoints show how a body is posed, a box alone hardly."""
-        has_keypoints = (self.evidence.keypoints_px[..., 2] > 0).any(-1)
-        if has_keypoints.float().mean() > 0.5:
-            return self.settings.with_keypoints
-        tells_pose = self.evidence.has_mask | has_keypoints
-        return 1.0 if tells_pose.float().mean() > 0.5 else self.settings.boxes_only
+        """What the errors of rotations are multiplied by: sure keypoints show how a body is posed, a box hardly."""
+        confidence = self.evidence.keypoints_px[:, list(COCO_LIMBS), 2].mean(-1)
+        without = 1.0 if self.evidence.has_mask.float().mean() > 0.5 else self.settings.boxes_only
+        low, high = self.settings.sure_keypoints
+        share = min(max((float(confidence.mean()) - low) / (high - low), 0.0), 1.0)
+        return without + share * (self.settings.with_keypoints - without)
 
     def _root(self, place: float, depth: float) -> "_Root":
         drift = self.settings.drift_share

@@ -45,9 +45,11 @@ class FitSettings:
     """Error of a joint's rotation, and its growth over a tenth of a second."""
     root_rad: float = 0.12
     boxes_only: float = 0.5
-    """What the two are multiplied by where there are neither masks nor keypoints."""
+    """What the two are multiplied by where most frames have no mask."""
     with_keypoints: float = 2.0
-    """The same where most frames have keypoints: then poses come from these rather than from the network."""
+    """The same where keypoints are sure: then poses come from these rather than from the network."""
+    sure_keypoints: tuple[float, float] = (0.7, 0.9)
+    """Mean confidence of the limbs up to which keypoints change nothing about that, and from which they are sure."""
     held_m: tuple[float, ...] = (0.03, 0.006)
     """How far a foot moves while it stands, in each round: the first one is wide, so that feet come near without
     overruling the images."""

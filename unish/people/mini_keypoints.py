@@ -26,7 +26,7 @@ MIRRORED_KEYPOINTS = tuple(
 )
 """Which keypoint each one becomes in a mirror."""
 _LEAST_CONFIDENCE = 0.2
-"""Less than this is no sighting: such keypoints get confidence 0."""
+"""A smaller probability is no sighting: such keypoints get confidence 0."""
 _AROUND = 5
 """Cells on a side of the square around a peak whose probability counts as the peak's."""
 
@@ -72,8 +72,8 @@ class MiniKeypoints:
     def estimate(
         self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
     ) -> Float[np.ndarray, "frames 17 3"]:
-        """Where each keypoint is likeliest, and the probability around there; the mean over the crop and its mirror
-        image."""
+        """Where each keypoint is likeliest, and the square of the probability around there; the mean over the crop and
+        its mirror image."""
         size = self.network.config.width_px, self.network.config.height_px
         regions = crop_regions(boxes_px, size[0] / size[1])
         crops = np.stack([crop_region(frame, region, size) for frame, region in zip(frames, regions, strict=True)])
@@ -82,7 +82,8 @@ class MiniKeypoints:
             seen, mirrored = (cell_probabilities(self.network(view)) for view in (images, images.flip(-1)))
             heatmaps = (seen + mirrored.flip(-1)[:, list(MIRRORED_KEYPOINTS)]) / 2
         cells, confidence = keypoints_in_cells(heatmaps)
-        confidence = np.where(confidence < _LEAST_CONFIDENCE, 0.0, confidence)
+        # Squared: a network this small is surer than it is right.
+        confidence = np.where(confidence < _LEAST_CONFIDENCE, 0.0, confidence) ** 2
         # Pixel centres of the crop lie evenly from the region's one edge to the other, those of cells between them.
         pixels = (cells + 0.5) * STRIDE - 0.5
         points = regions[:, None, :2] + pixels / (np.array(size) - 1) * (regions[:, None, 2:] - regions[:, None, :2])
