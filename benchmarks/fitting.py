@@ -342,7 +342,7 @@ def table(rows: list[dict]) -> str:
         for network in networks:
             for side in ("before", "after"):
                 values = [row[side][name] for row in rows if row["network"] == network and name in row[side]]
-                cells.append(f"{np.mean(values):.3g}" if values else "–")
+                cells.append(f"{np.nanmean(values):.3g}" if values else "–")
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     lines.append(f"\nJitter of the truth: {np.mean([row['true_jitter'] for row in rows]):.3g}.")
     return "\n".join(lines)
