@@ -10,25 +10,13 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from train.data.numbered_batches import ClipPool
 from train.person_detector.person_images import SMALLEST_PERSON_PX, UNKNOWN, PersonImage, RealImage, StoredImage
 
 Size = tuple[int, int]
 """(width, height)"""
 _PEOPLED_SHARE = 0.65
 """Share of real images that show somebody for certain; the others show what may be taken for people."""
-
-
-class _Pool:
-    """Images of clips; long clips count more, but less than their length."""
-
-    def __init__(self, clips: Sequence[Sequence[RealImage]]) -> None:
-        self.clips = [clip for clip in clips if clip]
-        lengths = np.sqrt([float(len(clip)) for clip in self.clips])
-        self._shares = lengths / max(float(lengths.sum()), 1.0)
-
-    def draw(self, random: np.random.Generator) -> RealImage:
-        clip = self.clips[int(random.choice(len(self.clips), p=self._shares))]
-        return clip[int(random.integers(len(clip)))]
 
 
 class ImageSources:
@@ -48,7 +36,7 @@ class ImageSources:
         self.rendered, self.clips, self.real_share, self.degraded_share = rendered, clips, real_share, degraded_share
         peopled = [[image for image in clip if image.certain.any()] for clip in clips]
         others = [[image for image in clip if not image.certain.any()] for clip in clips]
-        self._pools = [pool for pool in (_Pool(peopled), _Pool(others)) if pool.clips]
+        self._pools = [pool for pool in (ClipPool(peopled), ClipPool(others)) if pool.clips]
         self._empty = [image for clip in clips for image in clip if image.empty]
 
     def real(self, random: np.random.Generator) -> PersonImage:

@@ -1,10 +1,8 @@
 """Trains the detector on rendered and real images, with the loop that every training shares."""
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ import tyro
 from torch import Tensor
 
 from train.data.labelled_images import LabelledImage, labelled_images
+from train.data.numbered_batches import NumberedBatches
 from train.data.schema import load_clips
 from train.engine.loop import accelerator_for, fit
 from train.engine.run_logger import ValidationReport
@@ -57,23 +56,16 @@ class TrainConfig:
     model: tyro.conf.Suppress[MiniDetectorConfig] = MiniDetectorConfig()  # noqa: RUF009 (frozen)
 
 
-class DetectorBatches(Iterator[DetectorBatch]):
-    """Batches without end; each is a function of (seed, number) alone, so that a run can stop and go on."""
+class DetectorBatches(NumberedBatches[DetectorBatch]):
+    """Batches of `size` training images of one shape."""
 
     def __init__(self, sources: ImageSources, size: int, seed: int) -> None:
-        self.sources, self.size, self.seed, self.number = sources, size, seed, 0
+        super().__init__(seed)
+        self.sources, self.size = sources, size
 
-    def __next__(self) -> DetectorBatch:
-        random = np.random.default_rng((self.seed, self.number))
-        self.number += 1
+    def draw(self, random: np.random.Generator) -> DetectorBatch:
         shape = SHAPES[random.integers(len(SHAPES))]
         return make_batch([sample_image(self.sources, shape, random) for _ in range(self.size)])
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"number": self.number}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.number = int(state["number"])
 
 
 def image_sources(config: TrainConfig) -> ImageSources:

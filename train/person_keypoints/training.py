@@ -1,16 +1,16 @@
 """Trains the keypoint network on rendered and real people, with the loop that every training shares."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import tyro
 from torch import Tensor
 
+from train.data.numbered_batches import ClipPool, NumberedBatches
 from train.engine.loop import accelerator_for, fit
 from train.engine.run_logger import ValidationReport
 from train.engine.schedule import LoopConfig
@@ -57,34 +57,23 @@ class TrainConfig:
     model: tyro.conf.Suppress[MiniKeypointConfig] = MiniKeypointConfig()  # noqa: RUF009 (frozen)
 
 
-class KeypointBatches(Iterator[KeypointCropBatch]):
-    """Batches without end; each is a function of (seed, number) alone, so that a run can stop and go on."""
+class KeypointBatches(NumberedBatches[KeypointCropBatch]):
+    """Batches of crops of rendered and real people."""
 
     def __init__(
         self, rendered: Sequence[PersonCrop], real: Sequence[PersonCrop], config: TrainConfig, seed: int
     ) -> None:
-        self.rendered, self.clips, self.config, self.seed, self.number = rendered, _by_clip(real), config, seed, 0
-        lengths = np.sqrt([float(len(clip)) for clip in self.clips])
-        self._shares = lengths / max(float(lengths.sum()), 1.0)
+        super().__init__(seed)
+        self.rendered, self.real, self.config = rendered, ClipPool(_by_clip(real)), config
 
-    def __next__(self) -> KeypointCropBatch:
-        random = np.random.default_rng((self.seed, self.number))
-        self.number += 1
+    def draw(self, random: np.random.Generator) -> KeypointCropBatch:
         size = self.config.model.width_px, self.config.model.height_px
         return make_batch([random_example(self._person(random), size, random) for _ in range(self.config.batch)])
 
     def _person(self, random: np.random.Generator) -> PersonCrop:
-        """Long clips count more, but less than their length."""
-        if self.clips and (random.random() < self.config.real_share or not self.rendered):
-            clip = self.clips[int(random.choice(len(self.clips), p=self._shares))]
-            return clip[int(random.integers(len(clip)))]
+        if self.real.clips and (random.random() < self.config.real_share or not self.rendered):
+            return self.real.draw(random)
         return self.rendered[int(random.integers(len(self.rendered)))]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"number": self.number}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.number = int(state["number"])
 
 
 def _by_clip(people: Sequence[PersonCrop]) -> list[list[PersonCrop]]:
