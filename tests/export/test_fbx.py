@@ -14,15 +14,19 @@ from tests.helpers.posed import make_posed, shared_open_body
 from unish.body.data import JOINT_NAMES, PARENTS
 from unish.cli import main
 from unish.errors import InputError, MissingDependencyError, UniSHError
-from unish.export import export, fbx, installed_formats
+from unish.export import export, fbx, fbx_worker, installed_formats
 from unish.export.fbx import describe_scene, write_fbx
 from unish.export.person_motion import rest_joints_m
 from unish.export.rigs import rest_axes, rig_of
+from unish.export.scene_mesh import SharedSceneMesh
 from unish.export.settings import RIG_NAMES
+from unish.geometry.isosurface import TriangleMesh
 from unish.structures import Clip
 
 SIZE_PX = (320, 240)
 """Of the clip: four times the network's image."""
+TRIANGLES = 2000
+"""Of the scene's mesh at most."""
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +130,34 @@ def posed_as_in_blender(arrays, parents, frame: int) -> np.ndarray:
     return np.array(poses)[:, :3, 3]
 
 
+def test_the_scenes_mesh_is_handed_on_in_centimetres_where_it_has_triangles(posed, tmp_path):
+    triangle = TriangleMesh(
+        np.float32([[0, 0, 0], [1, 0, 0], [0, 2, 3]]), np.int64([[0, 1, 2]]), np.eye(3, dtype=np.uint8)
+    )
+    nothing = TriangleMesh(triangle.vertices_world[:0], triangle.faces[:0], triangle.colors[:0])
+    for mesh, kinds in ((triangle, ["camera", "scene"]), (nothing, ["camera"]), (None, ["camera"])):
+        empty = dataclasses.replace(posed, people=())
+        describe_scene(empty, tmp_path, None, rig_of("smpl"), None, None, mesh)
+        files = json.loads((tmp_path / "job.json").read_text())["files"]
+        assert [file["kind"] for file in files] == kinds and set(kinds) <= set(fbx_worker._BUILDERS)
+    arrays = np.load(tmp_path / "scene.npz")
+    assert arrays["vertices_cm"].tolist() == [[0, 0, 0], [100, 0, 0], [0, 300, -200]]
+    assert arrays["faces"].tolist() == [[0, 1, 2]] and np.array_equal(arrays["colors"], triangle.colors)
+
+
+@pytest.mark.parametrize(("scene", "words"), [("points", []), ("mesh", []), ("both", ["FBX has no points"])])
+def test_the_scene_asked_for_reaches_blender_and_points_are_refused_in_a_sentence(
+    posed, tmp_path, monkeypatch, caplog, scene, words
+):
+    jobs: list[str] = []
+    monkeypatch.setattr(fbx, "check_fbx", lambda: None)
+    monkeypatch.setattr(fbx, "_run_blender", lambda job, *rest: jobs.extend(path.name for path in job.iterdir()))
+    shared = SharedSceneMesh(posed, 200)
+    write_fbx(dataclasses.replace(posed, people=()), tmp_path / "fbx", scene=scene, shared_mesh=shared)
+    assert sorted(jobs) == sorted(["job.json", "camera.npz"] + ["scene.npz"] * (scene != "points"))
+    assert [record.message[: len("FBX has no points")] for record in caplog.records] == words
+
+
 def test_without_blenders_module_the_format_is_not_offered(posed, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "fbx" not in installed_formats() and "glb" in installed_formats()
@@ -161,7 +193,9 @@ def written(request, posed, tmp_path_factory):
     shares: list[float] = []
     clip = Clip(np.zeros((6, *SIZE_PX[::-1], 3), np.uint8), posed.times_s, posed.fps, "walk.mp4", SIZE_PX)
     folder = tmp_path_factory.mktemp("fbx") / "fbx"
-    write_fbx(posed, folder, clip, request.param, shared_open_body(), 2 * posed.fps, shares.append)
+    shared = SharedSceneMesh(posed, TRIANGLES)
+    body, rate = shared_open_body(), 2 * posed.fps
+    write_fbx(posed, folder, clip, request.param, body, rate, "mesh", shared_mesh=shared, progress=shares.append)
     assert shares == sorted(shares) and shares[-1] == 1 and len(shares) > 6
     return request.param, {path.stem: Fbx(path) for path in folder.iterdir()}
 
@@ -169,13 +203,16 @@ def written(request, posed, tmp_path_factory):
 @pytest.mark.blender
 def test_fbx_has_centimetres_y_up_and_the_rate(written):
     _, files = written
-    assert sorted(files) == ["camera", "person_1", "person_2"]
-    for file in files.values():
+    assert sorted(files) == ["camera", "person_1", "person_2", "scene"]
+    for name, file in files.items():
         known = {name: values[0] for name, values in file.settings.items() if values}
         assert known["UnitScaleFactor"] == 1 and known["CustomFrameRate"] == 12
         assert [known[f"{name}Axis"] for name in ("Up", "Front", "Coord")] == [1, 2, 0]
         assert [known[f"{name}AxisSign"] for name in ("Up", "Front", "Coord")] == [1, 1, 1]
-        assert np.abs(file.key_times_s() - np.arange(11) / 12).max() < 1e-6
+        if name == "scene":
+            assert len(file.key_times_s()) == 0, "it stands still"
+        else:
+            assert np.abs(file.key_times_s() - np.arange(11) / 12).max() < 1e-6
 
 
 @pytest.mark.blender
@@ -222,3 +259,64 @@ def test_fbx_camera_projects_as_the_clips(written, posed):
         points = joints @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
         expected = points @ posed.cameras.intrinsics[frame].T.astype(np.float64)
         assert np.abs(pixels - 4 * expected[:, :2] / expected[:, 2:]).max() < 0.1
+
+
+LOOK = """
+import json, sys
+import bpy
+
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.import_scene.fbx(filepath=sys.argv[1])
+(scene,) = [thing for thing in bpy.data.objects if thing.type == "MESH"]
+(colors,) = scene.data.color_attributes
+places = [list(scene.matrix_world @ vertex.co) for vertex in scene.data.vertices]
+seen = {"vertices": places, "triangles": len(scene.data.polygons), "domain": colors.domain}
+seen["corners"] = [loop.vertex_index for loop in scene.data.loops]
+seen["colors"] = [list(entry.color_srgb)[:3] for entry in colors.data]
+print("SEEN", json.dumps(seen))
+"""
+
+
+@pytest.mark.blender
+def test_fbx_scene_is_the_mesh_with_its_colours(written, posed, tmp_path):
+    """Read by our reader, and by Blender's own importer, where it stands z up in metres."""
+    names, files = written
+    mesh = SharedSceneMesh(posed, TRIANGLES).mesh()
+    assert 100 < len(mesh.faces) <= TRIANGLES and len(np.unique(mesh.colors, axis=0)) > 10
+    vertices, corners, colors = files["scene"].surface("scene")
+    assert np.abs(vertices - y_up_cm(mesh.vertices_world)).max() < 0.01 and np.array_equal(corners, mesh.faces)
+    assert np.abs(255 * colors - mesh.colors[mesh.faces]).max() < 0.51
+    assert np.allclose(files["scene"].to_world("scene", 0.0), np.eye(4), atol=1e-6)
+    if names != "smpl":
+        return
+    write_fbx(
+        posed, tmp_path / "fbx", body=shared_open_body(), scene="mesh", shared_mesh=SharedSceneMesh(posed, TRIANGLES)
+    )
+    command = [sys.executable, "-c", LOOK, str(tmp_path / "fbx" / "scene.fbx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("SEEN ")]
+    assert lines, done.stderr[-2000:]
+    seen = json.loads(lines[0].removeprefix("SEEN "))
+    assert len(seen["vertices"]) == len(mesh.vertices_world) and seen["triangles"] == len(mesh.faces)
+    assert np.abs(np.array(seen["vertices"]) - mesh.vertices_world).max() < 1e-4
+    corners = np.arange(len(mesh.vertices_world)) if seen["domain"] == "POINT" else np.array(seen["corners"])
+    assert np.abs(255 * np.array(seen["colors"]) - mesh.colors[corners]).max() < 0.51
+
+
+@pytest.mark.blender
+def test_fbx_camera_that_stands_still_has_no_keys(posed, tmp_path):
+    if importlib.util.find_spec("bpy") is None:
+        pytest.skip("Blender's Python module is not installed")
+    cameras = posed.cameras
+    still = dataclasses.replace(
+        cameras,
+        world_from_camera=np.repeat(cameras.world_from_camera[:1], len(posed), axis=0),
+        intrinsics=np.repeat(cameras.intrinsics[:1], len(posed), axis=0),
+    )
+    write_fbx(dataclasses.replace(posed, people=(), cameras=still), tmp_path / "fbx")
+    file = Fbx(tmp_path / "fbx" / "camera.fbx")
+    assert not file.curves
+    pose = file.to_world("camera", 0.0)
+    assert np.abs(pose[:3, 3] - y_up_cm(still.world_from_camera[0, :3, 3])).max() < 0.01
+    (lens,) = file.below(file.models["camera"], "NodeAttribute")
+    assert file.value(lens, "FocalLength", 0.0, [0.0])[0] == pytest.approx(36 * 70 / 80, abs=1e-3)

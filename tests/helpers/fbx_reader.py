@@ -68,7 +68,7 @@ class Fbx:
 
     def key_times_s(self) -> np.ndarray:
         """Of all keys of the file."""
-        return np.unique(np.concatenate([times for times, _ in self.curves.values()]))
+        return np.unique(np.concatenate([np.zeros(0), *(times for times, _ in self.curves.values())]))
 
     def value(self, key: int, name: str, time_s: float, default: list[float]) -> np.ndarray:
         """A property of an object at a moment: curves where there are some, linear between keys."""
@@ -112,6 +112,20 @@ class Fbx:
             total[rows] += weights
         assert np.allclose(total, 1, atol=1e-4)
         return result
+
+    def surface(self, mesh: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """World positions of a still mesh's vertices, its triangles, and the colour of each of their corners (RGB)."""
+        (key,) = self.below(self.models[mesh], "Geometry")
+        geometry = self.objects[key]
+        vertices = geometry.one("Vertices").values[0].reshape(-1, 3)
+        world = self.to_world(mesh, 0.0)
+        corners = geometry.one("PolygonVertexIndex").values[0].reshape(-1, 3).astype(int)
+        assert (corners[:, :2] >= 0).all() and (corners[:, 2] < 0).all(), "the last corner of a polygon is marked"
+        corners[:, 2] = ~corners[:, 2]
+        layer = geometry.one("LayerElementColor")
+        assert layer.one("MappingInformationType").values == ["ByPolygonVertex"]
+        colors = layer.one("Colors").values[0].reshape(-1, 4)[layer.one("ColorIndex").values[0]]
+        return vertices @ world[:3, :3].T + world[:3, 3], corners, colors.reshape(-1, 3, 4)[..., :3]
 
     def _curves(self) -> dict[tuple[int, str, int], tuple[np.ndarray, np.ndarray]]:
         """(object, property, axis) → key times in seconds and values."""

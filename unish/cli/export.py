@@ -44,7 +44,10 @@ def add(commands) -> None:
     )
     export.add_argument("--max-points", type=int, metavar="N", help="maximum number of scene points")
     export.add_argument(
-        "--scene", choices=SCENES, default="points", help="what GLB and USD show of the scene (default points)"
+        "--scene",
+        choices=SCENES,
+        default="points",
+        help="what GLB, USD and FBX show of the scene (default points; FBX has no points, so the scene is left out)",
     )
     export.add_argument(
         "--max-triangles", type=int, metavar="N", help="maximum number of triangles of the scene's mesh"

@@ -1,16 +1,19 @@
 """People and camera as binary FBX 7.4, written by Blender's Python module in a process of its own.
 
-A folder, because programs rename the joints of a second skeleton in the same file: `person_ID.fbx` for each person and
-`camera.fbx`, all in the same world and with the same clock. Y up (our x, z, −y), centimetres, no scale and no rotation
-on the nodes above the skeleton. Frames are even (`even_motion`, `even_camera`), the first at time 0.
+A folder, because programs rename the joints of a second skeleton in the same file: `person_ID.fbx` for each person,
+`camera.fbx`, and `scene.fbx` where a mesh of the scene is asked for, all in the same world and with the same clock.
+Y up (our x, z, −y), centimetres, no scale and no rotation on the nodes above the skeleton. Frames are even
+(`even_motion`, `even_camera`), the first at time 0.
 
 - A person: the mesh in its T-pose with the person's shape baked in, facing +z, skinned to 24 joints whose names and
   axes are a `Rig`'s; one take. Custom properties hold the id, the name, the shape numbers and the frames in which the
   person was seen; the motion itself goes on, bridged.
-- The camera: pose and focal length of each frame, film 36 mm wide as in USD; its horizontal field of view is exact.
+- The camera: pose and focal length of each frame, no keys for what does not change; film 36 mm wide as in USD; its
+  horizontal field of view is exact.
+- The scene: a mesh that does not move, with sRGB colours at its vertices (`Color`). FBX has no points.
 
-Left out: the scene, pose correctives of licensed SMPL bodies, a principal point that moves (its median is the film
-offset), pixels that are not square.
+Left out: points of the scene, pose correctives of licensed SMPL bodies, a principal point that moves (its median is
+the film offset), pixels that are not square.
 """
 
 import collections
@@ -44,7 +47,9 @@ from unish.export.person_motion import (
     rest_joints_m,
 )
 from unish.export.rigs import Rig, bones_m, rest_axes, rig_of
-from unish.export.settings import RigName
+from unish.export.scene_mesh import MAX_TRIANGLES, SharedSceneMesh
+from unish.export.settings import RigName, Scene
+from unish.geometry.isosurface import TriangleMesh
 from unish.structures import FrameSequence, Person, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.colors import person_color
@@ -64,12 +69,16 @@ def write_fbx(
     names: RigName = "smpl",
     body: BodyModel | None = None,
     fps: float | int | None = None,
+    scene: Scene = "points",
+    max_triangles: int = MAX_TRIANGLES,
+    shared_mesh: SharedSceneMesh | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Path:
     """Write the result into the folder `path` as the module says; `progress` is called with the share done.
 
-    `names` chooses the joints' names and axes (`rig_of`), `clip` and `fps` are as in `even_camera`, `body` as in
-    `write_glb`. Raises as these do, `InputError` when the folder cannot be written, `MissingDependencyError` without
+    `names` chooses the joints' names and axes (`rig_of`), `clip` and `fps` are as in `even_camera`, `body`,
+    `max_triangles` and `shared_mesh` as in `write_glb`. The scene is a mesh unless `scene` is "points", which FBX
+    does not have. Raises as these do, `InputError` when the folder cannot be written, `MissingDependencyError` without
     bpy, and `UniSHError` with Blender's last words when its process fails.
     """
     check_fbx()
@@ -78,9 +87,13 @@ def write_fbx(
         body = body_of(reconstruction, body)
         if body.pose_directions is not None:
             log.warning("An FBX skin holds no pose correctives: bodies differ from the result's at bent joints.")
+    if scene == "both":
+        log.warning("FBX has no points: scene.fbx shows the scene as a mesh alone.")
+    shared = shared_mesh or SharedSceneMesh(reconstruction, max_triangles)
+    mesh = None if scene == "points" else shared.mesh()
     with atomic_path(path, EXPORT_FILES["fbx"]) as folder, tempfile.TemporaryDirectory() as job:
         folder.mkdir()
-        describe_scene(reconstruction, Path(job), clip, rig, body, fps)
+        describe_scene(reconstruction, Path(job), clip, rig, body, fps, mesh)
         _run_blender(Path(job), folder, progress or (lambda share: None))
     return path
 
@@ -95,8 +108,12 @@ def describe_scene(
     rig: Rig,
     body: BodyModel | None,
     fps: float | int | None,
+    mesh: TriangleMesh | None = None,
 ) -> None:
-    """Write `job.json` and an NPZ for each file to be made: all that the process with Blender needs to know."""
+    """Write `job.json` and an NPZ for each file to be made: all that the process with Blender needs to know.
+
+    There is a file of the scene where `mesh` has triangles.
+    """
     files: list[dict[str, Any]] = []
     for person in chosen_people(reconstruction):
         assert body is not None
@@ -118,6 +135,9 @@ def describe_scene(
     camera = even_camera(reconstruction, clip, fps)
     np.savez(folder / "camera.npz", **camera_arrays(camera))
     files.append({"kind": "camera", "name": "camera", "width_px": camera.width_px, "height_px": camera.height_px})
+    if mesh is not None and len(mesh.faces):
+        np.savez(folder / "scene.npz", **mesh_arrays(mesh))
+        files.append({"kind": "scene", "name": "scene"})
     job = {"fps": even_fps(reconstruction, fps), "frames": len(camera.times_s), "files": files}
     (folder / "job.json").write_text(json.dumps(job))
 
@@ -161,6 +181,15 @@ def camera_arrays(camera: CameraMotion) -> dict[str, Any]:
         "focal_mm": FILM_WIDTH_MM * focal_px / camera.width_px,
         "film_mm": np.array([FILM_WIDTH_MM, FILM_WIDTH_MM * camera.height_px / camera.width_px]),
         "shift": np.array([right, up]),
+    }
+
+
+def mesh_arrays(mesh: TriangleMesh) -> dict[str, np.ndarray]:
+    """The scene's mesh, y up, centimetres, with sRGB bytes."""
+    return {
+        "vertices_cm": mesh.vertices_world.astype(np.float64) @ Y_UP_FROM_WORLD.T * CM_PER_M,
+        "faces": mesh.faces.astype(np.int32),
+        "colors": mesh.colors,
     }
 
 

@@ -29,8 +29,7 @@ def main(job: Path, folder: Path) -> None:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         _set_up(bpy.context.scene, plan["fps"], plan["frames"])
         with np.load(job / f"{file['name']}.npz") as arrays:
-            build = _build_person if file["kind"] == "person" else _build_camera
-            build(file, dict(arrays))
+            _BUILDERS[file["kind"]](file, dict(arrays))
         _report_frames(number / len(plan["files"]), 1 / len(plan["files"]), plan["frames"])
         part = folder / f"{file['name']}.part.fbx"
         bpy.ops.export_scene.fbx(
@@ -44,11 +43,14 @@ def main(job: Path, folder: Path) -> None:
             add_leaf_bones=False,
             primary_bone_axis="Y",
             secondary_bone_axis="X",
+            colors_type="SRGB",
+            bake_anim=len(bpy.data.actions) > 0,
             bake_anim_use_all_actions=False,
             bake_anim_use_nla_strips=False,
             bake_anim_simplify_factor=0.0,
         )
         part.replace(folder / f"{file['name']}.fbx")
+        print(f"{SHARE}{(number + 1) / len(plan['files']):.3f}", flush=True)
 
 
 def _set_up(scene: Any, fps: float, frames: int) -> None:
@@ -165,16 +167,46 @@ def _build_camera(file: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     turns = np.array([upright @ Quaternion(turn) for turn in arrays["rotations_wxyz"].tolist()])
     places = np.array([upright @ _vector(place) for place in arrays["places_cm"].tolist()])
     camera.rotation_quaternion, camera.location = turns[0], places[0]
-    curves = _Curves(camera)
-    curves.add("rotation_quaternion", turns)
-    curves.add("location", places)
-    _Curves(lens).add("lens", arrays["focal_mm"][:, None])
+    if _changes(turns) or _changes(places):
+        curves = _Curves(camera)
+        curves.add("rotation_quaternion", turns)
+        curves.add("location", places)
+    if _changes(arrays["focal_mm"]):
+        _Curves(lens).add("lens", arrays["focal_mm"][:, None])
+
+
+def _changes(values: np.ndarray) -> bool:
+    return bool(np.any(values != values[0]))
 
 
 def _vector(values: list[float]) -> Any:
     from mathutils import Vector
 
     return Vector(values)
+
+
+# --- scene ---------------------------------------------------------------------------------------------------------
+
+
+def _build_scene(file: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    import bpy
+
+    mesh = bpy.data.meshes.new(file["name"])
+    mesh.from_pydata(arrays["vertices_cm"].tolist(), [], arrays["faces"].tolist())
+    colors = np.full((len(arrays["colors"]), 4), 255, np.uint8)
+    colors[:, :3] = arrays["colors"]
+    attribute = mesh.color_attributes.new("Color", "BYTE_COLOR", "POINT")
+    attribute.data.foreach_set("color_srgb", colors.astype(np.float32).reshape(-1) / 255)
+    mesh.color_attributes.render_color_index = mesh.color_attributes.active_color_index = 0
+    material = bpy.data.materials.new(file["name"])
+    material.use_nodes = True
+    mesh.materials.append(material)
+    scene = bpy.data.objects.new(file["name"], mesh)
+    scene.rotation_euler = (np.pi / 2, 0, 0)
+    bpy.context.scene.collection.objects.link(scene)
+
+
+_BUILDERS = {"person": _build_person, "camera": _build_camera, "scene": _build_scene}
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------

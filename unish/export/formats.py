@@ -89,7 +89,7 @@ def export(
     settings = ExportSettings(
         clip, max_points, unit, fps, tuple(person), per_person, layout, names, body, scene, max_triangles, collision
     )
-    if scene != "points" and {"glb", "usd", "usda"} & set(formats):
+    if scene != "points" and {"glb", "usd", "usda", "fbx"} & set(formats):
         check_mesh()
     people = chosen_people(reconstruction, settings.person)
     targets = check_places(Path(folder), formats, overwrite)
@@ -210,8 +210,8 @@ def _mesh(reconstruction: Any, path: Path, settings: ExportSettings, report: Cal
 def _fbx(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.fbx import write_fbx
 
-    scene = _only(reconstruction, settings)
-    write_fbx(scene, path, settings.clip, settings.names, body=settings.body, fps=settings.fps, progress=report)
+    scene, options = _only(reconstruction, settings), {"body": settings.body, "fps": settings.fps, "progress": report}
+    write_fbx(scene, path, settings.clip, settings.names, **options, **_scene(settings))
 
 
 def _ply(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
@@ -270,7 +270,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "usda": Format("scene.usda", "the same USD as text", _usd, check_packages=check_usd),
         "fbx": Format(
             "fbx",
-            "each person skinned and animated; the moving camera",
+            "each person skinned and animated; the moving camera; the scene's mesh",
             _fbx,
             "*.fbx",
             check_packages=check_fbx,

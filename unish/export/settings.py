@@ -51,13 +51,13 @@ class ExportSettings:
     body: "BodyModel | None" = None
     """The body that posed the people, for GLB, USD, FBX, BVH, NPZ and videos; None: the one that the result names."""
     scene: Scene = "points"
-    """What GLB and USD show of the scene."""
+    """What GLB, USD and FBX show of the scene; FBX has no points, so that with "points" it has no scene."""
     max_triangles: int | None = None
     """Maximum number of triangles of the scene's mesh; None: its default."""
     collision: bool = False
     """Whether the format mesh has a closed mesh for collisions as well."""
     shared_mesh: "SharedSceneMesh | None" = None
-    """The scene's mesh for GLB, USD and mesh files of one export; None: each makes its own."""
+    """The scene's mesh for GLB, USD, FBX and mesh files of one export; None: each makes its own."""
 
     def __post_init__(self) -> None:
         check_fps(self.fps)
