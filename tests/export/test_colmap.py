@@ -1,6 +1,7 @@
 """COLMAP projects as COLMAP itself reads them (pycolmap)."""
 
 import dataclasses
+import json
 import shutil
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 import pycolmap
 import pytest
 import torch
+import trimesh
 from PIL import Image
 
 from tests.helpers.posed import make_posed
@@ -85,6 +87,41 @@ def test_cameras_stand_where_they_stood(scene, model):
         camera_from_world = np.linalg.inv(scene.cameras.world_from_camera[frame].astype(np.float64))
         assert np.allclose(image.cam_from_world().matrix(), camera_from_world[:3], atol=1e-5)
         assert np.allclose(image.projection_center(), scene.cameras.centers_world[frame], atol=1e-5)
+
+
+def test_transforms_json_projects_as_colmap_does(scene, folder, model):
+    """As nerfstudio's page on data conventions reads it: camera to world, looking along −z, y up; pixels at the top."""
+    content = json.loads((folder / "transforms.json").read_text())
+    assert content["ply_file_path"] == "points.ply" and len(content["frames"]) == len(scene)
+    points = trimesh.load(folder / content["ply_file_path"])
+    colored = [model.points3D[index + 1] for index in range(model.num_points3D())]
+    assert np.abs(points.vertices - [point.xyz for point in colored]).max() < 1e-5
+    assert np.array_equal(points.colors[:, :3], [point.color for point in colored])
+    for frame, entry in enumerate(content["frames"]):
+        assert entry["file_path"] == f"images/{picture_name(frame)}" and entry["time_s"] == scene.times_s[frame]
+        with Image.open(folder / entry["mask_path"]) as mask, Image.open(folder / entry["file_path"]) as image:
+            assert mask.size == image.size == (content["w"], content["h"])
+        image = model.find_image_with_name(picture_name(frame))
+        places = np.array([model.points3D[point.point3D_id].xyz for point in image.points2D])
+        camera_from_world = np.linalg.inv(entry["transform_matrix"])
+        right, up, back = camera_from_world[:3, :3] @ places.T + camera_from_world[:3, 3:]
+        across, down = content["fl_x"] * right / -back, content["fl_y"] * -up / -back
+        pixels = np.stack([content["cx"] + across, content["cy"] + down], axis=-1)
+        assert np.abs(pixels - projected(image, model.cameras[1], places)).max() < 1e-3
+    assert content["focal_mm"] == pytest.approx(content["sensor_width_mm"] * content["fl_x"] / content["w"])
+    assert (content["sensor_width_mm"], content["camera_model"], content["k1"]) == (36, "OPENCV", 0)
+
+
+def test_a_camera_that_stands_still_has_one_pose(scene, tmp_path):
+    poses = np.repeat(scene.cameras.world_from_camera[3:4], len(scene), axis=0)
+    poses[1:, :3, 3] += np.float32(1e-6)
+    still = dataclasses.replace(scene, cameras=dataclasses.replace(scene.cameras, world_from_camera=poses))
+    folder = write_colmap(still, tmp_path / "out", max_points=100)
+    model = pycolmap.Reconstruction(folder / "sparse" / "0")
+    matrices = [image.cam_from_world().matrix() for image in model.images.values()]
+    assert all(np.array_equal(matrix, matrices[0]) for matrix in matrices)
+    frames = json.loads((folder / "transforms.json").read_text())["frames"]
+    assert all(frame["transform_matrix"] == frames[0]["transform_matrix"] for frame in frames)
 
 
 def test_a_point_is_seen_at_the_middle_of_its_own_pixel(scene, model):
@@ -246,6 +283,12 @@ def test_a_lens_that_zooms_is_a_camera_for_each_length(scene, tmp_path):
     for frame in range(len(scene)):
         camera = model.cameras[model.images[frame + 1].camera_id]
         assert np.allclose(camera.params, [*[90 if frame >= 3 else 70] * 2, 42, 28])
+    content = json.loads((folder / "transforms.json").read_text())
+    assert "fl_x" not in content
+    for frame, entry in enumerate(content["frames"]):
+        fx = 90 if frame >= 3 else 70
+        assert [entry[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")] == [fx, fx, 42, 28, 84, 56]
+        assert entry["focal_mm"] == pytest.approx(36 * fx / 84)
 
 
 def test_no_points_at_all(scene, tmp_path):
@@ -253,6 +296,8 @@ def test_no_points_at_all(scene, tmp_path):
     for suffix in ("bin", "txt"):
         model = pycolmap.Reconstruction(only(folder, suffix, tmp_path / suffix))
         assert model.num_images() == len(scene) and model.num_points3D() == 0
+    assert "ply_file_path" not in json.loads((folder / "transforms.json").read_text())
+    assert not (folder / "points.ply").exists()
 
 
 def test_of_a_clip_with_more_frames_those_of_the_result_are_taken(scene, tmp_path):

@@ -173,6 +173,7 @@ def test_points_seen_through_the_camera_fall_on_their_pixels(posed, glb):
 
 def test_a_camera_that_stands_still_has_no_keys(posed, glb, tmp_path):
     poses = np.repeat(posed.cameras.world_from_camera[:1], len(posed), axis=0)
+    poses[1:, :3, 3] += np.float32(1e-6)
     still = dataclasses.replace(posed, cameras=dataclasses.replace(posed.cameras, world_from_camera=poses))
     animated = [
         any(channel.target.node == read.names["camera"] for channel in read.gltf.animations[0].channels)
@@ -189,6 +190,11 @@ def test_the_cameras_view_is_the_lens_of_the_clip(posed, tmp_path):
     angles = 2 * np.arctan(posed.images.shape[1] / 2 / intrinsics[:, 1, 1])
     assert camera.extras["yfov_of_frames"] == pytest.approx(angles)
     assert angles.min() < camera.perspective.yfov < angles.max()
+    lengths = 36 * intrinsics[:, 0, 0] / posed.images.shape[2]
+    assert camera.extras["focal_mm_of_frames"] == pytest.approx(lengths) and camera.extras["sensor_width_mm"] == 36
+    assert camera.extras["focal_mm"] == pytest.approx(np.median(lengths))
+    assert camera.extras["focal_px"] == pytest.approx(np.median(intrinsics[:, [0, 1], [0, 1]], axis=0))
+    assert camera.extras["image_size"] == [80, 60]
 
 
 def test_points_leave_people_out_and_keep_to_the_budget(posed):

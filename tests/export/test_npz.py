@@ -14,6 +14,7 @@ from unish.body.smplx_body import SmplxBody
 from unish.errors import InputError
 from unish.export import npz
 from unish.export.npz import write_amass, write_motion, write_npz
+from unish.structures import Clip
 
 Y_UP = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
 
@@ -98,6 +99,30 @@ def test_the_cameras_matrices_carry_one_onto_the_other(posed, folder):
     columns, rows = np.floor(pixels[..., :2] / pixels[..., 2:]).astype(int).transpose(2, 0, 1)
     seen = posed.person_mask[np.arange(6)[:, None], rows.clip(0, 59), columns.clip(0, 79)]
     assert (seen == 1).mean() > 0.95
+
+
+def test_the_lens_is_in_pixels_and_millimetres_and_that_of_the_clip_where_it_is_given(posed, folder, tmp_path):
+    """The clip is four times as large and wider than what the network saw: its sides were cut off."""
+    small = np.load(folder / "person_1_motion.npz")
+    assert np.allclose(small["focal_mm"], 36 * 70 / 80) and small["sensor_width_mm"] == 36
+    frames = np.zeros((6, 240, 332, 3), np.uint8)
+    clip = Clip(frames, posed.times_s, posed.fps, "walk.mp4", (332, 240))
+    (file,) = write_motion(posed, tmp_path / "wide.npz", person=1, clip=clip)
+    wide = np.load(file)
+    assert wide["image_size"].tolist() == [332, 240]
+    assert np.allclose(wide["K_fullimg"], [[280, 0, 166], [0, 280, 120], [0, 0, 1]])
+    assert np.allclose(wide["focal_mm"], 36 * 280 / 332)
+    assert all(np.array_equal(small[key], wide[key]) for key in ("T_wc", "pose", "trans_world"))
+
+
+def test_a_camera_that_stands_still_has_one_pose(posed, tmp_path):
+    poses = np.repeat(posed.cameras.world_from_camera[3:4], len(posed), axis=0)
+    poses[1:, :3, 3] += np.float32(1e-6)
+    still = dataclasses.replace(posed, cameras=dataclasses.replace(posed.cameras, world_from_camera=poses))
+    (file,) = write_motion(still, tmp_path / "still.npz", person=1)
+    data = np.load(file)
+    assert np.array_equal(data["T_wc"], np.repeat(data["T_wc"][:1], 6, axis=0))
+    assert np.array_equal(data["T_cw"], np.repeat(data["T_cw"][:1], 6, axis=0))
 
 
 def test_whams_keys_say_the_same(folder):

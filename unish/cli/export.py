@@ -14,7 +14,7 @@ from unish.runs.result_folder import RESULT_EXPORTS
 if TYPE_CHECKING:
     from unish.structures import FrameSequence, Reconstruction
 
-_WITH_FRAMES = {"colmap", "chan", "usd", "usda", "fbx", "mp4", "webm"}
+_WITH_FRAMES = {"npz", "colmap", "chan", "usd", "usda", "fbx", "mp4", "webm"}
 """Formats that hold frames of the clip, or their lens."""
 
 

@@ -1,5 +1,6 @@
-"""The camera at an even frame rate, as exporters write it."""
+"""The camera as exporters write it: at an even frame rate, still where it stands still, its lens in millimetres."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +9,14 @@ from jaxtyping import Float
 from unish.analysis.interpolation import FrameTimes, cameras_at
 from unish.export.person_motion import even_fps, even_times_s
 from unish.export.source_mapping import content_of, original_frame
-from unish.structures import FrameSequence, Reconstruction
+from unish.structures import Cameras, FrameSequence, Reconstruction
 
 CAMERA_FROM_GL = np.diag([1.0, -1, -1])
 """A camera that looks along its −z, y up, in ours (z forward, y down)."""
 STILL = 1e-5
 """What changes by less does not move: metres, entries of a rotation, shares of a focal length."""
+FILM_WIDTH_MM = 36.0
+"""The width that the image is taken to have on film, as the source's is not known."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,35 @@ def even_camera(
     frame = original_frame(cameras, *size, content_of(reconstruction, clip))
     even = cameras_at(cameras, FrameTimes.of(times_s, np.asarray(reconstruction.times_s, np.float64)))
     poses, intrinsics = even.world_from_camera.astype(np.float64), frame.map_intrinsics(even.intrinsics)
-    if _stands(cameras.world_from_camera):
-        poses = np.repeat(poses[:1], len(poses), axis=0)
-    if _stands(cameras.intrinsics / cameras.intrinsics[:1, :1, :1]):
-        intrinsics = np.repeat(intrinsics[:1], len(intrinsics), axis=0)
-    return CameraMotion(fps, times_s, poses, intrinsics, *size)
+    pose_stands, lens_stands = _stands(cameras)
+    return CameraMotion(fps, times_s, _first(poses, pose_stands), _first(intrinsics, lens_stands), *size)
 
 
-def _stands(values: Float[np.ndarray, "frames rows columns"]) -> bool:
-    return float(np.ptp(values, axis=0).max()) < STILL
+def steady(cameras: Cameras) -> Cameras:
+    """The same cameras; where the pose or the lens of the clip does not change (`STILL`), the first frame's at all."""
+    pose_stands, lens_stands = _stands(cameras)
+    return dataclasses.replace(
+        cameras,
+        world_from_camera=_first(cameras.world_from_camera, pose_stands),
+        intrinsics=_first(cameras.intrinsics, lens_stands),
+    )
+
+
+def with_steady_camera(reconstruction: Reconstruction) -> Reconstruction:
+    """The result with its cameras made `steady`."""
+    return dataclasses.replace(reconstruction, cameras=steady(reconstruction.cameras))
+
+
+def focal_mm(intrinsics: Float[np.ndarray, "*frames 3 3"], width_px: int) -> Float[np.ndarray, "*frames"]:
+    """Focal lengths on film `FILM_WIDTH_MM` wide, of intrinsics in pixels of an image of `width_px`."""
+    return FILM_WIDTH_MM * intrinsics[..., 0, 0].astype(np.float64) / width_px
+
+
+def _stands(cameras: Cameras) -> tuple[bool, bool]:
+    """Whether the pose does not change, and whether the lens does not."""
+    values = (cameras.world_from_camera, cameras.intrinsics / cameras.intrinsics[:1, :1, :1])
+    return float(np.ptp(values[0], axis=0).max()) < STILL, float(np.ptp(values[1], axis=0).max()) < STILL
+
+
+def _first(values: Float[np.ndarray, "frames rows columns"], always: bool) -> Float[np.ndarray, "frames rows columns"]:
+    return np.repeat(values[:1], len(values), axis=0) if always else values

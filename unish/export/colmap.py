@@ -1,7 +1,8 @@
 """The scene as a COLMAP project: cameras, posed images, points with tracks, and masks that leave the people out.
 
-`sparse/0`, `images/` and `masks/` are where COLMAP, nerfstudio and trainers of Gaussian splats look for them. A
-pixel's centre is at (½, ½), as it is in COLMAP.
+`sparse/0`, `images/` and `masks/` are where COLMAP, nerfstudio and trainers of Gaussian splats look for them;
+`transforms.json` says the same in nerfstudio's format (`unish.export.nerfstudio`). A pixel's centre is at (½, ½), as it
+is in COLMAP.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +16,9 @@ from PIL import Image
 
 from unish.analysis.point_cloud import PointCloud
 from unish.errors import InputError
+from unish.export.camera_motion import with_steady_camera
 from unish.export.colmap_model import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_binary, write_text
+from unish.export.nerfstudio import mask_name, write_transforms
 from unish.export.scene_points import MIN_CONFIDENCE, scene_points
 from unish.export.source_mapping import OriginalFrame, content_of, original_frame
 from unish.geometry.rotations import matrix_to_quaternion, nearest_rotation
@@ -46,10 +49,10 @@ def write_colmap(
     the intrinsics are theirs; without it both are the network's. `masks/` are white where an image may be used and
     black on people, under both names that programs look for: `frame_N.jpg.png` and `frame_N.png`. `sparse/0` holds the
     model as text and as binary: a pinhole camera for each set of intrinsics, world-to-camera poses in metres (z up),
-    at most `max_points` points of the scene. Raises `InputError` when `clip` is another one, or the folder cannot be
-    written.
+    at most `max_points` points of the scene. `transforms.json` is the same for nerfstudio. Raises `InputError` when
+    `clip` is another one, or the folder cannot be written.
     """
-    report = progress or (lambda share: None)
+    report, reconstruction = progress or (lambda share: None), with_steady_camera(reconstruction)
     size = (reconstruction.images.shape[2], reconstruction.images.shape[1]) if clip is None else clip.frame_size
     frame = original_frame(reconstruction.cameras, *size, content_of(reconstruction, clip))
     images = iter(reconstruction.images) if clip is None else clip.read(_shown(reconstruction, clip))
@@ -62,6 +65,7 @@ def write_colmap(
         model = colmap_model(reconstruction.cameras, points, seen, frame)
         write_binary(model, model_folder)
         write_text(model, model_folder)
+        write_transforms(model, reconstruction.times_s, temporary)
         report(1.0)
     return Path(folder)
 
@@ -241,7 +245,7 @@ def _write_images(
         scene = np.where(reconstruction.person_mask[index] > 0, 0, 255).astype(np.uint8)
         scene = frame.within_content(frame.enlarge(scene))
         # COLMAP looks for the image's name and .png, nerfstudio for .png in place of its suffix.
-        for mask in (f"{name}.png", Path(name).with_suffix(".png").name):
+        for mask in (f"{name}.png", mask_name(name)):
             Image.fromarray(scene).save(folder / "masks" / mask)
         release_pages(reconstruction.images, reconstruction.person_mask)
         report((index + 1) / len(reconstruction))

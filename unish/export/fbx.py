@@ -33,7 +33,7 @@ from unish.body import BodyModel
 from unish.body.data import PARENTS
 from unish.errors import UniSHError
 from unish.export import fbx_worker
-from unish.export.camera_motion import CAMERA_FROM_GL, CameraMotion, even_camera
+from unish.export.camera_motion import CAMERA_FROM_GL, FILM_WIDTH_MM, CameraMotion, even_camera, focal_mm
 from unish.export.glb import influences, linear
 from unish.export.optional_packages import check_fbx
 from unish.export.person_files import chosen_people
@@ -58,7 +58,6 @@ from unish.utils.result_files import EXPORT_FILES
 log = logging.getLogger("unish")
 
 CM_PER_M = 100.0
-FILM_WIDTH_MM = 36.0
 _MIN_BONE_CM = 1.0
 
 
@@ -170,7 +169,6 @@ def person_arrays(person: Person, body: BodyModel, motion: EvenMotion, rig: Rig)
 
 def camera_arrays(camera: CameraMotion) -> dict[str, Any]:
     """Pose of a camera that looks along its −z in the y-up world, centimetres, and its lens on film 36 mm wide."""
-    focal_px = camera.intrinsics[:, 0, 0]
     # From the optical axis to the middle of the image, right and up, as shares of the image's width.
     right = np.median(camera.width_px / 2 - camera.intrinsics[:, 0, 2]) / camera.width_px
     up = np.median(camera.intrinsics[:, 1, 2] - camera.height_px / 2) / camera.width_px
@@ -178,7 +176,7 @@ def camera_arrays(camera: CameraMotion) -> dict[str, Any]:
     return {
         "rotations_wxyz": continuous_quaternions(turns)[:, [3, 0, 1, 2]],
         "places_cm": camera.world_from_camera[:, :3, 3] @ Y_UP_FROM_WORLD.T * CM_PER_M,
-        "focal_mm": FILM_WIDTH_MM * focal_px / camera.width_px,
+        "focal_mm": focal_mm(camera.intrinsics, camera.width_px),
         "film_mm": np.array([FILM_WIDTH_MM, FILM_WIDTH_MM * camera.height_px / camera.width_px]),
         "shift": np.array([right, up]),
     }

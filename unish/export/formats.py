@@ -172,7 +172,7 @@ def _npz(reconstruction: Any, path: Path, settings: ExportSettings, report: Call
 
     with atomic_path(path, EXPORT_FILES["npz"]) as folder:
         folder.mkdir()
-        write_npz(_only(reconstruction, settings), folder, body=settings.body, fps=settings.fps)
+        write_npz(_only(reconstruction, settings), folder, None, settings.body, settings.fps, settings.clip)
 
 
 def _robot(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
@@ -296,7 +296,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ),
         "colmap": Format(
             "colmap",
-            "cameras, images, points and person masks",
+            "cameras, images, points and person masks, for nerfstudio as well",
             _colmap,
             "sparse/0/cameras.bin",
             tool="Gaussian splats",

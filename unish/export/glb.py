@@ -8,7 +8,7 @@ camera stands above the origin and looks along −z. Nodes that stand in the wor
   id and the shape numbers. Where a person is not seen the skeleton is scaled to zero (a step), which glTF means for
   hiding; the motion itself goes on, bridged, so taking that channel away shows it.
 - `scene`: points with colours; `scene_mesh`: a mesh with colours. `camera`: the clip's camera, animated, with the
-  network's image's aspect.
+  network's image's aspect; its `extras` hold the lens in millimetres and pixels.
 
 Left out: pose correctives of licensed SMPL bodies (a skin cannot hold them, so bent joints have a slightly other form;
 the open body has none), a zooming lens (the median angle is written, each frame's is in the camera's `extras`), and
@@ -24,6 +24,7 @@ from jaxtyping import Float, Float32, Integer, UInt8
 
 from unish.body import BodyModel
 from unish.body.data import JOINT_NAMES, PARENTS
+from unish.export.camera_motion import CAMERA_FROM_GL, FILM_WIDTH_MM, focal_mm, with_steady_camera
 from unish.export.gltf import INDICES, VERTICES, GltfDocument
 from unish.export.person_motion import (
     Y_UP_FROM_WORLD,
@@ -42,7 +43,6 @@ from unish.utils.colors import person_color
 
 log = logging.getLogger("unish")
 
-_CAMERA_FROM_GL = np.diag([1.0, -1, -1])
 _NEAR_M, _FAR_M = 0.05, 1000.0
 _POINTS = 0
 _UNLIT = "KHR_materials_unlit"
@@ -64,6 +64,7 @@ def write_glb(
     `shared_mesh` is the mesh to write, in place of one of `max_triangles` that is made here. Raises as `body_of`
     and, for a mesh, `scene_mesh` do, and `InputError` when the file cannot be written.
     """
+    reconstruction = with_steady_camera(reconstruction)
     document = GltfDocument(
         f"unish {reconstruction.provenance.unish_version}",
         source=reconstruction.provenance.source_name,
@@ -246,10 +247,18 @@ def _add_camera(document: GltfDocument, animation: _Animation, reconstruction: R
         "znear": _NEAR_M,
         "zfar": _FAR_M,
     }
-    zooms = {"extras": {"yfov_of_frames": view_rad.tolist()}} if np.ptp(view_rad) > 1e-6 else {}
-    camera = document.add("cameras", type="perspective", perspective=lens, name="camera", **zooms)
+    length_mm = focal_mm(cameras.intrinsics, cameras.width_px)
+    extras = {
+        "focal_mm": float(np.median(length_mm)),
+        "sensor_width_mm": FILM_WIDTH_MM,
+        "focal_px": [float(across), float(down)],
+        "image_size": [cameras.width_px, cameras.height_px],
+    }
+    if np.ptp(view_rad) > 1e-6:
+        extras |= {"yfov_of_frames": view_rad.tolist(), "focal_mm_of_frames": length_mm.tolist()}
+    camera = document.add("cameras", type="perspective", perspective=lens, name="camera", extras=extras)
     pose = cameras.world_from_camera.astype(np.float64)
-    turns = continuous_quaternions(Y_UP_FROM_WORLD @ pose[:, :3, :3] @ _CAMERA_FROM_GL)
+    turns = continuous_quaternions(Y_UP_FROM_WORLD @ pose[:, :3, :3] @ CAMERA_FROM_GL)
     places = pose[:, :3, 3] @ Y_UP_FROM_WORLD.T
     node = document.add(
         "nodes", name="camera", camera=camera, rotation=turns[0].tolist(), translation=places[0].tolist()

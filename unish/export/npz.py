@@ -16,7 +16,9 @@ AMASS has one frame rate, so its motion is resampled from the true times of the 
     incam_…, global_…   GVHMR's smpl_params_incam and smpl_params_global: global_orient (F, 3), body_pose (F, 69),
                         transl (F, 3), betas (F, 10). GVHMR's body_pose is SMPL-X's: the first 63 numbers of ours
     pose, trans, pose_world, trans_world, betas, frame_ids   WHAM's: (F, 72), (F, 3), (F, 72), (F, 3), (F, 10), (F,)
-    K_fullimg           (F, 3, 3) intrinsics in pixels of an image of image_size (width, height)
+    K_fullimg           (F, 3, 3) intrinsics in pixels of an image of image_size (width, height): the clip's where its
+                        frames are given, else the network's, which may be cropped
+    focal_mm            (F,) the same focal length on film of sensor_width_mm, 36: the source's film is not known
     T_wc                (F, 4, 4) world from camera: a point of the camera's frame → the world; the last column is
                         where the camera stands. T_cw is its inverse, camera from world (others' w2c)
 
@@ -35,6 +37,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unish.body import BodyModel
+from unish.export.camera_motion import FILM_WIDTH_MM, focal_mm, with_steady_camera
 from unish.export.person_files import write_each
 from unish.export.person_motion import (
     Y_UP_FROM_WORLD,
@@ -45,7 +48,8 @@ from unish.export.person_motion import (
     rotations_from_world,
     translation_from_world,
 )
-from unish.structures import Person, Reconstruction
+from unish.export.source_mapping import content_of, original_frame
+from unish.structures import FrameSequence, Person, Reconstruction
 
 log = logging.getLogger("unish")
 
@@ -76,17 +80,22 @@ def write_amass(
 
 
 def write_motion(
-    reconstruction: Reconstruction, path: str | Path, person: int | None = None, body: BodyModel | None = None
+    reconstruction: Reconstruction,
+    path: str | Path,
+    person: int | None = None,
+    body: BodyModel | None = None,
+    clip: FrameSequence | None = None,
 ) -> tuple[Path, ...]:
     """Write the layout with camera and world, as `write_amass`, at the result's own frames: `person_ID_motion.npz`.
 
-    Turning the world takes the person's pelvis, so the body that posed the people is loaded unless it is given. Raises
-    also as `body_of` does.
+    Turning the world takes the person's pelvis, so the body that posed the people is loaded unless it is given. The
+    lens is that of the images of `clip`, else of the network's. Raises also as `body_of` and `original_frame` do.
     """
-    using = body_of(reconstruction, body)
+    using, reconstruction = body_of(reconstruction, body), with_steady_camera(reconstruction)
+    lens = _lens(reconstruction, clip)
     return write_each(
         reconstruction, path, person, _suffix(path, MOTION_SUFFIX),
-        lambda one, file: _write(file, _motion(reconstruction, one, using)),
+        lambda one, file: _write(file, {**_motion(reconstruction, one, using), **lens}),
     )  # fmt: skip
 
 
@@ -96,11 +105,12 @@ def write_npz(
     person: int | None = None,
     body: BodyModel | None = None,
     fps: float | int | None = None,
+    clip: FrameSequence | None = None,
 ) -> tuple[Path, ...]:
     """Write both layouts into a folder; see `write_amass` and `write_motion`."""
     return (
         *write_amass(reconstruction, folder, person, fps),
-        *write_motion(reconstruction, folder, person, body),
+        *write_motion(reconstruction, folder, person, body, clip),
     )
 
 
@@ -157,8 +167,6 @@ def _motion(reconstruction: Reconstruction, person: Person, body: BodyModel) -> 
         "trans_world": world_transl,
         "betas": betas,
         "frame_ids": np.arange(frames),
-        "K_fullimg": cameras.intrinsics.astype(np.float64),
-        "image_size": np.array([cameras.width_px, cameras.height_px]),
         "T_wc": world_from_camera,
         "T_cw": np.linalg.inv(world_from_camera),
         "present": person.present,
@@ -166,6 +174,18 @@ def _motion(reconstruction: Reconstruction, person: Person, body: BodyModel) -> 
         "times_s": reconstruction.times_s,
         "fps": np.array(float(reconstruction.fps)),
         **_names(reconstruction, person),
+    }
+
+
+def _lens(reconstruction: Reconstruction, clip: FrameSequence | None) -> dict[str, Any]:
+    cameras = reconstruction.cameras
+    size = (cameras.width_px, cameras.height_px) if clip is None else clip.frame_size
+    intrinsics = original_frame(cameras, *size, content_of(reconstruction, clip)).map_intrinsics(cameras.intrinsics)
+    return {
+        "K_fullimg": intrinsics,
+        "image_size": np.array(size),
+        "focal_mm": focal_mm(intrinsics, size[0]),
+        "sensor_width_mm": np.array(FILM_WIDTH_MM),
     }
 
 

@@ -13,7 +13,7 @@ from pxr import Gf, Sdf, Tf, Usd, UsdGeom, UsdShade, UsdSkel, UsdUtils, Vt
 from unish.analysis.point_cloud import PointCloud
 from unish.body import BodyModel
 from unish.body.data import JOINT_NAMES, PARENTS
-from unish.export.camera_motion import CAMERA_FROM_GL, CameraMotion, even_camera
+from unish.export.camera_motion import CAMERA_FROM_GL, FILM_WIDTH_MM, CameraMotion, even_camera
 from unish.export.glb import influences, linear, vertex_normals
 from unish.export.person_motion import (
     Y_UP_FROM_WORLD,
@@ -29,8 +29,7 @@ from unish.utils.colors import person_color
 
 _ROOT = Sdf.Path("/World")
 _WORLD_FROM_Y_UP = Y_UP_FROM_WORLD.T
-_FILM_WIDTH_M = 0.036
-_LENS_UNITS_PER_M = 10.0
+_LENS_UNITS_PER_MM = 0.01
 """USD measures focal lengths and apertures in tenths of the stage's unit, here the metre."""
 _NEAR_M, _FAR_M = 0.05, 1000.0
 _ROUGHNESS = 0.8
@@ -197,7 +196,7 @@ def _add_camera(stage: Usd.Stage, motion: CameraMotion) -> None:
     _set(camera.AddTransformOp(), poses, _matrix)
     focal_px = motion.intrinsics[:, [0, 1], [0, 1]]
     width_px, height_px = motion.width_px, motion.height_px
-    across = _FILM_WIDTH_M * _LENS_UNITS_PER_M / width_px
+    across = FILM_WIDTH_MM * _LENS_UNITS_PER_MM / width_px
     down = across * focal_px[:, 0] / focal_px[:, 1]
     camera.CreateHorizontalApertureAttr(across * width_px)
     _set(camera.CreateVerticalApertureAttr(), down * height_px, float)

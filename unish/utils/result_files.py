@@ -12,7 +12,7 @@ EXPORT_FILES: Mapping[str, tuple[str, ...]] = {
     "obj": ("*.obj", "people.mtl"),
     "mesh": ("scene.ply", "scene.glb", "scene.obj", "collision.ply"),
     "robot": ("person_*.npz", "collision.obj", "scene.xml", "README.md"),
-    "colmap": ("sparse/*", "images/*", "masks/*"),
+    "colmap": ("sparse/*", "images/*", "masks/*", "transforms.json", "points.ply"),
 }
 """Folder of an export → patterns of the files in it that are unish's and may be replaced; `*` matches `/` as well."""
 RESULT_FILES = (
