@@ -120,16 +120,23 @@ class Result:
         return SourceFrames.open(source, scene.times_s, scene.fps)
 
 
-def write_scene(folders: ResultFolders, scene: Reconstruction, fit: FitReport, upload: Path) -> Result:
+def write_scene(
+    folders: ResultFolders,
+    scene: Reconstruction,
+    fit: FitReport,
+    upload: Path,
+    clip: FrameSequence | None = None,
+) -> Result:
     """Write what the viewer needs, and keep what the other files are made of: reconstruction, report and `upload`.
 
-    Raises `InputError` when there is no room.
+    `clip` is what was read of the upload, where it is still there: nothing is decoded again then. Raises `InputError`
+    when there is no room.
     """
     result = Result(secrets.token_urlsafe(16), file_stem(scene.provenance.source_name), folders)
     about = {"stem": result.stem, "numbers": numbers_html(summarise(scene), fit)}
     with atomic_path(result.kept) as kept, atomic_path(result.folder) as folder:
         folder.mkdir()
-        (folder / "scene.bin").write_bytes(encode_scene(scene_arrays(scene, source=upload)))
+        (folder / "scene.bin").write_bytes(encode_scene(scene_arrays(scene, source=clip or upload)))
         (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
         scene.save_into(kept / "reconstruction")
         fit.save(kept / "reconstruction" / RESULT_REPORT)

@@ -93,7 +93,7 @@ def reconstruct_upload(
         scene = fit_bodies(scene, load_body(None), settings.fit, known_heights=known, progress=part)
     progress(0.93, "Preparing the scene")
     scene = _named(scene, people.names)
-    return write_scene(folders, scene, fit_report(scene), request.path)
+    return write_scene(folders, scene, fit_report(scene), request.path, clip)
 
 
 def preview_upload(request: ClipRequest, folders: ResultFolders, task: Task, progress: Progress) -> ClipPreview:

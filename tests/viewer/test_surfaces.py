@@ -179,7 +179,7 @@ def test_images_get_smaller_where_there_are_many(room, monkeypatch):
     reconstruction = dataclasses.replace(
         room(2), images=np.random.default_rng(0).integers(0, 255, (2, 96, 128, 3), np.uint8)
     )
-    monkeypatch.setattr("unish.viewer.frame_images.MAX_TOTAL_BYTES", 16_000)
+    monkeypatch.setattr("unish.viewer.frame_images.MAX_TOTAL_BYTES", 12_000)
     monkeypatch.setattr("unish.viewer.frame_images.WIDTHS_PX", (128, 64))
     assert images_of(image_arrays(reconstruction)[0])[0].shape == (48, 64, 3)
     monkeypatch.setattr("unish.viewer.frame_images.MAX_TOTAL_BYTES", 100)

@@ -58,7 +58,7 @@ def background_layers(reconstruction: Reconstruction, surfaces: Surfaces) -> Bac
                 cells.append(added)
             unseen[best] &= ~new[best]
             for frame in candidates:
-                unseen[frame] &= ~_covered(reconstruction, surfaces, frame, best, added)
+                unseen[frame] &= ~_covered(reconstruction, surfaces, frame, best, added, unseen[frame])
     shape = (0, *surfaces.cells.shape[1:])
     return Background(np.array(chosen, np.int64), np.stack(cells) if cells else np.zeros(shape, bool))
 
@@ -92,7 +92,7 @@ def vertices_shown(
     """Which vertices of `frame` one of the layers shows."""
     shown = np.zeros(surfaces.depth_m.shape[1:], bool)
     for layer, cells in zip(background.frames, background.cells, strict=True):
-        shown |= _covered(reconstruction, surfaces, frame, int(layer), cells)
+        shown |= _covered(reconstruction, surfaces, frame, int(layer), cells, ~shown)
     return shown
 
 
@@ -108,20 +108,25 @@ def _covered(
     frame: int,
     layer: int,
     cells: Bool[np.ndarray, "cell_rows cell_columns"],
+    asked: Bool[np.ndarray, "rows columns"],
 ) -> Bool[np.ndarray, "rows columns"]:
-    """Which vertices of `frame` the cells drawn of the frame `layer` show, or would show were the vertices right."""
+    """Which of the vertices `asked` of `frame` the cells drawn of the frame `layer` show, or would show were the
+    vertices right."""
     cameras = reconstruction.cameras
     poses, intrinsics = cameras.world_from_camera.astype(np.float64), cameras.intrinsics.astype(np.float64)
     layer_from_frame = np.linalg.inv(poses[layer]) @ poses[frame]
-    points = surfaces.points_camera(frame, intrinsics[frame]) @ layer_from_frame[:3, :3].T + layer_from_frame[:3, 3]
-    depth_m = points[..., 2]
+    points_frame = surfaces.points_camera(frame, intrinsics[frame])[asked]
+    points = points_frame @ layer_from_frame[:3, :3].T + layer_from_frame[:3, 3]
+    depth_m = points[:, 2]
     ahead = depth_m > 1e-3
-    pixels = (points @ intrinsics[layer].T)[..., 1::-1] / np.where(ahead, depth_m, 1.0)[..., None]
+    pixels = (points @ intrinsics[layer].T)[:, 1::-1] / np.where(ahead, depth_m, 1.0)[:, None]
     place = np.round((pixels - 0.5 - np.array(surfaces.first_px)) / surfaces.stride)
     inside = ahead & ((place >= 0) & (place < surfaces.depth_m.shape[1:])).all(-1)
-    row, column = np.moveaxis(np.where(inside[..., None], place, 0).astype(int), -1, 0)
-    shown = inside & _inner_vertices(cells)[row, column]
-    return shown & (depth_m < (1 + SAME_SURFACE) * surfaces.depth_m[layer][row, column])
+    row, column = np.where(inside[:, None], place, 0).astype(int).T
+    shown = np.zeros(asked.shape, bool)
+    shown[asked] = inside & _inner_vertices(cells)[row, column]
+    shown[asked] &= depth_m < (1 + SAME_SURFACE) * surfaces.depth_m[layer][row, column]
+    return shown
 
 
 def _inner_vertices(cells: Bool[np.ndarray, "cell_rows cell_columns"]) -> Bool[np.ndarray, "rows columns"]:

@@ -35,6 +35,8 @@ def distance_bytes(
         for frame in np.flatnonzero(present[index]):
             here = np.flatnonzero((points.person == index + 1) & (points.frame == frame))
             if len(here):
-                metres = KDTree(person.vertices_world[frame]).query(points.points_world[here])[0]
+                # Each tree is asked little: one that is built fast is best.
+                tree = KDTree(person.vertices_world[frame], balanced_tree=False, compact_nodes=False)
+                metres = tree.query(points.points_world[here])[0]
                 distance[here] = np.round(np.minimum(metres / DISTANCE_RANGE_M, 1) * (UNKNOWN_DISTANCE - 1))
     return distance

@@ -117,20 +117,28 @@ def smooth_depth(
 
     A bilateral filter on the logarithm of depth (Tomasi and Manduchi 1998) that never mixes people and scene.
     """
-    log_depth = np.log(np.where(depth_m > 0, depth_m, 1.0)).astype(np.float32)
-    reach = SMOOTHING_REACH
-    value, known, inside = (np.pad(array, reach, mode="edge") for array in (log_depth, depth_m > 0, person))
-    total, weight = np.zeros_like(log_depth), np.full(log_depth.shape, 1e-9, np.float32)
-    rows, columns = depth_m.shape
-    for i in range(2 * reach + 1):
-        for j in range(2 * reach + 1):
-            window = slice(i, i + rows), slice(j, j + columns)
-            apart = (value[window] - log_depth) / SMOOTHING_RANGE
-            near = np.exp(-0.5 * (((i - reach) ** 2 + (j - reach) ** 2) / SMOOTHING_SIGMA**2 + apart * apart))
-            near *= known[window] & (inside[window] == person)
-            total += near * value[window]
-            weight += near
-    return np.where(depth_m > 0, np.exp(total / weight), 0.0).astype(depth_m.dtype)
+    known = depth_m > 0
+    log_depth = np.log(np.where(known, depth_m, 1.0)).astype(np.float32)
+    total, weight = log_depth.copy(), np.ones_like(log_depth)
+    reach = range(-SMOOTHING_REACH, SMOOTHING_REACH + 1)
+    for down, right in [(i, j) for i in reach for j in reach if (i, j) > (0, 0)]:
+        # Two vertices count as much for each other.
+        (one_rows, other_rows), (one_columns, other_columns) = map(_apart, depth_m.shape, (down, right))
+        one, other = (one_rows, one_columns), (other_rows, other_columns)
+        change = (log_depth[other] - log_depth[one]) / SMOOTHING_RANGE
+        near = np.exp(-0.5 * ((down**2 + right**2) / SMOOTHING_SIGMA**2 + change * change))
+        near *= known[one] & known[other] & (person[one] == person[other])
+        total[one] += near * log_depth[other]
+        weight[one] += near
+        total[other] += near * log_depth[one]
+        weight[other] += near
+    return np.where(known, np.exp(total / weight), 0.0).astype(depth_m.dtype)
+
+
+def _apart(count: int, step: int) -> tuple[slice, slice]:
+    """Along a side of so many: those that have another `step` places on, and these others."""
+    first, last = slice(0, max(0, count - abs(step))), slice(min(count, abs(step)), count)
+    return (first, last) if step >= 0 else (last, first)
 
 
 def camera_rays(

@@ -59,6 +59,17 @@ class DirectLayers {
       this.scene.glplot.add(object);
       this.scene.glplot.objects.unshift(this.scene.glplot.objects.pop());
     }
+    // Images come one by one: until all are there nothing is drawn, which is slow without a graphics card.
+    this.held = true;
+    for (const object of [...Object.values(this.clouds), this.quad, this.surface, this.people]) {
+      const {isOpaque} = object;
+      object.isOpaque = () => !this.held && isOpaque.call(object);
+    }
+  }
+
+  release() {
+    this.held = false;
+    this.surface.dirty = true;
   }
 
   setPeople(shown) { Object.assign(this.people, {shown: shown.filter(({body, skeleton}) => body || skeleton), dirty: true}); }
@@ -237,6 +248,8 @@ class PublicLayers {
   }
 
   keepCamera() { keepCamera(this.gd); }
+  release() { return this.redraw(); }
+  redraw() { return this.flush(); }
 
   async draw() {
     while (this.stale) {
@@ -247,5 +260,4 @@ class PublicLayers {
     }
   }
 
-  redraw() { return this.flush(); }
 }

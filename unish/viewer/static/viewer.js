@@ -99,7 +99,7 @@ const UnishViewer = (() => {
       for (const index of [...this.at.paths, ...this.at.walked, ...this.at.skeletons]) this.layers.showThrough(index);
       this.recolor();
       await this.wholePicture();
-      this.layers.redraw();
+      await this.layers.release();
       await nextPaint();
     }
 
