@@ -9,6 +9,7 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from tests.helpers.posed import make_posed, shared_open_body
+from unish.body import BodyOutput
 from unish.errors import InputError
 from unish.export.npz import write_amass
 from unish.export.robot import CONTACT_NAMES, write_robot
@@ -34,13 +35,13 @@ def folder(request, posed, tmp_path_factory):
     return write_robot(posed, tmp_path_factory.mktemp("robot") / "robot", fps=request.param), request.param or 30
 
 
-def posed_again(data) -> np.ndarray:
-    """Vertices of the open body from the file's keys."""
+def posed_again(data) -> BodyOutput:
+    """The open body from the file's keys."""
     rotations = Rotation.from_rotvec(data["poses_smpl"].reshape(-1, 3)).as_matrix().reshape(-1, 24, 3, 3)
     with torch.no_grad():
         body = shared_open_body()
         turns, places = torch.from_numpy(rotations).float(), torch.from_numpy(data["trans"]).float()
-        return body(torch.from_numpy(data["betas"][:10]).float(), turns, places).vertices.numpy()
+        return body(torch.from_numpy(data["betas"][:10]).float(), turns, places)
 
 
 def test_the_file_of_a_person_has_amass_keys_and_no_sole_under_the_floor(folder, posed):
@@ -52,8 +53,13 @@ def test_the_file_of_a_person_has_amass_keys_and_no_sole_under_the_floor(folder,
         assert data["poses"].shape == (frames, 156) and data["betas"].shape == (16,)
         assert data["foot_contacts"].shape == (frames, 4) and tuple(data["foot_contact_names"]) == CONTACT_NAMES
         assert data["floor_plane"].tolist() == [0, 0, 1, 0]
-        soles = posed_again(data)[:, list(shared_open_body().soles), 2].min(1)
+        again = posed_again(data)
+        soles = again.vertices.numpy()[:, list(shared_open_body().soles), 2].min(1)
         assert soles.min() > -DEEPEST_M and np.abs(soles - data["soles_m"].min(1)).max() < 1e-3
+        assert data["joints_m"].shape == (frames, 24, 3) and data["joint_names"][0] == "pelvis"
+        assert np.abs(again.joints.numpy()[:, :24] - data["joints_m"]).max() < 1e-4
+        stature_m = np.ptp(shared_open_body().shaped(torch.from_numpy(person.betas)).numpy()[:, 1])
+        assert float(data["stature_m"]) == pytest.approx(stature_m) and 1.4 < stature_m < 2.2
         assert data["lift_m"].max() > 0.1 and np.abs(np.diff(data["lift_m"])).max() < 0.05, "raised, and smoothly"
 
 
@@ -88,7 +94,7 @@ def test_mujocos_floor_and_the_feet_agree(folder, posed):
     assert mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, "scene") >= 0
     height, up = data.geom_xpos[floor], data.geom_xmat[floor].reshape(3, 3)[:, 2]
     for person in posed.people:
-        vertices = posed_again(np.load(path / f"person_{person.id}.npz"))
+        vertices = posed_again(np.load(path / f"person_{person.id}.npz")).vertices.numpy()
         assert ((vertices[:, list(shared_open_body().soles)] - height) @ up).min() > -DEEPEST_M
 
 

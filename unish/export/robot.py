@@ -5,6 +5,8 @@ and:
 
     foot_contacts       (F, 4) whether left ankle, left ball, right ankle, right ball stand (`foot_contact_names`)
     soles_m             (F, 2) height of the lowest point of the left and of the right sole
+    joints_m            (F, 24, 3) SMPL's 24 joints in the world (`joint_names`): the motion without any body model
+    stature_m           height of the person as it stands in the T-pose
     lift_m              (F,) by how much the motion was raised so that no sole is deeper than `DEEPEST_M`
     floor_plane         (4,) a, b, c, d with a·x + b·y + c·z = d: 0, 0, 1, 0
 
@@ -21,6 +23,7 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from unish.body import BodyModel
+from unish.body.data import JOINT_NAMES
 from unish.errors import InputError
 from unish.export.npz import amass_arrays
 from unish.export.obj import mesh_text
@@ -57,12 +60,19 @@ Made by unish {version} from {source}. Z up, metres, the floor at z = 0, {fps:g}
 - `person_ID.npz`: keys of AMASS (poses, root_orient, pose_body, trans, betas (16), gender, mocap_frame_rate), for GMR
   and others that read AMASS. Besides: `foot_contacts` (left ankle, left ball, right ankle, right ball), `soles_m`
   (height of the left and the right sole), `lift_m`, `floor_plane` (a, b, c, d of a·x + b·y + c·z = d), and `present`:
-  where the person was seen. Elsewhere the motion is interpolated.
+  where the person was seen. Elsewhere the motion is interpolated. `joints_m` are the joints in the world, for
+  programs that need no body model; `stature_m` is the person's height.
 - `collision.obj`: the scene without people as closed plates, where the clip shows one. What nobody saw is missing.
 - `scene.xml`: floor and mesh for MuJoCo. The mesh is only shown: MuJoCo collides with a mesh's convex hull, so
   decompose it first.
 
-The shape parameters are those of the body `{body}`; the open body's give SMPL another shape. Where a sole was deeper
+The shape parameters and `trans` are those of the body `{body}`; the open body's give SMPL another shape. A program that
+poses another body (GMR poses SMPL-X) puts its pelvis elsewhere. `joints_m[:, 0]` is where the pelvis is, so that
+
+    trans = joints_m[:, 0] - (the other body's pelvis in its T-pose)
+
+puts it there again, and what its legs are longer or shorter remains. GMR takes the person's height from `betas[0]`;
+give it `stature_m`, and the remaining height to `set_ground_offset`. Where a sole was deeper
 than {deepest:g} cm under the floor, the motion was raised by `lift_m`:
 {lifts}
 
@@ -117,36 +127,41 @@ def robot_fps(fps: float | int | None) -> float:
 
 def _arrays(reconstruction: Reconstruction, person: Person, body: BodyModel, fps: float) -> dict[str, Any]:
     motion = even_motion(reconstruction, person, fps)
-    soles_m, ends = _feet(person, body, motion)
+    soles_m, joints_m = _posed(person, body, motion)
     lift_m = _lift(soles_m.min(1), fps)
-    soles_m, ends[..., 2] = soles_m + lift_m[:, None], ends[..., 2] + lift_m[:, None]
+    soles_m, joints_m[..., 2] = soles_m + lift_m[:, None], joints_m[..., 2] + lift_m[:, None]
     arrays = amass_arrays(reconstruction, person, motion)
-    standing: Bool[np.ndarray, "frames 4"] = standing_feet(ends, soles_m, np.zeros_like(soles_m), motion.times_s)[0]
+    standing: Bool[np.ndarray, "frames 4"] = standing_feet(
+        feet_of(torch.from_numpy(joints_m)), soles_m, np.zeros_like(soles_m), motion.times_s
+    )[0]
     arrays["trans"] = arrays["trans"] + lift_m[:, None] * [0, 0, 1]
     return {
         **arrays,
         "foot_contacts": standing,
         "foot_contact_names": np.array(CONTACT_NAMES),
         "soles_m": soles_m,
+        "joints_m": joints_m,
+        "joint_names": np.array(JOINT_NAMES),
+        "stature_m": np.ptp(body.shaped(torch.from_numpy(person.betas)).numpy()[:, 1]),
         "lift_m": lift_m,
         "floor_plane": np.array([0.0, 0, 1, 0]),
     }
 
 
-def _feet(
+def _posed(
     person: Person, body: BodyModel, motion: EvenMotion
-) -> tuple[Float[np.ndarray, "frames 2"], Float[np.ndarray, "frames 4 3"]]:
-    """Heights of both soles, and the places of the feet's ends, in the world."""
+) -> tuple[Float[np.ndarray, "frames 2"], Float[np.ndarray, "frames 24 3"]]:
+    """Heights of both soles, and the joints, in the world."""
     betas, soles = torch.from_numpy(person.betas), sole_vertices(body)
-    heights, ends = [], []
+    heights, joints = [], []
     for start in range(0, len(motion.times_s), CHUNK_FRAMES):
         chunk = slice(start, start + CHUNK_FRAMES)
         rotations = torch.from_numpy(motion.rotations[chunk]).float()
         with torch.no_grad():
             posed = body(betas, rotations, torch.from_numpy(motion.translation[chunk]).float())
         heights.append(torch.stack([posed.vertices[:, foot, 2].amin(1) for foot in soles], dim=1).double().numpy())
-        ends.append(feet_of(posed.joints))
-    return np.concatenate(heights), np.concatenate(ends)
+        joints.append(posed.joints[:, : len(JOINT_NAMES)].double().numpy())
+    return np.concatenate(heights), np.concatenate(joints)
 
 
 def _lift(lowest_m: Float[np.ndarray, "frames"], fps: float) -> Float[np.ndarray, "frames"]:
