@@ -71,9 +71,10 @@ poses another body (GMR poses SMPL-X) puts its pelvis elsewhere. `joints_m[:, 0]
 
     trans = joints_m[:, 0] - (the other body's pelvis in its T-pose)
 
-puts it there again, and what its legs are longer or shorter remains. GMR takes the person's height from `betas[0]`;
-give it `stature_m`, and the remaining height to `set_ground_offset`. Where a sole was deeper
-than {deepest:g} cm under the floor, the motion was raised by `lift_m`:
+puts it there again; only the difference in the length of the legs remains. GMR takes the person's height from
+`betas[0]`: give it `stature_m`, and what remains above or below the floor to its `set_ground_offset`.
+
+Where a sole was deeper than {deepest:g} cm under the floor, the motion was raised by `lift_m`:
 {lifts}
 
 How well the motion can be retargeted was not measured.
