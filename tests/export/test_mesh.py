@@ -100,7 +100,10 @@ def test_usd_has_the_mesh(posed, tmp_path):
     usd = pytest.importorskip("pxr.Usd", reason="usd-core is not installed")
     from pxr import UsdGeom
 
-    export(posed, tmp_path, ["usda"], scene="both", max_points=50, max_triangles=200)
+    shares: list[float] = []
+    told = {"progress": lambda share, message: shares.append(share)}
+    export(posed, tmp_path, ["usda"], scene="both", max_points=50, max_triangles=200, **told)
+    assert shares == sorted(shares) and sum(0 < share < 1 for share in shares) > 4, "fusion is told as it goes"
     stage = usd.Stage.Open(str(tmp_path / "scene.usda"))
     assert stage.GetPrimAtPath("/World/scene").IsA(UsdGeom.Points)
     mesh = UsdGeom.Mesh(stage.GetPrimAtPath("/World/scene_mesh"))

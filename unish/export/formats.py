@@ -31,6 +31,8 @@ Tool = Literal[
     "Video players",
 ]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
+_MESH_SHARE = 0.5
+"""Of the work on a file, what the scene's mesh takes."""
 Writer = Callable[[Any, Path, ExportSettings, Callable[[float], None]], object]
 
 
@@ -156,7 +158,8 @@ def check_places(folder: Path, formats: Sequence[str], overwrite: bool) -> dict[
 def _glb(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.glb import write_glb
 
-    write_glb(_only(reconstruction, settings), path, **_budget(settings), **_scene(settings), body=settings.body)
+    options = {**_budget(settings), **_scene(settings, report)}
+    write_glb(_only(reconstruction, settings), path, **options, body=settings.body)
 
 
 def _bvh(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
@@ -197,7 +200,7 @@ def _usd(reconstruction: Any, path: Path, settings: ExportSettings, report: Call
     from unish.export.usd import write_usd
 
     scene = _only(reconstruction, settings)
-    options = {**_budget(settings), **_scene(settings)}
+    options = {**_budget(settings), **_scene(settings, report)}
     write_usd(scene, path, settings.clip, **options, body=settings.body, fps=settings.fps)
 
 
@@ -210,8 +213,10 @@ def _mesh(reconstruction: Any, path: Path, settings: ExportSettings, report: Cal
 def _fbx(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.fbx import write_fbx
 
-    scene, options = _only(reconstruction, settings), {"body": settings.body, "fps": settings.fps, "progress": report}
-    write_fbx(scene, path, settings.clip, settings.names, **options, **_scene(settings))
+    options = {"body": settings.body, "fps": settings.fps, **_scene(settings, report)}
+    start = 0.0 if settings.scene == "points" else _MESH_SHARE
+    options["progress"] = lambda share: report(start + (1 - start) * share)
+    write_fbx(_only(reconstruction, settings), path, settings.clip, settings.names, **options)
 
 
 def _ply(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
@@ -243,7 +248,10 @@ def _budget(settings: ExportSettings) -> dict[str, Any]:
     return {} if settings.max_points is None else {"max_points": settings.max_points}
 
 
-def _scene(settings: ExportSettings) -> dict[str, Any]:
+def _scene(settings: ExportSettings, report: Callable[[float], None]) -> dict[str, Any]:
+    """What shows the scene; its mesh, which takes long, is made here so that `report` tells how far it is."""
+    if settings.scene != "points" and settings.shared_mesh:
+        settings.shared_mesh.mesh(lambda share: report(_MESH_SHARE * share))
     return {"scene": settings.scene, **_triangles(settings)}
 
 
