@@ -24,7 +24,7 @@ from space.layout import form, result_numbers, results
 from space.limits import MAX_WAITING
 from space.results import ResultFolders
 from space.server import offered_weights, parse_options, serve
-from space.style import FOCUS_CANCEL, FOCUS_RUN, FOCUS_VIEWER, INTRODUCTION, KEEP_LINK, SHOW_VIEWER
+from space.style import FOCUS_CANCEL, FOCUS_RUN, FOCUS_VIEWER, INTRODUCTION, KEEP_LINK, SETTLE_VIEWER, SHOW_VIEWER
 from space.updates import button_updates, gallery_value
 from unish.errors import UniSHError
 
@@ -75,6 +75,7 @@ def build(demo: Demo) -> gr.Blocks:
             ended(lambda: button_updates(running=False), None, [f.run, f.cancel], queue=False, **quiet)
         swapped.then(None, js=FOCUS_CANCEL)
         running.failure(None, js=FOCUS_RUN)
+        running.failure(None, js=SETTLE_VIEWER)
         running.success(None, js=FOCUS_VIEWER)
         running.success(None, name, js=KEEP_LINK)
         # In the queue, without a limit: outside it Gradio shows no message to the visitor.
@@ -82,6 +83,7 @@ def build(demo: Demo) -> gr.Blocks:
             demo.cancel, None, [f.run, f.cancel], cancels=[running], concurrency_limit=None, **quiet
         )
         cancelled.then(None, js=FOCUS_RUN)
+        cancelled.then(None, js=SETTLE_VIEWER)
         example = r.gallery.select(demo.open_example, None, outputs, **quiet)
         r.gallery.input(demo.use_example, None, f.video, **quiet)
         example.success(None, name, js=KEEP_LINK)

@@ -10,6 +10,7 @@ from space.limits import PREVIEW_LIMIT_S, TIME_LIMIT_S
 from space.person_selection import ClipPreview, PeopleSelection
 from space.request import DEFAULT_FPS, ClipRequest, Settings, parse_boxes, parse_formats
 from space.results import (
+    EarlyScene,
     Result,
     ResultFolders,
     described_sizes,
@@ -22,7 +23,7 @@ from space.results import (
     write_page,
 )
 from space.tasks import Cancelled, Task, cancel_tasks
-from space.updates import button_updates, preview_updates, result_updates, video_value
+from space.updates import button_updates, early_updates, preview_updates, result_updates, video_value
 from space.upload_pipeline import everybody, marked, preview_upload, reconstruct_upload, selected
 from space.upload_reader import open_upload, part_used
 from space.uploads import uploaded_file
@@ -91,11 +92,16 @@ class Demo:
             else:
                 people = everybody()
             task = Task(request.session_hash or "", self.time_limit_s, progress)
+
+            def work(report, show):
+                return reconstruct_upload(part, people, settings, self.folders, task, report, show)
+
             try:
-                result = task.run(lambda report: reconstruct_upload(part, people, settings, self.folders, task, report))
+                for shown in task.steps(work):
+                    early = isinstance(shown, EarlyScene)
+                    yield early_updates(shown, self.examples) if early else result_updates(shown, self.examples)
             except Cancelled:  # said by the button
-                return [gr.skip()] * 10
-            return result_updates(result, self.examples)
+                yield [gr.skip()] * 10
 
     def finish(self, result, request: gr.Request, progress=gr.Progress()):  # noqa: B008
         """Behind the scene that is shown: the viewer's page, the overlay video, the archive, each when it is ready."""

@@ -30,7 +30,8 @@ from unish.structures import FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.progress import Progress, no_progress
 from unish.video.source_frames import SourceFrames
-from unish.viewer import encode_scene, scene_arrays
+from unish.viewer import SceneArrays, encode_scene, scene_arrays
+from unish.viewer.fitted import with_change
 from unish.viewer.numbers import numbers_html
 from unish.viewer.page import offline_page
 
@@ -59,6 +60,19 @@ class ResultFolders:
 
 
 @dataclass(frozen=True)
+class EarlyScene:
+    """A scene that is shown while its bodies are fitted. It has no other files, and no link opens it."""
+
+    name: str
+    folders: ResultFolders
+
+    @property
+    def scene(self) -> Path:
+        """What the viewer draws."""
+        return self.folders.served / (_PREFIX + self.name) / "early.bin"
+
+
+@dataclass(frozen=True)
 class Result:
     """The files of one reconstruction; those that do not exist yet are written by the functions below."""
 
@@ -67,6 +81,8 @@ class Result:
     stem: str
     """The clip's name, for the files' names."""
     folders: ResultFolders
+    early_name: str = ""
+    """Of the `EarlyScene` that it follows, where `change` says what is different."""
 
     @property
     def folder(self) -> Path:
@@ -82,6 +98,11 @@ class Result:
     def scene(self) -> Path:
         """What the viewer draws."""
         return self.folder / "scene.bin"
+
+    @property
+    def change(self) -> Path:
+        """What the viewer draws differently, where it shows the early scene."""
+        return self.folder / "change.bin"
 
     @property
     def page(self) -> Path:
@@ -120,23 +141,38 @@ class Result:
         return SourceFrames.open(source, scene.times_s, scene.fps)
 
 
+def write_early_scene(folders: ResultFolders, drawn: SceneArrays) -> EarlyScene:
+    """Write what the viewer draws before the bodies are fitted. Raises `InputError` when there is no room."""
+    early = EarlyScene(secrets.token_urlsafe(16), folders)
+    with atomic_path(early.scene.parent) as folder:
+        folder.mkdir()
+        (folder / early.scene.name).write_bytes(encode_scene(drawn))
+    return early
+
+
 def write_scene(
     folders: ResultFolders,
     scene: Reconstruction,
     fit: FitReport,
     upload: Path,
-    clip: FrameSequence | None = None,
+    drawn: SceneArrays | None = None,
+    change: SceneArrays | None = None,
+    early: EarlyScene | None = None,
 ) -> Result:
     """Write what the viewer needs, and keep what the other files are made of: reconstruction, report and `upload`.
 
-    `clip` is what was read of the upload, where it is still there: nothing is decoded again then. Raises `InputError`
-    when there is no room.
+    `drawn`: what the viewer draws, where it is made already; after `change`, where the bodies were fitted meanwhile.
+    `early`: the scene before that change, where the viewer shows it. Raises `InputError` when there is no room.
     """
-    result = Result(secrets.token_urlsafe(16), file_stem(scene.provenance.source_name), folders)
+    drawn = scene_arrays(scene, source=upload) if drawn is None else drawn
+    stem = file_stem(scene.provenance.source_name)
+    result = Result(secrets.token_urlsafe(16), stem, folders, early.name if early and change else "")
     about = {"stem": result.stem, "numbers": numbers_html(summarise(scene), fit)}
     with atomic_path(result.kept) as kept, atomic_path(result.folder) as folder:
         folder.mkdir()
-        (folder / "scene.bin").write_bytes(encode_scene(scene_arrays(scene, source=clip or upload)))
+        (folder / result.scene.name).write_bytes(encode_scene(with_change(drawn, change) if change else drawn))
+        if change and early:
+            (folder / result.change.name).write_bytes(encode_scene(change))
         (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
         scene.save_into(kept / "reconstruction")
         fit.save(kept / "reconstruction" / RESULT_REPORT)

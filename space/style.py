@@ -80,6 +80,7 @@ _FOCUS = """() => {{
 FOCUS_RUN, FOCUS_CANCEL, FOCUS_VIEWER = (
     _FOCUS.format(selector=selector) for selector in ("#run", "#cancel", "#viewer .unish-viewer")
 )
+SETTLE_VIEWER = "() => unishViewers.forEach(viewer => viewer.work(''))"
 # The query of the link to what is shown. On a Space the page stands in a frame: the address that visitors see and share
 # is that of the page around it.
 KEEP_LINK = """(queryString) => {

@@ -4,8 +4,9 @@ import contextvars
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, TimeoutError
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from unish.errors import InputError
@@ -16,6 +17,7 @@ T = TypeVar("T")
 NETWORK_FROM, NETWORK_TO = 0.3, 0.9
 """The share of the work that windows are: they take equally long, so the time left can be told."""
 _GRACE_S = 1.0
+_END = object()
 _running: dict[str, "Task"] = {}
 _lock = threading.Lock()
 
@@ -61,27 +63,43 @@ class Task:
         Work that does not report in time is left behind in its thread: nobody waits for it, and it ends with its next
         report.
         """
+        (value,) = self.steps(lambda progress, show: work(progress))
+        return value
+
+    def steps(self, work: Callable[[Progress, Callable[[T], None]], T]) -> Iterator[T]:
+        """Each value that `work(progress, show)` shows, as soon as it is there, and last the one that it returns.
+
+        Progress is told of until something is shown. Raises as `run` does. Whoever leaves off early ends the work.
+        """
+        shown: SimpleQueue[Any] = SimpleQueue()
         future: Future[T] = Future()
+
+        def show(value: T) -> None:
+            self._bar = None  # Gradio would lay it over what is shown
+            shown.put(value)
 
         def attempt() -> None:
             try:
-                future.set_result(work(self.progress))
+                future.set_result(work(self.progress, show))
             except BaseException as error:
                 future.set_exception(error)
+            shown.put(_END)
 
         with _lock:
             _running[self.id] = self
+        until_s = time.monotonic() + self._limit_s + _GRACE_S
         try:
             # Gradio and ZeroGPU keep the request in context variables.
             thread = threading.Thread(target=contextvars.copy_context().run, args=(attempt,), daemon=True)
             thread.start()
-            return future.result(self._limit_s + _GRACE_S)
-        except TimeoutError:
-            if future.done():
-                raise
-            self.cancel()
+            while (value := shown.get(timeout=max(0.0, until_s - time.monotonic()))) is not _END:
+                yield value
+            yield future.result()
+        except Empty:
             raise self._too_long() from None
         finally:
+            if not future.done():
+                self.cancel()
             with _lock:
                 _running.pop(self.id, None)
 

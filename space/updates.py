@@ -9,8 +9,10 @@ import gradio as gr
 
 from space.examples import Examples
 from space.person_selection import ClipPreview, picker_value
-from space.results import Result
+from space.results import EarlyScene, Result
 from unish.video import LONGEST_SHOT
+
+FITTING, FITTED = "Fitting bodies to the video…", "Bodies fitted to the video."
 
 
 def file_data(path: Path) -> dict[str, Any]:
@@ -55,6 +57,24 @@ def video_value(overlay: Path | None = None, original: Path | None = None) -> di
     return {name: file_data(file) if file else None for name, file in (("overlay", overlay), ("original", original))}
 
 
+def viewer_value(shown: Result | EarlyScene) -> dict[str, Any]:
+    """What the viewer shows (`unish.viewer.page.js_on_load`): a scene file under a name, with words for what is still
+    being done to it; or after that the whole scene, and what has changed in the one of that name."""
+    if isinstance(shown, EarlyScene):
+        return {"name": shown.name, "scene": file_data(shown.scene), "working": FITTING}
+    change = file_data(shown.change) if shown.early_name else None
+    return {"name": shown.early_name, "scene": file_data(shown.scene), "change": change, "done": FITTED}
+
+
+def early_updates(early: EarlyScene, examples: Examples) -> list:
+    """What the page shows before all is done, in the order of `result_updates`: the scene, and nothing else."""
+    hidden = gr.DownloadButton(visible=False)
+    numbers, exports = gr.HTML(visible=False), gr.Accordion(visible=False)
+    return [
+        gallery_value(examples), viewer_value(early), numbers, exports, hidden, hidden, None, hidden, None, gr.skip(),
+    ]  # fmt: skip
+
+
 def result_updates(result: Result | None, examples: Examples) -> list:
     """What the page shows of a result, in the order of `Shown.parts`, then the result and the query of its link."""
     if result is None:
@@ -63,7 +83,7 @@ def result_updates(result: Result | None, examples: Examples) -> list:
     hidden = gr.DownloadButton(visible=False)
     return [
         gallery_value(examples, opened),
-        file_data(result.scene),
+        viewer_value(result),
         gr.HTML(result.numbers, visible=True),
         gr.Accordion(visible=True),
         hidden,

@@ -8,7 +8,7 @@ from space.gpu import ON_ZEROGPU, detect_on_gpu, reconstruct_on_gpu
 from space.limits import MAX_PEOPLE, check_gpu_time
 from space.person_selection import ClipPreview, PeopleSelection, check_people, preview_clip, selected_people
 from space.request import ClipRequest, Settings
-from space.results import Result, ResultFolders, write_scene
+from space.results import EarlyScene, Result, ResultFolders, write_early_scene, write_scene
 from space.tasks import Task
 from space.upload_reader import open_upload, read_shots, read_upload
 from unish.analysis.fit_report import fit_report
@@ -19,6 +19,8 @@ from unish.people.detection import Box, DetectedPeople, detect_people
 from unish.pipeline import require_plausible
 from unish.structures import Clip, Reconstruction
 from unish.utils.progress import Progress, part_of
+from unish.viewer import scene_arrays
+from unish.viewer.fitted import fitted_change
 
 FindPeople = Callable[[Clip, Task], DetectedPeople]
 
@@ -62,10 +64,12 @@ def reconstruct_upload(
     folders: ResultFolders,
     task: Task,
     progress: Progress,
+    show: Callable[[EarlyScene], None] | None = None,
 ) -> Result:
     """Reads the part of the upload, reconstructs it, and writes what the viewer shows; `progress` is that of the task.
 
-    Raises `InputError` for what the visitor can mend.
+    Where bodies are to be fitted, `show` is given the scene with the network's bodies meanwhile. Raises `InputError`
+    for what the visitor can mend.
     """
     progress(0.0, "Reading video")
     source = open_upload(request)
@@ -87,13 +91,19 @@ def reconstruct_upload(
     clip = dataclasses.replace(clip, warnings=clip.warnings + detected.warnings)
     scene = reconstruct_on_gpu(clip, detected.tracks, detected.finder, settings.weights, priors, task.id)
     require_plausible(scene)
-    if settings.fit != "off":
-        progress(0.9, "Fitting bodies")
-        known, part = tuple(priors.heights_m), part_of(progress, 0.9, 0.93)
-        scene = fit_bodies(scene, load_body(None), settings.fit, known_heights=known, progress=part)
-    progress(0.93, "Preparing the scene")
     scene = _named(scene, people.names)
-    return write_scene(folders, scene, fit_report(scene), request.path, clip)
+    progress(0.9, "Preparing the scene")
+    drawn = scene_arrays(scene, source=clip)
+    if settings.fit == "off":
+        return write_scene(folders, scene, fit_report(scene), request.path, drawn)
+    early = write_early_scene(folders, drawn) if show else None
+    if early and show:
+        show(early)
+    progress(0.92, "Fitting bodies")
+    known, part = tuple(priors.heights_m), part_of(progress, 0.92, 0.98)
+    scene = fit_bodies(scene, load_body(None), settings.fit, known_heights=known, progress=part)
+    change = fitted_change(drawn, scene) if scene.fitting else None
+    return write_scene(folders, scene, fit_report(scene), request.path, drawn, change, early)
 
 
 def preview_upload(request: ClipRequest, folders: ResultFolders, task: Task, progress: Progress) -> ClipPreview:

@@ -30,7 +30,18 @@ def shown(visit):
     visitor.tab.locator("#run").click()
     visitor.tab.locator("#viewer [data-ready=true], [data-testid=toast-body]").first.wait_for()
     assert visitor.tab.locator("[data-testid=toast-body]").all_inner_texts() == []
+    visitor.tab.locator("#numbers").wait_for()
+    visitor.tab.wait_for_function("unishViewers[0].scene.meta.bodies.motions.length")  # both: fitted, and the network's
     return visitor
+
+
+def test_the_scene_comes_before_its_fitted_bodies_and_is_not_loaded_twice(shown):
+    assert shown.tab.evaluate("unishViewers[0].loads") == 1
+    assert sum(url.endswith("/early.bin") for url in shown.requests) == 1
+    assert sum(url.endswith("/change.bin") for url in shown.requests) == 1
+    assert not [url for url in shown.requests if url.endswith("/scene.bin")]
+    assert shown.tab.locator(".uv-working").is_hidden()
+    assert shown.errors == []
 
 
 def pixels(visitor) -> np.ndarray:
@@ -323,7 +334,7 @@ def test_nobody_selected_is_said_and_a_name_is_carried_into_the_viewer(picking):
     tab.mouse.move(*at(picking, 0.95, 0.95), steps=3)
     tab.mouse.up()
     tab.locator("#run").click()
-    tab.locator("#viewer [data-ready=true]").wait_for()
+    tab.locator("#numbers").wait_for()
     assert tab.locator(".uv-people button").all_inner_texts() == ["Ada <b>", "Person 2"]
     assert "Ada <b>" in tab.locator("#numbers").inner_text()
 
@@ -485,7 +496,7 @@ def test_a_closed_tab_ends_its_work(visit, app):
     ).first.wait_for()
     visitor.tab.close()
     other.tab.locator("#run").click()
-    other.tab.locator("#viewer [data-ready=true]").wait_for()
+    other.tab.locator("#numbers").wait_for()
     assert results_of(app) == before + 1, "one works at a time: the closed one's would have been written first"
 
 

@@ -73,6 +73,41 @@ def test_work_that_reports_ends_when_its_time_is_over():
         task.run(work)
 
 
+def test_what_is_shown_on_the_way_comes_before_the_end_and_no_progress_covers_it():
+    told, shown = [], threading.Event()
+    task = Task("ada", 60, bar=lambda share, desc: told.append(desc))
+
+    def work(report, show):
+        report(0.9, "Preparing the scene")
+        show("early")
+        assert shown.wait(30)
+        report(0.95, "Fitting bodies")
+        return "late"
+
+    steps = task.steps(work)
+    assert next(steps) == "early"
+    shown.set()
+    assert list(steps) == ["late"]
+    assert told == ["Preparing the scene"]
+
+
+def test_work_ends_when_nobody_waits_for_its_next_step():
+    ended = threading.Event()
+
+    def work(report, show):
+        show("early")
+        try:
+            while True:
+                report(0.9, "Fitting bodies")
+        finally:
+            ended.set()
+
+    steps = Task("ada", 60).steps(work)
+    assert next(steps) == "early"
+    steps.close()
+    assert ended.wait(30)
+
+
 def test_nobody_waits_for_work_that_never_reports(monkeypatch):
     monkeypatch.setattr("space.tasks._GRACE_S", 0.0)
     released, ended = threading.Event(), []

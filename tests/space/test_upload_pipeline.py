@@ -19,8 +19,8 @@ def test_a_scene_that_no_camera_can_see_is_refused(tmp_path, monkeypatch, depth_
     scene = make_posed(4)
     scene = dataclasses.replace(scene, depth_m=scene.depth_m * depth_gain)
     monkeypatch.setattr(upload_pipeline, "reconstruct_on_gpu", lambda *arguments: scene)
-    monkeypatch.setattr(upload_pipeline, "write_scene", lambda folders, scene, fit, upload, clip: scene)
-    request, settings = ClipRequest.of(SAMPLE_CLIP, 2, 0, 0.8), Settings("mini")
+    monkeypatch.setattr(upload_pipeline, "write_scene", lambda folders, scene, fit, upload, drawn: scene)
+    request, settings = ClipRequest.of(SAMPLE_CLIP, 2, 0, 0.8), Settings("mini", fit="off")
     people, folders = upload_pipeline.marked((Box(1, 1, 9, 9),)), ResultFolders.beside(tmp_path / "files")
     task = Task("", 600)
 

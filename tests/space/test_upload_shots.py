@@ -70,7 +70,7 @@ def test_the_page_offers_the_shots_and_shows_the_one_that_is_chosen(film, monkey
     asked = []
     monkeypatch.setattr(callbacks, "reconstruct_upload", lambda part, *rest: asked.append(part))
     monkeypatch.setattr(callbacks, "result_updates", lambda *shown: [])
-    demo.run({"path": str(film)}, FPS, "", "", "mini", "", False, "", False, seen, picked, visitor, None)
+    list(demo.run({"path": str(film)}, FPS, "", "", "mini", "", False, "", False, seen, picked, visitor, None))
     assert asked == [dataclasses.replace(seen.request, shot=1)]
     *_, (_, _, _, _, note) = demo.preview_shot("7", seen, visitor, None)
     assert "Expected a shot from 1 to 2" in note.value

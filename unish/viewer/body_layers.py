@@ -1,11 +1,10 @@
 """What the page draws of people besides their meshes: where they face, how far their points lie from them."""
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 
-from unish.analysis.point_cloud import PointCloud
 from unish.structures import Person, Reconstruction
 
 DISTANCE_RANGE_M = 0.3
@@ -24,19 +23,24 @@ def heading(person: Person, display_from_world: np.ndarray, fps: float) -> Float
 
 
 def distance_bytes(
-    points: PointCloud, reconstruction: Reconstruction, present: Bool[np.ndarray, "people frames"]
+    points_world: Float[np.ndarray, "points 3"],
+    frame: Int[np.ndarray, "points"],
+    person_number: UInt8[np.ndarray, "points"],
+    reconstruction: Reconstruction,
+    present: Bool[np.ndarray, "people frames"],
 ) -> UInt8[np.ndarray, "points"]:
     """How far each person's point lies from the nearest vertex of that person's body in its frame.
 
-    0 to 254 stand for 0 to `DISTANCE_RANGE_M` metres and what is farther, `UNKNOWN_DISTANCE` where there is no body.
+    `person_number` k is `Reconstruction.people[k - 1]`. 0 to 254 stand for 0 to `DISTANCE_RANGE_M` metres and what is
+    farther, `UNKNOWN_DISTANCE` where there is no body.
     """
-    distance = np.full(len(points), UNKNOWN_DISTANCE, np.uint8)
+    distance = np.full(len(points_world), UNKNOWN_DISTANCE, np.uint8)
     for index, person in enumerate(reconstruction.people):
-        for frame in np.flatnonzero(present[index]):
-            here = np.flatnonzero((points.person == index + 1) & (points.frame == frame))
+        for number in np.flatnonzero(present[index]):
+            here = np.flatnonzero((person_number == index + 1) & (frame == number))
             if len(here):
                 # Each tree is asked little: one that is built fast is best.
-                tree = KDTree(person.vertices_world[frame], balanced_tree=False, compact_nodes=False)
-                metres = tree.query(points.points_world[here])[0]
+                tree = KDTree(person.vertices_world[number], balanced_tree=False, compact_nodes=False)
+                metres = tree.query(points_world[here])[0]
                 distance[here] = np.round(np.minimum(metres / DISTANCE_RANGE_M, 1) * (UNKNOWN_DISTANCE - 1))
     return distance

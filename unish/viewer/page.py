@@ -23,6 +23,7 @@ _STATIC = Path(__file__).parent / "static"
 _SCRIPTS = (
     "scene_file.js",
     "loading.js",
+    "changing.js",
     "geometry.js",
     "traces.js",
     "colors.js",
@@ -75,10 +76,10 @@ def script() -> str:
 
 
 def js_on_load() -> str:
-    """`gr.HTML(js_on_load=…)`: the script, mounted on the component; its value is the scene file, as FileData."""
+    """`gr.HTML(js_on_load=…)`: the script, mounted on the component, whose value is what `viewer.take` takes."""
     return script() + (
         "\nconst viewer = UnishViewer.mount(element.querySelector('.unish-viewer'), {opening: true});"
-        "\nconst show = () => { if (props.value && props.value.url) viewer.load({url: props.value.url}); };"
+        "\nconst show = () => { if (props.value && props.value.scene) viewer.take(props.value); };"
         "\nwatch('value', show);\nshow();\n"
     )
 

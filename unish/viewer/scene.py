@@ -23,7 +23,7 @@ from unish.viewer.body_layers import DISTANCE_RANGE_M, distance_bytes, heading
 from unish.viewer.cloud import choose_points, point_spans
 from unish.viewer.filling import background_filling
 from unish.viewer.frame_images import image_arrays
-from unish.viewer.scene_file import SceneArrays, encode_scene, quantise
+from unish.viewer.scene_file import SceneArrays, dequantise, encode_scene, quantise
 from unish.viewer.surfaces import Surfaces, pack_cells, surface_arrays
 
 MAX_POINTS = 50_000
@@ -48,22 +48,8 @@ def scene_arrays(
     if max_points < 1:
         raise InputError(f"Expected max_points of at least 1, got {max_points}; the default is {MAX_POINTS}.")
     body = skinned_body(reconstruction)
-    step = max(1, math.ceil(len(reconstruction) * _frame_bytes(reconstruction, body) / MAX_FRAMES_BYTES))
-    reconstruction = _every(reconstruction, step)
-    poses = reconstruction.cameras.world_from_camera
-    display_from_world = upright_rotation(reconstruction.world_up, poses[0])
-    clouds = choose_points(reconstruction, max_points)
-    still_display = clouds.still.points_world @ display_from_world.T
-    vertices = [_body_display(person, display_from_world) for person in reconstruction.people]
-    present = np.array([_present(person) for person in reconstruction.people], bool)
-    present = present.reshape(len(vertices), len(reconstruction.images))
-    seen_bodies = [each[here] for each, here in zip(vertices, present, strict=True)]
-    centers = poses[:, :3, 3] @ display_from_world.T
-
-    target = _target(reconstruction, present, still_display, display_from_world)
-    corners = camera_corners(reconstruction, 0.09 * float(np.linalg.norm(target - np.nan_to_num(centers[0]))))
-    corners = corners @ display_from_world.T
-
+    reconstruction, step = thinned(reconstruction, body)
+    display_from_world = upright_rotation(reconstruction.world_up, reconstruction.cameras.world_from_camera[0])
     arrays: dict[str, np.ndarray] = {}
     meta: dict[str, Any] = {
         "size_px": [reconstruction.cameras.width_px, reconstruction.cameras.height_px],
@@ -73,7 +59,7 @@ def scene_arrays(
         "fps": float(reconstruction.fps),
         "people": [
             {"id": person.id, "name": person.name, "color": "#{:02x}{:02x}{:02x}".format(*person_color(person.id))}
-            for index, person in enumerate(reconstruction.people)
+            for person in reconstruction.people
         ],
         "bones": [[parent, joint] for joint, parent in enumerate(PARENTS) if parent >= 0],
         "distance_range_m": DISTANCE_RANGE_M,
@@ -83,47 +69,84 @@ def scene_arrays(
             *([f"This viewer shows one frame in {step} of a long clip; the result itself has them all."] * (step > 1)),
         ],
     }
+    clouds = choose_points(reconstruction, max_points)
     spacing = surface_spacing((clouds.still if len(clouds.still) else clouds.moving).points_world)
-    shown = []
     for name, points in (("still", clouds.still), ("moving", clouds.moving)):
         points_display = points.points_world @ display_from_world.T
-        shown.append(points_display)
         low, high = bounds([points_display])
         meta[name] = {"low": low.tolist(), "high": high.tolist(), "spacing_m": spacing}
         arrays[f"{name}_xyz"] = quantise(points_display, low, high)
         arrays[f"{name}_color"] = _color_bytes(points)
-    arrays["still_span"] = point_spans(shown[0], spacing)
+        if name == "still":
+            arrays["still_span"] = point_spans(points_display, spacing)
     arrays["moving_start"] = np.searchsorted(clouds.moving.frame, np.arange(meta["frames"] + 1)).astype(np.uint32)
     arrays["moving_person"] = clouds.moving.person
-    arrays["moving_distance"] = distance_bytes(clouds.moving, reconstruction, present)
+    confidence = clouds.still.confidence
+    confident = np.mean(confidence >= DEFAULT_CONFIDENCE) if len(confidence) else 0.0
+    meta["default_confidence"] = DEFAULT_CONFIDENCE if confident >= 0.5 else 0.0
 
-    meta["ground_z"] = _ground_height(seen_bodies, still_display)
-    meta["bodies"], moving = body_arrays(reconstruction, body, present, display_from_world, meta["ground_z"])
-    arrays |= moving
-    for index, person in enumerate(reconstruction.people):
-        arrays[f"heading_{index}"] = heading(person, display_from_world, meta["fps"]).astype(np.float32)
-    arrays["present"] = present.astype(np.uint8)
-    arrays["camera_corners"] = corners.astype(np.float32)
     images, notes = image_arrays(reconstruction, source)
     arrays |= images
     meta["notes"] += notes
     surfaces = Surfaces.of(reconstruction)
     meta["surface"], drawn = surface_arrays(surfaces)
     background = background_layers(reconstruction, surfaces)
-    arrays |= drawn | _cameras_display(reconstruction, display_from_world)
+    arrays |= drawn
     arrays["background_frames"] = background.frames.astype(np.uint32)
     arrays["background_cells"] = pack_cells(background.cells)
     filling = background_filling(reconstruction, surfaces, background)
     if filling is not None:
         arrays |= filling.arrays(meta["surface"]["near_m"])
+    placed = people_and_cameras(reconstruction, body, meta, arrays)
+    return SceneArrays(meta | placed.meta, arrays | placed.arrays)
 
-    low, high = bounds([*shown, corners, *seen_bodies])
-    meta["low"], meta["high"] = (low - 0.05).tolist(), (high + 0.05).tolist()
-    meta["view"] = {"target": target.tolist(), "eye": _first_eye(np.nan_to_num(centers[0]), target).tolist()}
-    confidence = clouds.still.confidence
-    confident = np.mean(confidence >= DEFAULT_CONFIDENCE) if len(confidence) else 0.0
-    meta["default_confidence"] = DEFAULT_CONFIDENCE if confident >= 0.5 else 0.0
-    return SceneArrays(meta, arrays)
+
+def people_and_cameras(
+    reconstruction: Reconstruction, body: BodyModel | None, meta: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> SceneArrays:
+    """What depends on where people and cameras are, for a scene whose points are in `meta` and `arrays`."""
+    display_from_world = np.array(meta["display_from_world"])
+    points = {
+        name: dequantise(arrays[f"{name}_xyz"], np.array(meta[name]["low"]), np.array(meta[name]["high"]))
+        for name in ("still", "moving")
+    }
+    vertices = [_body_display(person, display_from_world) for person in reconstruction.people]
+    present = np.array([_present(person) for person in reconstruction.people], bool)
+    present = present.reshape(len(vertices), meta["frames"])
+    seen_bodies = [each[here] for each, here in zip(vertices, present, strict=True)]
+    centers = reconstruction.cameras.world_from_camera[:, :3, 3] @ display_from_world.T
+    target = _target(reconstruction, present, points["still"], display_from_world)
+    corners = camera_corners(reconstruction, 0.09 * float(np.linalg.norm(target - np.nan_to_num(centers[0]))))
+    corners = corners @ display_from_world.T
+    ground_z = _ground_height(seen_bodies, points["still"])
+    bodies, placed = body_arrays(reconstruction, body, present, display_from_world, ground_z)
+    for index, person in enumerate(reconstruction.people):
+        placed[f"heading_{index}"] = heading(person, display_from_world, meta["fps"]).astype(np.float32)
+    placed["present"] = present.astype(np.uint8)
+    frames = np.repeat(np.arange(meta["frames"]), np.diff(arrays["moving_start"].astype(np.int64)))
+    placed["moving_distance"] = distance_bytes(
+        points["moving"] @ display_from_world, frames, arrays["moving_person"], reconstruction, present
+    )
+    placed["camera_corners"] = corners.astype(np.float32)
+    placed |= _cameras_display(reconstruction, display_from_world)
+    low, high = bounds([*points.values(), corners, *seen_bodies])
+    return SceneArrays(
+        {
+            "ground_z": ground_z,
+            "bodies": bodies,
+            "low": (low - 0.05).tolist(),
+            "high": (high + 0.05).tolist(),
+            "view": {"target": target.tolist(), "eye": _first_eye(np.nan_to_num(centers[0]), target).tolist()},
+        },
+        placed,
+    )
+
+
+def thinned(reconstruction: Reconstruction, body: BodyModel | None) -> tuple[Reconstruction, int]:
+    """Every so many-th frame, so that a page stays small enough to open; and how many. `body` is what skins the bodies
+    in the page, None where their vertices are sent."""
+    step = max(1, math.ceil(len(reconstruction) * _frame_bytes(reconstruction, body) / MAX_FRAMES_BYTES))
+    return _every(reconstruction, step), step
 
 
 def _frame_bytes(reconstruction: Reconstruction, body: BodyModel | None) -> int:

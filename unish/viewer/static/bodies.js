@@ -151,7 +151,7 @@ function peopleLayer(scene, data, surface) {
 
   function drawBody(person, pose, opacity) {
     const mesh = meshes[person], {at} = bodies;
-    const filled = data.skinned ? data.motion : pose.frame;
+    const filled = data.skinned ? data.chosen : pose.frame;
     if (mesh.filled !== filled) {
       mesh.fill(data.skinned ? data.rest(person) : interleaved(data.body(person, pose.frame)));
       mesh.filled = filled;

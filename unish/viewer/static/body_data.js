@@ -28,7 +28,7 @@ class BodyData {
 
   // Which motion of those in the file: 'network', or '' for the result's own.
   choose(motion) {
-    Object.assign(this, {motion, rests: [], paths: []});
+    Object.assign(this, {motion, rests: [], paths: [], chosen: {}});   // `chosen` is another object after every choice
     this.turns = this.meta.people.map((_, person) => {
       const steps = this.of('rotations', person);
       return steps && Float32Array.from(steps, step => step / 32767);

@@ -157,8 +157,7 @@ function describe(viewer) {
   for (const input of find('.uv-box').querySelectorAll('input')) {
     Object.assign(input, {min: 0, max: 1, step: 0.01, value: input.dataset.end === 'low' ? 0 : 1});
   }
-  find('.uv-motion').value = '';
-  find('.uv-motion').closest('label').hidden = !meta.bodies.motions.length;
+  describeMotions(viewer);
   const possible = viewer.layers.constructor.kind === 'direct';
   for (const choice of ['.uv-style', '.uv-scene-mode']) find(choice).closest('label').hidden = !possible;
   showCrop(viewer, false);
@@ -171,6 +170,12 @@ function describe(viewer) {
   };
   for (const [layer, hide] of Object.entries(hidden)) find(`[data-layer=${layer}]`).hidden = hide;
   for (const by of ['person', 'distance']) find(`.uv-color [value=${by}]`).hidden = !meta.people.length;
+}
+
+// Which motions there are to choose from.
+function describeMotions({find, scene: {meta, bodies}}) {
+  find('.uv-motion').value = bodies.motion;
+  find('.uv-motion').closest('label').hidden = !meta.bodies.motions.length;
 }
 
 function personButton(viewer, person, index) {

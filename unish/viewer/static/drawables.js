@@ -58,7 +58,7 @@ const drawable = own => ({
 
 // uint16 positions and rgb bytes, drawn as round points with a size in metres (bounded in pixels); `spans`, where there
 // are some, say how far apart the points lie around each: 64 is `spacing_m`.
-function pointCloud(scene, xyz, color, {low, high, spacing_m}, spans = null) {
+function pointCloud(scene, xyz, color, place, spans = null) {
   const {gl} = scene.glplot;
   const compiled = glProgram(gl, `
     attribute vec3 position; attribute vec4 color; attribute float span;
@@ -79,7 +79,6 @@ function pointCloud(scene, xyz, color, {low, high, spacing_m}, spans = null) {
     }`);
   const {program, at} = compiled, buffers = [glBuffer(gl, xyz), glBuffer(gl, color), glBuffer(gl, spans || new Uint8Array(xyz.length / 3).fill(64))];
   const position = gl.getAttribLocation(program, 'position'), rgb = gl.getAttribLocation(program, 'color'), span = gl.getAttribLocation(program, 'span');
-  const extent = high.map((value, axis) => (value > low[axis] ? value - low[axis] : 1));
   return drawable({
     first: 0, count: 0, size: 1, crop: null,
     isOpaque() { return this.visible && this.count > 0; },
@@ -90,9 +89,10 @@ function pointCloud(scene, xyz, color, {low, high, spacing_m}, spans = null) {
       this.dirty = true;
     },
     draw(cameraParameters) {
+      const {low, high, spacing_m} = place;
       glStart(scene, compiled, cameraParameters);
       gl.uniform3fv(at.low, low);
-      gl.uniform3fv(at.extent, extent);
+      gl.uniform3fv(at.extent, high.map((value, axis) => (value > low[axis] ? value - low[axis] : 1)));
       gl.uniform3fv(at.cropLow, this.crop ? this.crop.low : [-1e9, -1e9, -1e9]);
       gl.uniform3fv(at.cropHigh, this.crop ? this.crop.high : [1e9, 1e9, 1e9]);
       // model[0] * dataScale is plot units a metre; half the canvas height times the focal entry is pixels a unit.

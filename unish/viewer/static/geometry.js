@@ -8,6 +8,16 @@ class Scene {
     this.bodies = new BodyData(this);
   }
 
+  // A later state of it: other bodies, cameras and sizes. Whoever holds a part of this scene has the later one then.
+  become(meta, arrays) {
+    for (const [name, value] of Object.entries(meta)) {
+      const nested = value && typeof value === 'object' && !Array.isArray(value) && this.meta[name];
+      if (nested) Object.assign(nested, value); else this.meta[name] = value;
+    }
+    Object.assign(this.arrays, arrays);
+    this.bodies.choose(this.bodies.motion);
+  }
+
   // Plot units a metre: with fixed ranges and a manual aspect ratio the scene keeps its shape whatever is shown.
   get unit() {
     const {low, high} = this.meta;

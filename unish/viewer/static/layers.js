@@ -40,7 +40,7 @@ function insideSteps(xyz, at, bounds) {
 class DirectLayers {
   static kind = 'direct';
 
-  constructor(gd, clouds, {surfaces, bodies, unit}) {
+  constructor(gd, clouds, {surfaces, bodies}) {
     this.gd = gd;
     this.scene = directScene(gd);
     if (!this.scene) throw new Error('this plotly.js hides its 3D scene');
@@ -53,7 +53,7 @@ class DirectLayers {
     this.quad = pictureQuad(this.scene);
     this.scene.glplot.add(this.quad);
     // First of all, so that what comes after is drawn over the people's own pixels: surfaces, then bodies.
-    this.surface = surfaceLayer(this.scene, surfaces, unit);
+    this.surface = surfaceLayer(this.scene, surfaces);
     this.people = peopleLayer(this.scene, bodies, this.surface);
     for (const object of [this.people, this.surface]) {
       this.scene.glplot.add(object);
@@ -157,6 +157,13 @@ class DirectLayers {
   async snapshot(draw) {
     this.redraw();
     draw(this.scene.glplot.canvas);
+  }
+
+  // Other ends of the axes, and the view from there.
+  async rescale({scene: {xaxis, yaxis, zaxis, aspectratio, camera}}) {
+    const ranges = {'scene.xaxis.range': xaxis.range, 'scene.yaxis.range': yaxis.range, 'scene.zaxis.range': zaxis.range};
+    await Plotly.relayout(this.gd, {...ranges, 'scene.aspectratio': aspectratio, 'scene.camera': camera});
+    for (const cloud of Object.values(this.clouds)) cloud.dirty = true;
   }
 
   // Plotly's own wheel zoom grows with the time since the last frame, and jumps on a slow machine.

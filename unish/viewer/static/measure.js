@@ -21,6 +21,10 @@ class Measure {
     this.follow();
   }
 
+  move(place) {
+    this.points = this.points.map(place);
+  }
+
   clear() {
     this.points = [];
     this.viewer.announce('Measurement cleared.');

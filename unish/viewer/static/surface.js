@@ -99,7 +99,7 @@ function surfaceBuffers(gl, data) {
   };
 }
 
-function surfaceLayer(scene, data, unit) {
+function surfaceLayer(scene, data) {
   const {gl} = scene.glplot, compiled = glProgram(gl, SURFACE_VERTEX, SURFACE_FRAGMENT), {program, at} = compiled;
   const attributes = Object.fromEntries(['grid', 'code', 'tint', 'normal'].map(name => [name, gl.getAttribLocation(program, name)]));
   const current = surfaceBuffers(gl, data), codes = gl.createTexture(), {place, meta: {size_px, view}} = data;
@@ -194,7 +194,7 @@ function surfaceLayer(scene, data, unit) {
       gl.uniform1f(at.step, place.step);
       gl.uniform3fv(at.cropLow, this.crop ? this.crop.low : [-1e9, -1e9, -1e9]);
       gl.uniform3fv(at.cropHigh, this.crop ? this.crop.high : [1e9, 1e9, 1e9]);
-      gl.uniform1f(at.pixels, 0.65 * this.size * gl.drawingBufferHeight * camera.projection[5] * unit);
+      gl.uniform1f(at.pixels, 0.65 * this.size * gl.drawingBufferHeight * camera.projection[5] * data.scene.unit);
       gl.uniform1f(at.photo, this.colored ? 0 : 1);
       gl.uniform1f(at.shading, this.colored ? 0.6 : 0.55 * turned);
       gl.uniform1f(at.turned, turned);
@@ -243,7 +243,7 @@ function surfaceLayer(scene, data, unit) {
       this.focus.slice(0, 4).forEach((point, index) => {
         const plot = point.map((value, axis) => value * scene.dataScale[axis] * model[5 * axis] + model[12 + axis]);
         for (let row = 0; row < 3; row++) values[4 * index + row] = v[row] * plot[0] + v[4 + row] * plot[1] + v[8 + row] * plot[2] + v[12 + row];
-        values[4 * index + 3] = 0.9 * unit;
+        values[4 * index + 3] = 0.9 * data.scene.unit;
       });
       return values;
     },

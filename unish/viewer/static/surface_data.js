@@ -3,8 +3,9 @@
 const OVERLAP = 4;   // cells by which the background reaches under the current frame's surface
 
 class SurfaceData {
-  constructor({meta, arrays}) {
-    Object.assign(this, {meta, arrays, place: meta.surface});
+  constructor(scene) {
+    const {meta, arrays} = scene;
+    Object.assign(this, {scene, meta, arrays, place: meta.surface});
     const [, rows, columns] = arrays.surface_people.shape;
     Object.assign(this, {rows, columns, count: rows * columns});
   }

@@ -28,6 +28,12 @@ class SurfaceView {
     this.background.forEach((built, layer) => this.fillBackground(built, layer));
   }
 
+  // The same surfaces in other places.
+  moved() {
+    for (const built of [...this.kept.values(), ...this.background]) built.positions = null;
+    this.current = null;
+  }
+
   build(frame, layer = null) {
     return this.data.build(frame, {layer, threshold: this.viewer.threshold, colorOf: this.colorOf});
   }

@@ -49,8 +49,17 @@ const UnishViewer = (() => {
 
     // ---- loading -------------------------------------------------------------------------------------------------
 
+    take(value) { return takeScene(this, value); }
+
+    // What is still being done, beside the scene.
+    work(text) {
+      this.find('.uv-working').textContent = text;
+      this.find('.uv-working').hidden = !text;
+    }
+
     async load(source) {
       const load = ++this.loads;
+      this.whole = null;
       this.opening.running = false;
       this.pause();
       setEnabled(this, false);
@@ -118,7 +127,7 @@ const UnishViewer = (() => {
       if (!this.forceFallback) {
         await plot(false);
         try {
-          return new DirectLayers(this.plot, this.clouds, {surfaces: this.data, bodies: this.scene.bodies, unit: this.scene.unit});
+          return new DirectLayers(this.plot, this.clouds, {surfaces: this.data, bodies: this.scene.bodies});
         } catch (error) {
           console.warn(`unish viewer: ${error.message}; drawing with Plotly's public functions, with fewer points`);
           Plotly.purge(this.plot);
@@ -131,7 +140,7 @@ const UnishViewer = (() => {
     lost() {
       this.pause();
       delete this.element.dataset.ready;
-      this.say('The 3D view lost its graphics context.', 'Reload view', () => this.load({buffer: this.buffer}));
+      this.say('The 3D view lost its graphics context.', 'Reload view', () => this.load(this.whole || {buffer: this.buffer}));
     }
 
     // ---- what is shown -------------------------------------------------------------------------------------------

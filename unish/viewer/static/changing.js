@@ -1,0 +1,44 @@
+// A scene that is shown before all is done, and changes under the visitor's eyes when it is.
+
+// `value` is {scene, name, working}, a scene under a name, with words for what is still being done to it; later
+// {scene, name, change, done}: the whole, and what differs where the scene of that name is shown.
+async function takeScene(viewer, {scene, name = '', working = '', change = null, done = ''}) {
+  const follows = Boolean(change) && name === viewer.name;
+  viewer.name = name;
+  viewer.work(working);
+  if (follows) await viewer.loading;
+  if (name !== viewer.name) return;
+  if (follows && viewer.element.dataset.ready && await changeScene(viewer, change)) {
+    viewer.whole = scene;
+    viewer.announce(done);
+  } else {
+    viewer.loading = viewer.load(scene);
+    await viewer.loading;
+  }
+}
+
+// Other bodies, cameras and sizes (unish/viewer/fitted.py), seen from where the scene is seen. False where that cannot
+// be: then the whole is loaded anew.
+async function changeScene(viewer, source) {
+  const {loads, scene, layers, at} = viewer;
+  try {
+    const {meta, arrays} = parseScene(await unpackBytes(await readSource(source)));
+    if (loads !== viewer.loads) return true;
+    if (layers.constructor.kind !== 'direct' || meta.bodies.skinned !== scene.meta.bodies.skinned) return false;
+    const {scale, shift_m} = meta.moved, moved = point => add(shift_m, point, scale);
+    const {eye, center, up} = viewer.camera(), [from, to] = [eye, center].map(point => moved(scene.unplace(point)));
+    scene.become(meta, arrays);
+    viewer.measure.move(moved);
+    viewer.surfaces.moved();
+    at.paths.forEach((index, person) => layers.moveTrace(index, scene.walked(person, meta.frames - 1)));
+    layers.moveTrace(at.cameraPath, scene.cameraPath());
+    layers.moveTrace(at.grid, scene.grid());
+    await layers.rescale(plotlyLayout(scene, {eye: scene.place(from), center: scene.place(to), up}));
+    describeMotions(viewer);
+    viewer.recolor();
+    return true;
+  } catch (error) {
+    console.error(error);
+    return false;
+  }
+}
