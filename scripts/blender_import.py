@@ -1,6 +1,6 @@
 """Sets a unish result up in Blender (5.0): people, camera, footage behind the camera, points of the scene.
 
-    unish export out --to glb
+    unish export out --to glb --clip walk.mp4
     blender --python scripts/blender_import.py -- out --clip walk.mp4
 
 The first argument is a result's folder, its `exports`, a `scene.glb`, `scene.usdz` or `scene.usda`. Without a window:
@@ -8,7 +8,7 @@ The first argument is a result's folder, its `exports`, a `scene.glb`, `scene.us
 where Blender is installed as the module bpy. Needs nothing of unish.
 
 Frame 0 is the result's first frame. The scene's rate is the footage's, for USD the file's own. Footage with black bars
-does not fit the camera of a GLB; export USD with `--clip` for it.
+fits the camera only of a file that was exported with `--clip`.
 """
 
 import argparse

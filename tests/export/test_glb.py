@@ -19,6 +19,7 @@ from unish.errors import InputError, MissingAssetError
 from unish.export.glb import write_glb
 from unish.export.gltf import GltfDocument
 from unish.export.scene_points import scene_points
+from unish.structures import Clip
 
 Y_UP = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
 TYPES = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
@@ -195,6 +196,15 @@ def test_the_cameras_view_is_the_lens_of_the_clip(posed, tmp_path):
     assert camera.extras["focal_mm"] == pytest.approx(np.median(lengths))
     assert camera.extras["focal_px"] == pytest.approx(np.median(intrinsics[:, [0, 1], [0, 1]], axis=0))
     assert camera.extras["image_size"] == [80, 60]
+
+
+def test_with_the_clip_the_view_is_that_of_its_whole_images(posed, tmp_path):
+    """Four times as large, and wider than what the network saw."""
+    clip = Clip(np.zeros((6, 240, 332, 3), np.uint8), posed.times_s, posed.fps, "walk.mp4", (332, 240))
+    camera = Read(write_glb(posed, tmp_path / "wide.glb", 0, clip=clip)).gltf.cameras[0]
+    assert camera.perspective.yfov == pytest.approx(2 * np.arctan(120 / 280))
+    assert camera.perspective.aspectRatio == pytest.approx(332 / 240)
+    assert camera.extras["image_size"] == [332, 240] and camera.extras["focal_mm"] == pytest.approx(36 * 280 / 332)
 
 
 def test_points_leave_people_out_and_keep_to_the_budget(posed):

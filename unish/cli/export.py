@@ -14,7 +14,7 @@ from unish.runs.result_folder import RESULT_EXPORTS
 if TYPE_CHECKING:
     from unish.structures import FrameSequence, Reconstruction
 
-_WITH_FRAMES = {"npz", "colmap", "chan", "usd", "usda", "fbx", "mp4", "webm"}
+_WITH_FRAMES = {"glb", "usd", "usda", "fbx", "npz", "colmap", "chan", "mp4", "webm"}
 """Formats that hold frames of the clip, or their lens."""
 
 
@@ -37,7 +37,7 @@ def add(commands) -> None:
         "--clip",
         type=Path,
         metavar="PATH",
-        help="the clip of the result, for colmap, camera and videos as large as it is",
+        help="the clip of the result, for images, cameras and videos as large as it is",
     )
     export.add_argument(
         "--source-fps", type=float, metavar="RATE", help="rate of the clip's frames, where it was given to unish run"

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from unish.analysis.interpolation import FrameTimes, cameras_at
 from unish.export.person_motion import even_fps, even_times_s
-from unish.export.source_mapping import content_of, original_frame
+from unish.export.source_mapping import OriginalFrame, content_of, original_frame
 from unish.structures import Cameras, FrameSequence, Reconstruction
 
 CAMERA_FROM_GL = np.diag([1.0, -1, -1])
@@ -42,12 +42,19 @@ def even_camera(
     """
     fps, cameras = even_fps(reconstruction, fps), reconstruction.cameras
     times_s = even_times_s(reconstruction, fps)
-    size = (cameras.width_px, cameras.height_px) if clip is None else clip.frame_size
-    frame = original_frame(cameras, *size, content_of(reconstruction, clip))
+    frame = lens_frame(reconstruction, clip)
     even = cameras_at(cameras, FrameTimes.of(times_s, np.asarray(reconstruction.times_s, np.float64)))
     poses, intrinsics = even.world_from_camera.astype(np.float64), frame.map_intrinsics(even.intrinsics)
     pose_stands, lens_stands = _stands(cameras)
-    return CameraMotion(fps, times_s, _first(poses, pose_stands), _first(intrinsics, lens_stands), *size)
+    poses, intrinsics = _first(poses, pose_stands), _first(intrinsics, lens_stands)
+    return CameraMotion(fps, times_s, poses, intrinsics, frame.width_px, frame.height_px)
+
+
+def lens_frame(reconstruction: Reconstruction, clip: FrameSequence | None) -> OriginalFrame:
+    """The image whose lens is exported: that of `clip`, else the network's. Raises as `original_frame`."""
+    cameras = reconstruction.cameras
+    size = (cameras.width_px, cameras.height_px) if clip is None else clip.frame_size
+    return original_frame(cameras, *size, content_of(reconstruction, clip))
 
 
 def steady(cameras: Cameras) -> Cameras:

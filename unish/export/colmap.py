@@ -16,11 +16,11 @@ from PIL import Image
 
 from unish.analysis.point_cloud import PointCloud
 from unish.errors import InputError
-from unish.export.camera_motion import with_steady_camera
+from unish.export.camera_motion import lens_frame, with_steady_camera
 from unish.export.colmap_model import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_binary, write_text
 from unish.export.nerfstudio import mask_name, write_transforms
 from unish.export.scene_points import MIN_CONFIDENCE, scene_points
-from unish.export.source_mapping import OriginalFrame, content_of, original_frame
+from unish.export.source_mapping import OriginalFrame
 from unish.geometry.rotations import matrix_to_quaternion, nearest_rotation
 from unish.structures import Cameras, FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
@@ -53,8 +53,7 @@ def write_colmap(
     `clip` is another one, or the folder cannot be written.
     """
     report, reconstruction = progress or (lambda share: None), with_steady_camera(reconstruction)
-    size = (reconstruction.images.shape[2], reconstruction.images.shape[1]) if clip is None else clip.frame_size
-    frame = original_frame(reconstruction.cameras, *size, content_of(reconstruction, clip))
+    frame = lens_frame(reconstruction, clip)
     images = iter(reconstruction.images) if clip is None else clip.read(_shown(reconstruction, clip))
     with atomic_path(folder, EXPORT_FILES["colmap"]) as temporary:
         model_folder = temporary / "sparse" / "0"

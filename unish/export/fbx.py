@@ -182,7 +182,7 @@ def camera_arrays(camera: CameraMotion) -> dict[str, Any]:
     }
 
 
-def mesh_arrays(mesh: TriangleMesh) -> dict[str, np.ndarray]:
+def mesh_arrays(mesh: TriangleMesh) -> dict[str, Any]:
     """The scene's mesh, y up, centimetres, with sRGB bytes."""
     return {
         "vertices_cm": mesh.vertices_world.astype(np.float64) @ Y_UP_FROM_WORLD.T * CM_PER_M,

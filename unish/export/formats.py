@@ -159,7 +159,7 @@ def _glb(reconstruction: Any, path: Path, settings: ExportSettings, report: Call
     from unish.export.glb import write_glb
 
     options = {**_budget(settings), **_scene(settings, report)}
-    write_glb(_only(reconstruction, settings), path, **options, body=settings.body)
+    write_glb(_only(reconstruction, settings), path, **options, body=settings.body, clip=settings.clip)
 
 
 def _bvh(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:

@@ -8,7 +8,8 @@ camera stands above the origin and looks along −z. Nodes that stand in the wor
   id and the shape numbers. Where a person is not seen the skeleton is scaled to zero (a step), which glTF means for
   hiding; the motion itself goes on, bridged, so taking that channel away shows it.
 - `scene`: points with colours; `scene_mesh`: a mesh with colours. `camera`: the clip's camera, animated, with the
-  network's image's aspect; its `extras` hold the lens in millimetres and pixels.
+  aspect of the clip's images where they are given, else of the network's; its `extras` hold the lens in millimetres and
+  pixels.
 
 Left out: pose correctives of licensed SMPL bodies (a skin cannot hold them, so bent joints have a slightly other form;
 the open body has none), a zooming lens (the median angle is written, each frame's is in the camera's `extras`), and
@@ -24,7 +25,7 @@ from jaxtyping import Float, Float32, Integer, UInt8
 
 from unish.body import BodyModel
 from unish.body.data import JOINT_NAMES, PARENTS
-from unish.export.camera_motion import CAMERA_FROM_GL, FILM_WIDTH_MM, focal_mm, with_steady_camera
+from unish.export.camera_motion import CAMERA_FROM_GL, FILM_WIDTH_MM, focal_mm, lens_frame, with_steady_camera
 from unish.export.gltf import INDICES, VERTICES, GltfDocument
 from unish.export.person_motion import (
     Y_UP_FROM_WORLD,
@@ -37,7 +38,7 @@ from unish.export.scene_mesh import MAX_TRIANGLES, SharedSceneMesh
 from unish.export.scene_points import MAX_POINTS, scene_points
 from unish.export.settings import Scene
 from unish.geometry.isosurface import TriangleMesh
-from unish.structures import Person, Reconstruction
+from unish.structures import FrameSequence, Person, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.colors import person_color
 
@@ -56,13 +57,15 @@ def write_glb(
     scene: Scene = "points",
     max_triangles: int = MAX_TRIANGLES,
     shared_mesh: SharedSceneMesh | None = None,
+    clip: FrameSequence | None = None,
 ) -> Path:
     """Write the result as the module says, with at most `max_points` points (0: none) or `max_triangles` triangles of
     the scene, or both.
 
     `body` is the one that the people were posed with; without it the one that the provenance names is loaded.
-    `shared_mesh` is the mesh to write, in place of one of `max_triangles` that is made here. Raises as `body_of`
-    and, for a mesh, `scene_mesh` do, and `InputError` when the file cannot be written.
+    `shared_mesh` is the mesh to write, in place of one of `max_triangles` that is made here. The camera's lens is that
+    of the images of `clip`, else of the network's. Raises as `body_of`, `lens_frame` and, for a mesh, `scene_mesh` do,
+    and `InputError` when the file cannot be written.
     """
     reconstruction = with_steady_camera(reconstruction)
     document = GltfDocument(
@@ -86,7 +89,7 @@ def write_glb(
     if scene != "points":
         shared = shared_mesh or SharedSceneMesh(reconstruction, max_triangles)
         standing += add_scene_mesh(document, shared.mesh())
-    standing.append(_add_camera(document, animation, reconstruction))
+    standing.append(_add_camera(document, animation, reconstruction, clip))
     animation.add()
     with atomic_path(path) as temporary:
         document.write(temporary, standing)
@@ -236,23 +239,26 @@ def _colored(document: GltfDocument, points_world: np.ndarray, colors: UInt8[np.
     }
 
 
-def _add_camera(document: GltfDocument, animation: _Animation, reconstruction: Reconstruction) -> int:
-    cameras = reconstruction.cameras
-    focal_px = cameras.intrinsics[:, [0, 1], [0, 1]].astype(np.float64)
-    view_rad = 2 * np.arctan(cameras.height_px / (2 * focal_px[:, 1]))
+def _add_camera(
+    document: GltfDocument, animation: _Animation, reconstruction: Reconstruction, clip: FrameSequence | None
+) -> int:
+    frame, cameras = lens_frame(reconstruction, clip), reconstruction.cameras
+    intrinsics = frame.map_intrinsics(cameras.intrinsics)
+    focal_px = intrinsics[:, [0, 1], [0, 1]]
+    view_rad = 2 * np.arctan(frame.height_px / (2 * focal_px[:, 1]))
     across, down = np.median(focal_px, axis=0)
     lens = {
         "yfov": float(np.median(view_rad)),
-        "aspectRatio": float(cameras.width_px * down / (cameras.height_px * across)),
+        "aspectRatio": float(frame.width_px * down / (frame.height_px * across)),
         "znear": _NEAR_M,
         "zfar": _FAR_M,
     }
-    length_mm = focal_mm(cameras.intrinsics, cameras.width_px)
+    length_mm = focal_mm(intrinsics, frame.width_px)
     extras = {
         "focal_mm": float(np.median(length_mm)),
         "sensor_width_mm": FILM_WIDTH_MM,
         "focal_px": [float(across), float(down)],
-        "image_size": [cameras.width_px, cameras.height_px],
+        "image_size": [frame.width_px, frame.height_px],
     }
     if np.ptp(view_rad) > 1e-6:
         extras |= {"yfov_of_frames": view_rad.tolist(), "focal_mm_of_frames": length_mm.tolist()}

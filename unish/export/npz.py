@@ -37,7 +37,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unish.body import BodyModel
-from unish.export.camera_motion import FILM_WIDTH_MM, focal_mm, with_steady_camera
+from unish.export.camera_motion import FILM_WIDTH_MM, focal_mm, lens_frame, with_steady_camera
 from unish.export.person_files import write_each
 from unish.export.person_motion import (
     Y_UP_FROM_WORLD,
@@ -48,7 +48,6 @@ from unish.export.person_motion import (
     rotations_from_world,
     translation_from_world,
 )
-from unish.export.source_mapping import content_of, original_frame
 from unish.structures import FrameSequence, Person, Reconstruction
 
 log = logging.getLogger("unish")
@@ -178,13 +177,12 @@ def _motion(reconstruction: Reconstruction, person: Person, body: BodyModel) -> 
 
 
 def _lens(reconstruction: Reconstruction, clip: FrameSequence | None) -> dict[str, Any]:
-    cameras = reconstruction.cameras
-    size = (cameras.width_px, cameras.height_px) if clip is None else clip.frame_size
-    intrinsics = original_frame(cameras, *size, content_of(reconstruction, clip)).map_intrinsics(cameras.intrinsics)
+    frame = lens_frame(reconstruction, clip)
+    intrinsics = frame.map_intrinsics(reconstruction.cameras.intrinsics)
     return {
         "K_fullimg": intrinsics,
-        "image_size": np.array(size),
-        "focal_mm": focal_mm(intrinsics, size[0]),
+        "image_size": np.array([frame.width_px, frame.height_px]),
+        "focal_mm": focal_mm(intrinsics, frame.width_px),
         "sensor_width_mm": np.array(FILM_WIDTH_MM),
     }
 
