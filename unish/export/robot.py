@@ -74,7 +74,8 @@ poses another body (GMR poses SMPL-X) puts its pelvis elsewhere. `joints_m[:, 0]
 puts it there again; only the difference in the length of the legs remains. GMR takes the person's height from
 `betas[0]`: give it `stature_m`, and what remains above or below the floor to its `set_ground_offset`.
 
-Where a sole was deeper than {deepest:g} cm under the floor, the motion was raised by `lift_m`:
+A contact is a foot at rest, on the floor or on something that stands on it. Feet above the floor were left there; where
+a sole was deeper than {deepest:g} cm under it, the motion was raised by `lift_m`, and the mesh was not:
 {lifts}
 
 How well the motion can be retargeted was not measured.
