@@ -301,19 +301,23 @@ def _fails(error: Exception):
     return raising
 
 
-def test_without_a_gpu_the_mini_looks_and_says_why(monkeypatch):
+def test_without_a_gpu_the_mini_looks_and_says_why(monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(people_module, "sam2_detector", _fails(AssertionError("not to be loaded")))
     found = detect_people(_clip(_frames()))
     assert found.finder == "mini"
-    assert "bundled" in found.warnings[0] and "SAM 2 was not used: without a CUDA or XPU device" in found.warnings[0]
+    assert "bundled" in found.warnings[0] and "CUDA" not in found.warnings[0], (
+        "whoever sees the result has no say in it"
+    )
+    assert "sam2: without a CUDA or XPU device" in caplog.text and "detector: " in caplog.text
+    caplog.clear()
     plain = detect_people(_clip(_frames()), finder="mini")
-    assert plain.finder == "mini" and "SAM 2" not in plain.warnings[0]
-    on_cpu = detect_people(_clip(_frames()), device="cpu")
-    assert "CUDA" in on_cpu.warnings[0]
+    assert plain.finder == "mini" and plain.warnings == found.warnings and "sam2" not in caplog.text
+    detect_people(_clip(_frames()), device="cpu")
+    assert "CUDA" in caplog.text
 
 
-def test_on_a_cpu_sam2_looks_at_short_clips_where_its_weights_are_cached(monkeypatch, tmp_path):
+def test_on_a_cpu_sam2_looks_at_short_clips_where_its_weights_are_cached(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(people_module, "sam2_detector", lambda *given: _Three())
     cached = {"ustc-community/dfine-xlarge-obj2coco": tmp_path}
     monkeypatch.setattr(pretrained, "cached_folder", cached.get)
@@ -323,7 +327,7 @@ def test_on_a_cpu_sam2_looks_at_short_clips_where_its_weights_are_cached(monkeyp
     assert short.finder == "three" and not short.warnings
     monkeypatch.setattr(people_module, "SAM2_CPU_FRAMES", len(_frames()) - 1)
     long = detect_people(_clip(_frames()), device="cpu")
-    assert long.finder == "mini" and "frames" in long.warnings[0]
+    assert long.finder == "mini" and "the clip has over" in caplog.text
 
 
 def test_with_a_gpu_sam2_looks_once_a_second(gpu, monkeypatch):
@@ -337,30 +341,34 @@ def test_with_a_gpu_sam2_looks_once_a_second(gpu, monkeypatch):
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(MissingDependencyError("no"), "transformers is not installed"), (MissingAssetError("no"), "neither cached nor")],
+    [
+        (MissingDependencyError("no"), "transformers is not"),
+        (MissingAssetError("no"), "its weights are neither cached"),
+    ],
 )
-def test_what_sam2_lacks_is_said(gpu, monkeypatch, error, reason):
+def test_what_sam2_lacks_is_said(gpu, monkeypatch, caplog, error, reason):
     monkeypatch.setattr(people_module, "sam2_detector", _fails(error))
     found = detect_people(_clip(_frames()))
-    assert found.finder == "mini" and reason in found.warnings[0]
+    assert found.finder == "mini" and f"sam2: {reason}" in caplog.text
     with pytest.raises(type(error)):
         detect_people(_clip(_frames()), finder="sam2")
 
 
-def test_auto_takes_the_best_detector_that_is_there_and_says_why_not_a_better_one(monkeypatch):
+def test_auto_takes_the_best_detector_that_is_there_and_says_why_not_a_better_one(monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(people_module, "keypoint_detector", lambda device: _Three())
     found = detect_people(_clip(_frames()))
     assert found.finder == "three" and len(found.warnings) == 1
-    assert found.warnings[0].startswith("Person detection used a small detector with keypoints. SAM 2 was not used: w")
+    assert "outlines are rough" in found.warnings[0]
+    assert "the finder detector. Better ones cannot be used. sam2: without" in caplog.text
     assert not detect_people(_clip(_frames()), finder="detector").warnings
     monkeypatch.setattr(people_module, "KEYPOINT_CPU_FRAMES", len(_frames()) - 1)
     found = detect_people(_clip(_frames()))
-    assert found.finder == "mini" and "with keypoints was not used: it is slow without" in found.warnings[0]
+    assert found.finder == "mini" and "detector: it is slow without" in caplog.text
     monkeypatch.undo()
     monkeypatch.setattr(people_module, "keypoint_detector", _fails(MissingDependencyError("no")))
     found = detect_people(_clip(_frames()), device="cpu")
-    assert found.finder == "mini" and found.warnings[0].count("was not used") == 2
+    assert found.finder == "mini" and "detector: transformers is not installed" in caplog.text
     with pytest.raises(MissingDependencyError):
         detect_people(_clip(_frames()), finder="detector")
 

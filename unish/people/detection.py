@@ -113,36 +113,35 @@ def detect_people(
         raise InputError(f"Expected a count of 1 or more people, got {count}; leave it out when it is not known.")
     if isinstance(finder, str) and finder not in FINDERS:
         raise InputError(f"Expected a finder out of {', '.join(FINDERS)}, got {finder!r}; choose one of those.")
-    obstacles: tuple[str, ...] = ()
+    second_best = False
     if boxes:
         detector = BoxPrompts.for_clip(clip, boxes, detector=_mini_detector())
     elif masks is not None:
         detector = MaskPrompts(Path(masks), clip.source_frames, clip.content_box)
     elif isinstance(finder, str):
-        detector, obstacles = _detector_named(finder, clip, device)
+        detector, second_best = _detector_named(finder, clip, device)
     else:
         detector = finder
     tracks = detector.track(clip.frames, progress)
     if count is not None and len(tracks) < count and isinstance(detector, _Relaxable):
         tracks = max(tracks, detector.relaxed().track(clip.frames, progress), key=len)
-    warnings = _warnings(detector, obstacles, count, len(tracks))
+    warnings = _warnings(detector, second_best, count, len(tracks))
     tracks = _picked(_most_prominent(tracks, count), picks)
     if isinstance(detector, DetectAndSegment | BoxPrompts | MaskPrompts):
         tracks = with_best_keypoints(clip.frames, tracks, device, progress)
     return DetectedPeople(tracks, detector.name, warnings)
 
 
-def _warnings(
-    detector: PersonDetector, obstacles: tuple[str, ...], count: int | None, detected: int
-) -> tuple[str, ...]:
+def _warnings(detector: PersonDetector, second_best: bool, count: int | None, detected: int) -> tuple[str, ...]:
+    """What whoever sees the result should know; why it is so was said to whoever made it (`_announce`)."""
     warnings = ()
     if isinstance(detector, DetectAndTrack) and detector.name == "mini":
         warnings += (
-            "Person detection used the small bundled detector. It can miss people or mistake "
-            "objects for them; draw a box around anyone it missed." + "".join(f" {reason}" for reason in obstacles),
+            "Person detection used the small bundled detector. It can miss people or mistake objects for them; draw a "
+            "box around anyone it missed.",
         )
-    elif obstacles:
-        warnings += (" ".join(["Person detection used a small detector with keypoints.", *obstacles]),)
+    elif second_best:
+        warnings += ("People's outlines are rough: person detection used a small detector, not SAM 2.",)
     if count is not None and detected < count:
         warnings += (
             f"Expected {count} {'person' if count == 1 else 'people'}, detected {detected}; "
@@ -206,29 +205,37 @@ def _mini_keypoints() -> "KeypointEstimator | None":
         return None
 
 
-def _detector_named(name: str, clip: Clip, device: str | None) -> tuple[PersonDetector, tuple[str, ...]]:
-    """The detector, and for "auto" why it is not a better one, in sentences."""
+def _detector_named(name: str, clip: Clip, device: str | None) -> tuple[PersonDetector, bool]:
+    """The detector, and whether "auto" would have taken a better one; why it could not is announced."""
     if name == "mini":
-        return mini_detector(), ()
+        return mini_detector(), False
     once_a_second = max(1, round(clip.fps))
     if name == "sam2":
-        return sam2_detector(device, once_a_second), ()
+        return sam2_detector(device, once_a_second), False
     if name == "detector":
-        return keypoint_detector(device), ()
+        return keypoint_detector(device), False
     obstacle = _sam2_obstacle(len(clip.frames), device)
     if not obstacle:
         try:
-            return sam2_detector(device, once_a_second), ()
+            return sam2_detector(device, once_a_second), False
         except (MissingDependencyError, MissingAssetError) as error:
             obstacle = _lacks(error)
-    reasons = (f"SAM 2 was not used: {obstacle}.",)
+    reasons = [f"sam2: {obstacle}"]
     obstacle = _keypoint_obstacle(len(clip.frames), device)
     if not obstacle:
         try:
-            return keypoint_detector(device), reasons
+            detector = keypoint_detector(device)
+            _announce("detector", reasons)
+            return detector, True
         except (MissingDependencyError, MissingAssetError) as error:
             obstacle = _lacks(error)
-    return mini_detector(), (*reasons, f"The detector with keypoints was not used: {obstacle}.")
+    _announce("mini", [*reasons, f"detector: {obstacle}"])
+    return mini_detector(), True
+
+
+def _announce(finder: str, reasons: Sequence[str]) -> None:
+    """Say which finder "auto" took, and for each better one why it did not: the user of the package can change that."""
+    log.warning("Person detection uses the finder %s. Better ones cannot be used. %s.", finder, "; ".join(reasons))
 
 
 def _lacks(error: Exception) -> str:

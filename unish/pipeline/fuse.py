@@ -236,8 +236,8 @@ def _weaker_paths(predictions: ClipPredictions, intrinsics: ClipIntrinsics, body
     model, fps, warnings = predictions.inputs.model, predictions.inputs.clip.fps, []
     if model.weights_name == "mini":
         warnings.append(
-            "Made with the small bundled model. Expect rough results on real video. "
-            f"{model.weights_note or 'The full model is better; it needs a GPU.'}"
+            "Made with the small bundled model. Expect rough results on real video. The full model is better; it needs "
+            "a GPU."
         )
     if body.name == "open":
         warnings.append("Bodies use the open body model (CC0), which is similar to SMPL but not identical.")
