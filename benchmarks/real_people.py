@@ -26,7 +26,7 @@ from benchmarks.real_clips import LEAST_HEIGHT, clips_of, score_command
 from train.data.prepare.teachers import Consensus, TeacherPeople, consensus, open_teacher
 from train.person_detector.detector_scores import match_boxes
 from unish.errors import InputError
-from unish.people.detection import DetectAndTrack
+from unish.people.detection import mini_detector
 from unish.people.mini_detector import load_mini_detector
 from unish.structures import PersonTrack
 from unish.utils.assets import MINI_DETECTOR
@@ -210,7 +210,7 @@ def run(config: BenchmarkConfig) -> dict[str, Score]:
             truths = teachers_truth(path, {k: frames[k] for k in judged}, config)
         else:
             truths = {frame: truth for frame, truth in drawn_truth(path, config).items() if frame < len(frames)}
-        tracks = DetectAndTrack(detector).track(frames)
+        tracks = mini_detector(detector).track(frames)
         scores[path.stem], verdicts = score_clip(truths, tracks, frames.shape[1])
         if config.images is not None:
             for frame, verdict in verdicts.items():

@@ -8,8 +8,6 @@ finished are kept, so a stopped table goes on where it was; `--print-commands` s
 """
 
 import json
-import os
-import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,11 +17,10 @@ import numpy as np
 import tyro
 
 from train.cli import command_line_errors
-from unish.errors import InputError
+from train.engine.stage_commands import mean_and_spread, run_command, stage_command
 from unish.evaluation.scoring import METRICS
 from unish.utils.atomic_write import atomic_path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = {"studio": ("{work}/studio",), "wild": ("{work}/wild",), "both": ("{work}/studio", "{work}/wild")}
 
 STAGE_OPTIONS = {
@@ -108,23 +105,10 @@ def run_folder(config: AblationConfig, row: AblationRow, seed: int) -> Path:
 def command(config: AblationConfig, row: AblationRow, seed: int) -> list[str]:
     """The command of a row: one stage from the weights that its chain has so far."""
     parent = next((str(run_folder(config, other, seed)) for other in ROWS if other.name == row.start), config.start)
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "1",
-        "--num_machines",
-        "1",
-    ]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1"]
     data = [name.format(work=config.work) for name in DATA[row.data]]
-    options = ["--data", *data, "--start", parent, "--out", str(run_folder(config, row, seed)), "--seed", str(seed)]
-    options += ["--view.frames", "8", "--loop.steps", str(config.steps[row.stage - 1]), "--resume"]
-    options += ["--loop.learning-rate", str(config.rates[row.stage - 1]), "--loop.warmup-steps", "30"]
-    options += ["--loop.average", "0.98", "--save-precision", "fp32"]
-    return [*launch, f"train/stage{row.stage}.py", *options, *STAGE_OPTIONS[row.stage], *row.changes]
+    steps, rate = config.steps[row.stage - 1], config.rates[row.stage - 1]
+    changes = (*STAGE_OPTIONS[row.stage], *row.changes)
+    return stage_command(row.stage, data, parent, run_folder(config, row, seed), seed, steps, rate, *changes)
 
 
 def score_command(config: AblationConfig, row: AblationRow, seed: int) -> list[str]:
@@ -142,8 +126,8 @@ def run_row(config: AblationConfig, row: AblationRow, seed: int, parent: "Future
     folder = run_folder(config, row, seed)
     if not (folder / "score.json").is_file():
         if row.stage:
-            _call(command(config, row, seed), folder / "log.txt")
-        _call(score_command(config, row, seed), folder / "score.txt")
+            run_command(command(config, row, seed), folder / "log.txt")
+        run_command(score_command(config, row, seed), folder / "score.txt")
     (numbers,) = json.loads((folder / "score.json").read_text())["rows"].values()
     print(f"seed {seed} {row.title}: " + ", ".join(f"{k} {numbers.get(k, np.nan):.3g}" for k in COLUMNS), flush=True)
     return numbers
@@ -152,7 +136,7 @@ def run_row(config: AblationConfig, row: AblationRow, seed: int, parent: "Future
 def run_ablation(config: AblationConfig) -> str:
     """Run what is missing; returns the table and writes it to `work/table.md`."""
     for index, line in enumerate(data_commands(config)):
-        _call(line, config.work / f"data{index}.txt")
+        run_command(line, config.work / f"data{index}.txt")
     with ThreadPoolExecutor(config.workers) as pool:
         futures: dict[tuple[str, int], Future] = {}
         for seed in config.seeds:  # parents stand before their children, so nobody waits for what has no thread yet
@@ -177,21 +161,9 @@ def table(config: AblationConfig, numbers: dict[tuple[str, int], dict[str, float
         for name in COLUMNS:
             factor, digits = METRICS[name].factor, METRICS[name].digits
             values = factor * np.array([numbers[row.name, seed].get(name, np.nan) for seed in config.seeds])
-            spread = f" ± {values.std(ddof=1):.{digits}f}" if row.stage and len(values) > 1 else ""
-            cells.append(f"{values.mean():.{digits}f}{spread}")
+            cells.append(mean_and_spread(values if row.stage else values[:1], digits))
         lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
-
-
-def _call(line: list[str], log: Path) -> None:
-    """Run a command with one thread. Raises InputError with the last line that it printed when it fails."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    with log.open("w") as file:
-        done = subprocess.run(line, cwd=REPOSITORY, stdout=file, stderr=file, env={**os.environ, **one_thread})
-    if done.returncode:
-        last = (log.read_text().strip().splitlines() or ["nothing"])[-1]
-        raise InputError(f"Expected `{' '.join(line[1:6])} …` to finish, but it said: {last}. See {log}.")
 
 
 def main(config: AblationConfig) -> None:

@@ -9,6 +9,7 @@ import tyro
 
 from train import ablation, score
 from train.ablation import ROWS, AblationConfig
+from train.engine.stage_commands import run_command
 from train.stage1 import Stage1Config
 from train.stage2 import Stage2Config
 from train.stage3 import Stage3Config
@@ -68,7 +69,7 @@ def test_the_table_has_means_and_spreads(config):
 
 def test_a_command_that_fails_is_named_with_what_it_said(tmp_path):
     with pytest.raises(InputError, match="no such thing"):
-        ablation._call([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path / "log.txt")
+        run_command([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path / "log.txt")
 
 
 @pytest.mark.long

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from tests.helpers.videos import gray_ramp, write_video
-from train.data.prepare.label_depth import LabelDepthConfig, OnnxDepthTeacher, labelled_clips, stored_depth
+from train.data.prepare.depth import RelativeDepth, depth_labeller
+from train.data.prepare.label_depth import LabelDepthConfig, labelled_clips
+from train.data.prepare.relative_depth import OnnxDepthTeacher, stored_depth
 from train.data.pretrain_batches import ViewSettings, relative_depth_batch
 from train.objectives.pretrain_losses import relative_depth_losses
 from unish.errors import MissingAssetError
@@ -42,6 +44,16 @@ def test_a_missing_teacher_is_one_sentence(tmp_path):
     pytest.importorskip("onnxruntime")
     with pytest.raises(MissingAssetError, match="teacher"):
         OnnxDepthTeacher(tmp_path / "teacher.onnx")
+
+
+def test_videos_can_be_labelled_with_relative_depth(clips, tmp_path):
+    labels = RelativeDepth(SlopeTeacher(), "relative:slope", fov_deg=60).label(clips[0].images)
+    np.testing.assert_allclose(labels.depth_m, clips[0].depth_m)
+    assert labels.intrinsics is not None and labels.intrinsics.shape == (4, 3, 3)
+    assert RelativeDepth(SlopeTeacher(), "relative:slope").label(clips[0].images[:1]).intrinsics is None
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(MissingAssetError, match="nowhere"):
+        depth_labeller(f"relative:{tmp_path / 'nowhere.onnx'}", torch.device("cpu"))
 
 
 def test_batches_show_pairs_and_mirror_depth_with_the_image(clips):

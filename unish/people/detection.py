@@ -18,7 +18,7 @@ from unish.errors import InputError, MissingAssetError, MissingDependencyError
 from unish.people import FINDERS
 from unish.people.detect_and_segment import DetectAndSegment, PromptConfig
 from unish.people.prompts import Box, BoxPrompts, MaskPrompts
-from unish.people.tracking import FrameDetector, TrackingConfig, prominence, track_people
+from unish.people.tracking import RELAXED, FrameDetector, TrackingConfig, prominence, track_people
 from unish.structures import Clip, PersonTrack
 from unish.utils.progress import Progress, no_progress, part_of
 
@@ -190,9 +190,9 @@ def keypoint_detector(device: str | None = None) -> "DetectAndTrack":
     return DetectAndTrack(detector, TrackingConfig(), "detector", load_keypoint_estimator(device=device))
 
 
-def mini_detector() -> "DetectAndTrack":
-    """The networks in the repository: detector in every frame, our tracker, and keypoints."""
-    return DetectAndTrack(keypoints=_mini_keypoints())
+def mini_detector(detector: FrameDetector | None = None) -> "DetectAndTrack":
+    """The networks in the repository: detector in every frame (or another in its place), our tracker, and keypoints."""
+    return DetectAndTrack(detector, keypoints=_mini_keypoints(), least_trunk=LEAST_TRUNK)
 
 
 def _mini_keypoints() -> "KeypointEstimator | None":
@@ -293,6 +293,9 @@ def _sam2_obstacle(frames: int, device: str | None) -> str:
 MINI_TRACKING = TrackingConfig(high_score=0.3, low_score=0.12, min_evidence=0.2)
 """Fits the scores of the bundled detector, chosen on clips that it was trained on."""
 
+LEAST_TRUNK = 0.3
+"""Between false detections (at most 0.26) and people (at least 0.84) of those clips."""
+
 
 @dataclass(frozen=True)
 class DetectAndTrack:
@@ -303,7 +306,10 @@ class DetectAndTrack:
     config: TrackingConfig = MINI_TRACKING
     name: str = "mini"
     keypoints: "KeypointEstimator | None" = None
-    """Where there is one, people have keypoints, and masks fitted to them where the detector gives none."""
+    """Where there is one, people have keypoints, boxes that hold them, and masks fitted to them where the detector
+    gives none."""
+    least_trunk: float = 0.0
+    """Tracks with less `trunk_confidence` are dropped, where people have keypoints."""
 
     def track(
         self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress = no_progress
@@ -316,11 +322,18 @@ class DetectAndTrack:
             detector = load_mini_detector()
         if self.keypoints is None:
             return track_people(detector.detect(frames, progress), self.config)
+        from unish.people.keypoint_evidence import grown_to_keypoints, trunk_confidence
         from unish.people.keypoint_masks import keypoint_masks
         from unish.people.keypoints import with_keypoints
 
+        height_px, width_px = frames.shape[1:3]
         tracks = track_people(detector.detect(frames, part_of(progress, 0.0, 0.5)), self.config)
         tracks = with_keypoints(frames, tracks, self.keypoints, part_of(progress, 0.5, 0.8))
+        people = [track for track in tracks if trunk_confidence(track) >= self.least_trunk]
+        tracks = tuple(
+            dataclasses.replace(grown_to_keypoints(track, width_px, height_px), id=number)
+            for number, track in enumerate(people, start=1)
+        )
         progress(0.8, "Segmenting people")
         return tuple(
             track if track.masks is not None else dataclasses.replace(track, masks=keypoint_masks(frames, track))
@@ -329,7 +342,7 @@ class DetectAndTrack:
 
     def relaxed(self) -> "DetectAndTrack":
         """The same, less strict."""
-        return dataclasses.replace(self, config=self.config.relaxed())
+        return dataclasses.replace(self, config=self.config.relaxed(), least_trunk=RELAXED * self.least_trunk)
 
 
 def _mini_detector() -> FrameDetector | None:

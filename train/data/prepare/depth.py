@@ -17,10 +17,12 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from train.data.prepare.relative_depth import DepthTeacher, open_depth_teacher, stored_depth
 from unish.errors import InputError, MissingAssetError, MissingDependencyError
 
 MOGE = {"moge": ("moge.model.v2", "Ruicheng/moge-2-vitl"), "moge-3": ("moge.model.v3", "Ruicheng/moge-3-vitl")}
 """Names of MoGe's versions → their module and the weights that are taken unless others are named."""
+RELATIVE = "relative"
 _METRIC_TYPES = ("depth_pro", "zoedepth", "glpn")
 """Model types of transformers that answer in metres whatever their configuration says."""
 _LENS_FRAMES = 8
@@ -52,19 +54,21 @@ class DepthLabeller(Protocol):
 
 
 def depth_labeller(choice: str, device: torch.device, fov_deg: float | None = None, batch: int = 4) -> DepthLabeller:
-    """The labeller of a name: "moge" or "moge-3" (or that, a colon, and a repository or file), else a transformers
-    model's id or folder.
+    """The labeller of a name: "moge" or "moge-3" (or that, a colon, and a repository or file), "relative:TEACHER" (see
+    `train.data.prepare.relative_depth`), else a transformers model's id or folder.
 
     `fov_deg`: field of view along the longer side of the image where it is known, degrees. `batch`: frames at once.
 
     Raises:
         MissingDependencyError: the network's package is not installed.
         MissingAssetError: the network cannot be found.
-        InputError: it does not answer in metres.
+        InputError: it does not answer in metres, and was not announced as relative.
     """
     version, _, repository = choice.partition(":")
     if version in MOGE:
         return MoGeDepth.load(version, repository or MOGE[version][1], device, fov_deg, batch)
+    if version == RELATIVE:
+        return RelativeDepth(open_depth_teacher(repository), f"{RELATIVE}:{Path(repository).name}", fov_deg)
     return TransformersDepth.load(choice, device, fov_deg, batch)
 
 
@@ -137,6 +141,25 @@ class MoGeDepth:
         for images in _batches(frames, self.batch, self.device):
             # Masked places come back as infinity; half precision is for GPUs.
             yield self.model.infer(images, use_fp16=self.device.type == "cuda", **known)
+
+
+# ---------------------------------------------------------------- relative depth
+
+
+@dataclass(frozen=True)
+class RelativeDepth:
+    """A teacher of relative depth, its scale and shift made up: for stage 1, whose patches fit their own."""
+
+    teacher: DepthTeacher
+    name: str
+    fov_deg: float | None = None
+
+    def label(self, frames: UInt8[np.ndarray, "frames height width 3"]) -> DepthLabels:
+        """Depth at the frames' resolution, the median of each frame 4 m; the lens where it is known."""
+        count, height, width = frames.shape[:3]
+        depth = np.stack([stored_depth(self.teacher.inverse_depth(frame), width, height) for frame in frames])
+        known = None if self.fov_deg is None else intrinsics_of_fov(self.fov_deg, count, width, height)
+        return DepthLabels(depth, known)
 
 
 # ---------------------------------------------------------------- transformers

@@ -63,7 +63,8 @@ class LabelConfig:
     out: Path
     """Folder of the data set; shards come into OUT/SPLIT."""
     depth: str = "moge"
-    """moge or moge-3 (or that and :REPOSITORY), or the id or folder of a metric depth model of transformers."""
+    """moge or moge-3 (or that and :REPOSITORY), the id or folder of a metric depth model of transformers, or
+    relative:TEACHER, an ONNX file or a transformers model of relative depth, which is enough for stage 1."""
     finder: str = "mini"
     """Who finds people: mini."""
     weights: str = "auto"

@@ -1,0 +1,71 @@
+"""Keypoints tell people from what the detector takes for one, and boxes grow to hold them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from unish.people.detection import DetectAndTrack
+from unish.people.keypoint_evidence import grown_to_keypoints, trunk_confidence
+from unish.people.tracking import Detections
+from unish.structures import KEYPOINT_NAMES, PersonTrack
+
+HIP, SHOULDER, WRIST = (KEYPOINT_NAMES.index(f"left_{name}") for name in ("hip", "shoulder", "wrist"))
+BOX = [40.0, 30.0, 80.0, 130.0]
+
+
+def _track(frames: int = 4, **seen: float) -> PersonTrack:
+    keypoints = np.zeros((frames, 17, 3))
+    for name, confidence in seen.items():
+        keypoints[:, KEYPOINT_NAMES.index(name)] = [60, 80, confidence]
+    return PersonTrack(1, np.tile(BOX, (frames, 1)), np.ones(frames, bool), np.ones(frames), keypoints_px=keypoints)
+
+
+def test_one_joint_of_the_trunk_is_evidence_and_limbs_are_none():
+    assert trunk_confidence(_track(right_hip=0.8)) == trunk_confidence(_track(left_shoulder=0.8, left_hip=0.1)) == 0.8
+    assert trunk_confidence(_track(left_wrist=0.9, nose=0.9)) == 0
+    half = _track(left_hip=0.8)
+    half = dataclasses.replace(half, present=np.array([True, True, False, False]))
+    assert trunk_confidence(half) == pytest.approx(0.8), "frames without the person do not count"
+    assert trunk_confidence(dataclasses.replace(half, keypoints_px=None)) == 0
+
+
+def test_boxes_grow_to_sure_keypoints_only_and_stay_in_the_frame():
+    track = _track(left_hip=0.9)
+    track.keypoints_px[0, WRIST] = [95, 60, 0.9]
+    track.keypoints_px[1, WRIST] = [95, 60, 0.2]
+    track.keypoints_px[2, WRIST] = [199, 60, 0.9]
+    grown = grown_to_keypoints(track, 200, 150).boxes_px
+    np.testing.assert_allclose(grown[0], [40, 30, 98, 130])
+    np.testing.assert_allclose(grown[1], BOX)
+    np.testing.assert_allclose(grown[2], [40, 30, 200, 130])
+    absent = dataclasses.replace(track, present=np.zeros(4, bool))
+    np.testing.assert_allclose(grown_to_keypoints(absent, 200, 150).boxes_px, track.boxes_px)
+
+
+class _TwoThings:
+    """A person at the left and a chair at the right, both sure."""
+
+    def detect(self, frames, progress=lambda *_: None):
+        boxes = np.array([[20.0, 20, 60, 120], [100.0, 20, 160, 130]])
+        return tuple(Detections(boxes, np.array([0.9, 0.95])) for _ in frames)
+
+
+class _SeesShouldersAtTheLeft:
+    def estimate(self, frames, boxes_px):
+        keypoints = np.zeros((len(frames), 17, 3))
+        keypoints[:, WRIST] = np.concatenate([boxes_px[:, :2] + 5, np.full((len(frames), 1), 0.9)], axis=1)
+        keypoints[:, SHOULDER] = [40, 30, 0.9]
+        keypoints[:, SHOULDER, 2] = np.where(boxes_px[:, 0] < 80, 0.9, 0.17)
+        return keypoints
+
+
+def test_what_has_no_trunk_is_dropped_and_the_others_are_numbered_anew():
+    frames = np.zeros((5, 150, 200, 3), np.uint8)
+    everything = DetectAndTrack(_TwoThings(), keypoints=_SeesShouldersAtTheLeft())
+    assert len(everything.track(frames)) == 2
+    strict = dataclasses.replace(everything, least_trunk=0.3)
+    (person,) = strict.track(frames)
+    assert person.id == 1 and person.boxes_px[0, 0] == 20
+    assert len(strict.relaxed().track(frames)) == 1
+    assert len(dataclasses.replace(strict, least_trunk=0.2).relaxed().track(frames)) == 2
