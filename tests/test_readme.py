@@ -20,6 +20,7 @@ from train.person_detector.training import TrainConfig
 from train.person_keypoints.keypoint_scores import EvaluateConfig as EvaluateKeypointsConfig
 from train.person_keypoints.training import TrainConfig as TrainKeypointsConfig
 from train.pretrain import PretrainConfig
+from train.real_ablation import RealAblationConfig
 from train.score import ScoreConfig
 from train.stage1 import Stage1Config
 from train.stage2 import Stage2Config
@@ -29,6 +30,7 @@ from unish.structures import Reconstruction
 
 SETTINGS = {
     "train.ablation": AblationConfig,
+    "train.real_ablation": RealAblationConfig,
     "train.data.prepare.bedlam": BedlamConfig,
     "train.data.prepare.label_depth": LabelDepthConfig,
     "train.data.prepare.label_images": LabelImagesConfig,
