@@ -218,6 +218,57 @@ def test_a_measured_length_is_the_known_one(viewer):
     viewer.tab.locator(".uv-measure").click()
 
 
+def test_measuring_needs_no_mouse(direct):
+    """Arrows move a crosshair to where a finger taps, Enter sets the point: both measure the same, and say so."""
+    tab = direct.tab
+    for layer in ("scene", "camera"):
+        direct.press(layer)
+    tab.locator(".uv-measure").press("Enter")
+    assert tab.evaluate("document.activeElement.matches('.unish-viewer')"), "the arrows are the crosshair's"
+    assert "arrow keys" in tab.locator(".uv-announce").inner_text() and tab.locator(".uv-todo").is_visible()
+    frame = direct.state()["frame"]
+    ends = tab.evaluate("""() => {
+      const v = unishViewers[0], body = v.scene.body(0, v.frame), view = v.view();
+      const points = Array.from(body[0], (_, i) => body.map(axis => axis[i]));
+      const high = points.reduce((a, b) => (b[2] > a[2] ? b : a)), low = points.reduce((a, b) => (b[2] < a[2] ? b : a));
+      return [high, low].map(p => view.screen(p).slice(0, 2));
+    }""")
+    tab.keyboard.press("Enter")  # the crosshair appears
+    for right, down in ends:
+        while True:
+            x, y = tab.evaluate(
+                "(({crosshair: [x, y]}, {offsetWidth: w, offsetHeight: h}) => [x * w, y * h])"
+                "(unishViewers[0].measure, unishViewers[0].plot)"
+            )
+            if abs(x - right) <= 2 and abs(y - down) <= 2:
+                break
+            axis, apart = max(((0, right - x), (1, down - y)), key=lambda each: abs(each[1]))
+            key = ("ArrowRight" if apart > 0 else "ArrowLeft", "ArrowDown" if apart > 0 else "ArrowUp")[axis]
+            tab.keyboard.press(key if abs(apart) > 14 else f"Shift+{key}")
+        tab.keyboard.press("Enter")
+    by_keys = direct.state()["measured"]
+    assert f"{by_keys:.2f} m between the two points" in tab.locator(".uv-announce").inner_text()
+    assert direct.state()["frame"] == frame, "no arrow was the time's"
+    tab.keyboard.press("Escape")
+    for right, down in ends:
+        tab.evaluate(
+            """([x, y]) => {
+              const {plot} = unishViewers[0], box = plot.getBoundingClientRect();
+              const at = {clientX: box.x + x, clientY: box.y + y};
+              for (const [name, jitter] of [['pointerdown', 0], ['pointermove', 6], ['pointerup', 6]]) {
+                const options = {...at, clientX: at.clientX + jitter, pointerType: 'touch', bubbles: true};
+                plot.dispatchEvent(new PointerEvent(name, options));
+              }
+            }""",
+            [right, down],
+        )
+    assert direct.state()["measured"] == pytest.approx(by_keys, rel=0.1)
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("Escape")
+    assert tab.locator(".uv-measure").get_attribute("aria-pressed") == "false"
+    assert tab.locator(".uv-todo").is_hidden()
+
+
 def test_a_saved_picture_has_the_cloud_in_it(viewer, tmp_path):
     def saved() -> np.ndarray:
         with viewer.tab.expect_download() as waiting:

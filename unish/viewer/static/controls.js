@@ -18,7 +18,10 @@ function bindControls(viewer, keys) {
     viewer.recolor();
   });
   on('.uv-home', 'click', () => viewer.resetView());
-  on('.uv-measure', 'click', () => viewer.measure.toggle());
+  on('.uv-measure', 'click', event => {
+    viewer.measure.toggle();
+    if (!event.detail) element.focus({preventScroll: true});   // by keyboard: arrows and Enter are the crosshair's
+  });
   on('.uv-shot', 'click', () => saveScreenshot(viewer));
   on('.uv-help-button', 'click', () => showPanel(viewer, 'help'));
   on('.uv-speed', 'change', () => viewer.tell());
@@ -76,8 +79,8 @@ function key(viewer, event) {
   };
   const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const person = /^[1-9]$/.test(name) && viewer.find('.uv-people').children[Number(name) - 1];
-  const navigate = navigationKey(name, event.shiftKey);
-  const action = person ? () => person.click() : navigate ? () => navigate(viewer) : actions[name];
+  const navigate = navigationKey(name, event.shiftKey), measure = control ? null : viewer.measure.key(name, event.shiftKey);
+  const action = measure || (person ? () => person.click() : navigate ? () => navigate(viewer) : actions[name]);
   if (!action || !(name in free ? free[name] : !on(['select', 'textarea']))) return;
   event.preventDefault();
   action();

@@ -36,6 +36,13 @@ class Scene {
 
   present(person, frame) { return Boolean(this.arrays.present[person * this.meta.frames + frame]); }
 
+  // Where there is somebody to look at: the first frame with a person in it.
+  get firstFrame() {
+    const {frames, people} = this.meta;
+    for (let frame = 0; frame < frames; frame++) if (people.some((_, person) => this.present(person, frame))) return frame;
+    return 0;
+  }
+
   body(person, frame) { return this.bodies.body(person, frame); }
 
   joints(person, frame) {

@@ -28,10 +28,12 @@ function useGestures(stage, {zoom, pan}) {
   });
 }
 
-// Tells a drag from a click: drag() once the pointer has moved a little with a button held, else click(x, y).
+// Tells a drag from a click: drag() once the pointer has moved a little with a button held, else click(x, y, touch). A
+// finger is not held as still as a mouse.
 function dragOrClick(plot, drag, click) {
   let from = null;
-  const moved = event => Math.hypot(event.clientX - from.x, event.clientY - from.y) > 4;
+  const touch = event => event.pointerType === 'touch';
+  const moved = event => Math.hypot(event.clientX - from.x, event.clientY - from.y) > (touch(event) ? 10 : 4);
   plot.addEventListener('pointerdown', event => { from = {x: event.clientX, y: event.clientY}; }, true);
   window.addEventListener('pointermove', event => {
     if (from && moved(event)) { from = null; drag(); }
@@ -40,7 +42,7 @@ function dragOrClick(plot, drag, click) {
     if (!from) return;
     from = null;
     const box = plot.getBoundingClientRect();
-    if (event.button === 0) click(event.clientX - box.left, event.clientY - box.top);
+    if (event.button === 0) click(event.clientX - box.left, event.clientY - box.top, touch(event));
   }, true);
   window.addEventListener('pointercancel', () => { from = null; }, true);
 }

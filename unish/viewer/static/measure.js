@@ -1,10 +1,15 @@
-// Two clicked points, the line between them and its length. Points are found by projecting what is drawn, since
-// Plotly's pick buffer is off; the line lies over the picture, where nothing hides it.
-const PICK_RADIUS_PX = 14;
+// Two points, the line between them and its length. Points are clicked or tapped, or a crosshair is moved to them with
+// the arrow keys. They are found by projecting what is drawn, since Plotly's pick buffer is off; the line lies over the
+// picture, where nothing hides it.
+const PICK_RADIUS_PX = 14, TAP_RADIUS_PX = 24, CROSSHAIR_STEP_PX = 24, CROSSHAIR_FINE_PX = 2, CROSSHAIR_ARM_PX = 14;
+const MEASURE_HINT = {
+  first: 'Click or tap two points, or move the crosshair with the arrow keys and press Enter.',
+  second: 'First point set. Now the second.', missed: 'No point there – try another spot.',
+};
 
 class Measure {
   constructor(viewer) {
-    Object.assign(this, {viewer, on: false, points: []});
+    Object.assign(this, {viewer, on: false, points: [], crosshair: null});   // [right, down] in shares of the stage
     this.svg = viewer.find('.uv-lines');
     this.label = viewer.find('.uv-length');
   }
@@ -16,9 +21,30 @@ class Measure {
     this.on = on;
     this.viewer.find('.uv-measure').setAttribute('aria-pressed', String(on));
     this.viewer.find('.uv-stage').classList.toggle('uv-measuring', on);
-    if (!on) this.points = [];
-    this.viewer.announce(on ? 'Measuring: click two points.' : 'Measuring ended.');
+    this.points = on ? this.points : [];
+    this.crosshair = null;
+    this.say(on ? MEASURE_HINT.first : 'Measuring ended.');
     this.follow();
+  }
+
+  // To the visitor's eyes, too, while there is something to do.
+  say(text) {
+    this.viewer.announce(text);
+    this.viewer.find('.uv-todo').textContent = text;
+    this.viewer.find('.uv-todo').hidden = !this.on;
+  }
+
+  // What arrows and Enter do while measuring; null for any other key. The crosshair is there from the first of them on.
+  key(name, fine) {
+    const step = fine ? CROSSHAIR_FINE_PX : CROSSHAIR_STEP_PX;
+    const by = {ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step], Enter: [0, 0]}[name];
+    if (!this.on || !by) return null;
+    return () => {
+      const {offsetWidth: width, offsetHeight: height} = this.viewer.plot, [x, y] = this.crosshair || [0.5, 0.5];
+      const inside = share => Math.min(1, Math.max(0, share)), there = Boolean(this.crosshair);
+      this.crosshair = [inside(x + by[0] / width), inside(y + by[1] / height)];
+      if (name === 'Enter' && there) this.set(this.crosshair[0] * width, this.crosshair[1] * height, PICK_RADIUS_PX);
+    };
   }
 
   move(place) {
@@ -27,15 +53,20 @@ class Measure {
 
   clear() {
     this.points = [];
-    this.viewer.announce('Measurement cleared.');
+    this.say('Measurement cleared.');
   }
 
-  click(x, y) {
+  click(x, y, touch) {
     if (!this.on) return;
-    const point = this.pick(x, y);
-    if (!point) { this.viewer.announce('No point there – try another spot.'); return; }
+    this.crosshair = null;
+    this.set(x, y, touch ? TAP_RADIUS_PX : PICK_RADIUS_PX);
+  }
+
+  set(x, y, radius) {
+    const point = this.pick(x, y, radius);
+    if (!point) { this.say(MEASURE_HINT.missed); return; }
     this.points = this.points.length === 1 ? [...this.points, point] : [point];
-    this.viewer.announce(this.length === null ? 'First point set; click the second.' : `${this.text} between the two points.`);
+    this.say(this.length === null ? MEASURE_HINT.second : `${this.text} between the two points.`);
     this.follow();
   }
 
@@ -69,6 +100,11 @@ class Measure {
       parts.unshift(...['uv-halo', 'uv-line'].map(name => element('line', {x1, y1, x2, y2, class: name})));
       this.label.style.transform = `translate(${0.5 * (x1 + x2)}px, ${0.5 * (y1 + y2)}px) translate(-50%, -150%)`;
     }
+    if (this.on && this.crosshair) {
+      const {offsetWidth: width, offsetHeight: height} = this.viewer.plot, [x, y] = [this.crosshair[0] * width, this.crosshair[1] * height];
+      const arms = [[CROSSHAIR_ARM_PX, 0], [0, CROSSHAIR_ARM_PX]].map(([dx, dy]) => ({x1: x - dx, y1: y - dy, x2: x + dx, y2: y + dy}));
+      parts.push(...['uv-halo', 'uv-line'].flatMap(name => arms.map(ends => element('line', {...ends, class: name}))));
+    }
     this.svg.replaceChildren(...parts);
     this.label.hidden = known.length !== 2;
     if (this.label.textContent !== this.text) this.label.textContent = this.text;
@@ -76,13 +112,13 @@ class Measure {
 
   // The drawn point or body vertex under the pointer, in metres: of those in reach, the nearest in the picture among
   // the ones that lie in front.
-  pick(x, y) {
+  pick(x, y, radius) {
     const view = this.viewer.view(), near = [];
     let front = Infinity;
     const consider = (right, down, depth, point) => {
       if (depth < 0.02) return;
       const apart = Math.hypot(0.5 * view.width + view.focal * right / depth - x, 0.5 * view.height + view.focal * down / depth - y);
-      if (apart > PICK_RADIUS_PX) return;
+      if (apart > radius) return;
       front = Math.min(front, depth);
       near.push({apart, depth, point});
     };

@@ -28,7 +28,7 @@ const UnishViewer = (() => {
       nameJoints(this);
       followTheme(element);
       useGestures(this.plot, {zoom: factor => this.zoom(factor), pan: (right, down) => this.pan(-right / this.plot.offsetHeight, down / this.plot.offsetHeight)});
-      dragOrClick(this.plot, () => this.layers && this.follow.release(), (x, y) => this.layers && this.measure.click(x, y));
+      dragOrClick(this.plot, () => this.layers && this.follow.release(), (x, y, touch) => this.layers && this.measure.click(x, y, touch));
       new ResizeObserver(() => this.resize()).observe(this.find('.uv-stage'));
       setEnabled(this, false);
       all.push(this);
@@ -93,7 +93,7 @@ const UnishViewer = (() => {
       this.clouds = Object.fromEntries(CLOUDS.map(name => [
         name, {xyz: scene.arrays[`${name}_xyz`], color: scene.arrays[`${name}_color`], spans: scene.arrays[`${name}_span`], place: scene.meta[name]},
       ]));
-      this.frame = 0;
+      this.frame = scene.firstFrame;
       this.follow.mode = 'free';
       this.measure.points = [];
       this.layers = await this.draw();
