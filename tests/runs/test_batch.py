@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import unish.runs.batch
 from tests.helpers.reconstructions import make_reconstruction
@@ -268,6 +269,22 @@ def test_what_was_replaced_in_place_is_made_again(tmp_path, monkeypatch):
     assert statuses(source, out, Network(2)) == {"a.mov": "failed", "b.mp4": "kept"}, "another clip, so it asks first"
     assert statuses(source, out, Network(2), overwrite=True) == {"a.mov": "made", "b.mp4": "kept"}
     assert ran == ["a.mp4", "b.mp4", "a.mp4", "a.mp4", "b.mp4", "a.mov"]
+
+
+def test_exports_have_the_clips_own_frames_also_where_the_result_is_kept(tmp_path, monkeypatch):
+    source, out = tmp_path / "clips", tmp_path / "out"
+    (source / "walk").mkdir(parents=True)
+    for number in range(5):
+        Image.new("RGB", (320, 240), (40 * number, 0, 0)).save(source / "walk" / f"{number}.png")
+    options = Options(fps=6.0, source_fps=12.0)
+    monkeypatch.setattr("unish.runs.batch.reconstruct_clip", lambda clip, *rest, **more: make_reconstruction(3))
+    for formats, status in ((["chan"], "made"), (["chan", "colmap"], "kept")):
+        (row,) = run_batch(find_jobs(source, out), Network(1), open_body(), options, formats)
+        assert row.status == status, row.sentence
+    images = [Image.open(path) for path in sorted((out / "walk" / "exports" / "colmap" / "images").iterdir())]
+    assert [image.size for image in images] == [(320, 240)] * 3
+    red = [image.getpixel((160, 120))[0] for image in images]
+    np.testing.assert_allclose(red, [0, 80, 160], atol=4)  # every second image, at the rate that was given
 
 
 def test_what_cannot_be_is_one_sentence(tmp_path, capsys):

@@ -14,9 +14,6 @@ from unish.runs.result_folder import RESULT_EXPORTS
 if TYPE_CHECKING:
     from unish.structures import FrameSequence, Reconstruction
 
-_WITH_FRAMES = {"glb", "usd", "usda", "fbx", "npz", "colmap", "chan", "mp4", "webm"}
-"""Formats that hold frames of the clip, or their lens."""
-
 
 def add(commands) -> None:
     """Describe `unish export`."""
@@ -86,7 +83,7 @@ def _export(options: argparse.Namespace) -> int:
     body = None if options.body is None else load_body(options.body)
     try:
         with progress_bar() as show:
-            clip = _frames(options, scene) if _WITH_FRAMES & set(formats) else None
+            clip = _frames(options, scene) if any(FORMATS[name].of_clip for name in formats) else None
             written = export(
                 scene,
                 out,

@@ -50,6 +50,8 @@ class Format:
     """A folder in which this pattern finds something was written by the format; none for a format of one file."""
     of_people: bool = False
     """Without people there is nothing to write."""
+    of_clip: bool = False
+    """Frames of the clip, or their lens, are in it."""
     tool: Tool = "Blender and other 3-D editors"
     """Who opens it: the group in which the app offers it."""
     check_settings: Callable[[ExportSettings], object] | None = None
@@ -273,20 +275,31 @@ def _only(reconstruction: Any, settings: ExportSettings) -> Any:
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
-        "glb": Format("scene.glb", "people (skinned, animated), scene points and camera in one file", _glb),
-        "usd": Format("scene.usdz", "the same as GLB, with the lens of every frame", _usd, check_packages=check_usd),
-        "usda": Format("scene.usda", "the same USD as text", _usd, check_packages=check_usd),
+        "glb": Format(
+            "scene.glb", "people (skinned, animated), scene points and camera in one file", _glb, of_clip=True
+        ),
+        "usd": Format(
+            "scene.usdz", "the same as GLB, with the lens of every frame", _usd, of_clip=True, check_packages=check_usd
+        ),
+        "usda": Format("scene.usda", "the same USD as text", _usd, of_clip=True, check_packages=check_usd),
         "fbx": Format(
             "fbx",
             "each person skinned and animated; the moving camera; the scene's mesh",
             _fbx,
             "*.fbx",
+            of_clip=True,
             check_packages=check_fbx,
             tool="Unreal, Unity, Maya",
         ),
         "bvh": Format("bvh", "each person's skeleton and motion", _bvh, "*.bvh", True),
         "npz": Format(
-            "npz", "SMPL parameters per person, in AMASS / WHAM / GVHMR layout", _npz, "*.npz", True, tool="Python"
+            "npz",
+            "SMPL parameters per person, in AMASS / WHAM / GVHMR layout",
+            _npz,
+            "*.npz",
+            True,
+            of_clip=True,
+            tool="Python",
         ),
         "robot": Format(
             "robot",
@@ -307,11 +320,16 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             "cameras, images, points and person masks, for nerfstudio as well",
             _colmap,
             "sparse/0/cameras.bin",
+            of_clip=True,
             tool="Gaussian splats",
         ),
-        "chan": Format("camera.chan", "the moving camera, for compositing", _chan, tool="Nuke and other compositors"),
-        "mp4": Format("overlay.mp4", "the clip with the people drawn over it (H.264)", _video, tool="Video players"),
-        "webm": Format("overlay.webm", "the same video in VP9", _video, tool="Video players"),
+        "chan": Format(
+            "camera.chan", "the moving camera, for compositing", _chan, of_clip=True, tool="Nuke and other compositors"
+        ),
+        "mp4": Format(
+            "overlay.mp4", "the clip with the people drawn over it (H.264)", _video, of_clip=True, tool="Video players"
+        ),
+        "webm": Format("overlay.webm", "the same video in VP9", _video, of_clip=True, tool="Video players"),
     }
 )
 """Name on the command line → format."""

@@ -33,6 +33,7 @@ from unish.utils.prefetch import prefetch
 from unish.utils.progress import Progress, no_progress
 from unish.video.bars import without_bars
 from unish.video.reader import read_clip
+from unish.video.source_frames import SourceFrames
 from unish.video.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, has_suffix
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ def _one(
         status = "made"
     assert record is not None
     with interrupts.raising():
-        _export(job, body, formats, lambda part, message: report(0.8 + 0.2 * part, message))
+        _export(job, body, formats, options.source_fps, lambda part, message: report(0.8 + 0.2 * part, message))
     return Row(job.name, status, record["frames"], record["people"], record["fit"], record["seconds"])
 
 
@@ -263,12 +264,15 @@ def _device(model: "UniSH") -> torch.device:
     return next(model.parameters()).device
 
 
-def _export(job: Job, body: BodyModel, formats: Sequence[str], report: Progress) -> None:
-    """Write the formats that are not there yet."""
+def _export(job: Job, body: BodyModel, formats: Sequence[str], source_fps: float | None, report: Progress) -> None:
+    """Write the formats that are not there yet, with the clip's frames at their full resolution."""
     folder = job.folder / RESULT_EXPORTS
     missing = [name for name in formats if not (folder / FORMATS[name].target).exists()]
     if missing:
-        export(Reconstruction.load(job.folder), folder, missing, progress=report, body=body)
+        scene = Reconstruction.load(job.folder)
+        of_clip = any(FORMATS[name].of_clip for name in missing)
+        clip = SourceFrames.open(job.clip, scene.times_s, scene.fps, source_fps) if of_clip else None
+        export(scene, folder, missing, clip, report, body=body)
 
 
 def _record(job: Job, wanted: Identity, overwrite: bool) -> dict[str, Any] | None:
