@@ -32,6 +32,7 @@ def test_one_joint_of_the_trunk_is_evidence_and_limbs_are_none():
 
 def test_boxes_grow_to_sure_keypoints_only_and_stay_in_the_frame():
     track = _track(left_hip=0.9)
+    assert track.keypoints_px is not None
     track.keypoints_px[0, WRIST] = [95, 60, 0.9]
     track.keypoints_px[1, WRIST] = [95, 60, 0.2]
     track.keypoints_px[2, WRIST] = [199, 60, 0.9]

@@ -1,14 +1,17 @@
 """Real frames with a teacher's relative depth: labels, batches, and the losses of the scene branch."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from tests.helpers.videos import gray_ramp, write_video
+from train.data.prepare import label_depth
 from train.data.prepare.depth import RelativeDepth, depth_labeller
 from train.data.prepare.label_depth import LabelDepthConfig, labelled_clips
 from train.data.prepare.relative_depth import OnnxDepthTeacher, stored_depth
 from train.data.pretrain_batches import ViewSettings, relative_depth_batch
+from train.data.schema import iterate_clips
 from train.objectives.pretrain_losses import relative_depth_losses
 from unish.errors import MissingAssetError
 
@@ -33,6 +36,23 @@ def test_labels_are_the_teachers_up_to_a_factor(clips):
     expected = np.linspace(1, 3, 96)
     column = inverse[:, 50] / np.median(inverse) * 2
     np.testing.assert_allclose(column[4:-4], expected[4:-4], atol=0.03)
+
+
+def test_images_are_clips_of_one_frame_beside_videos(tmp_path, monkeypatch, caplog):
+    folder = tmp_path / "photos" / "holiday"
+    folder.mkdir(parents=True)
+    cv2.imwrite(str(folder / "beach.png"), np.full((60, 80, 3), (10, 80, 200), np.uint8))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    write_video(folder.parent / "walk.mp4", gray_ramp(12, 64, 48), rate=12)
+    monkeypatch.setattr(label_depth, "open_depth_teacher", lambda choice: SlopeTeacher())
+    config = LabelDepthConfig(folder.parent, "teacher", tmp_path / "out", frames=2, fps=6, long_side_px=40)
+    assert label_depth.label_depth(config) == 4
+    assert "broken.jpg" in caplog.text
+    samples = {sample.clip_id: sample for sample in iterate_clips(str(tmp_path / "out"))}
+    assert samples["beach.png"].images.shape == (1, 30, 40, 3)
+    assert np.abs(samples["beach.png"].images.mean((0, 1, 2)) - [200, 80, 10]).max() < 5, "RGB"
+    pair = relative_depth_batch([samples["beach.png"]], ViewSettings(sizes=((28, 28),)), np.random.default_rng(0))
+    assert pair.images.shape[1] == 2
 
 
 def test_unknown_where_the_teacher_says_nothing_near():
