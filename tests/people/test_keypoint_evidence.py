@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unish.people.detection import DetectAndTrack
-from unish.people.keypoint_evidence import grown_to_keypoints, trunk_confidence
+from unish.people.keypoint_evidence import grown_to_keypoints, one_track_per_body, trunk_confidence
 from unish.people.tracking import Detections
 from unish.structures import KEYPOINT_NAMES, PersonTrack
 
@@ -42,6 +42,36 @@ def test_boxes_grow_to_sure_keypoints_only_and_stay_in_the_frame():
     np.testing.assert_allclose(grown[2], [40, 30, 200, 130])
     absent = dataclasses.replace(track, present=np.zeros(4, bool))
     np.testing.assert_allclose(grown_to_keypoints(absent, 200, 150).boxes_px, track.boxes_px)
+
+
+def _person(id: int, box: list[float], frames: range, confidence: float, shift_px: float = 0.0) -> PersonTrack:
+    """Somebody with shoulders and hips in these of ten frames, a mask of their own number and all."""
+    keypoints = np.zeros((10, 17, 3))
+    for index, place in enumerate([(50, 50), (70, 50), (53, 80), (67, 80)]):
+        keypoints[:, [5, 6, 11, 12][index]] = [*(np.array(place) + shift_px), confidence]
+    present = np.isin(np.arange(10), list(frames))
+    keypoints[~present] = 0
+    masks = np.repeat(present[:, None, None], 8, axis=1).repeat(8, axis=2)
+    return PersonTrack(id, np.tile(box, (10, 1)), present, present * 0.5, masks, keypoints)
+
+
+def test_one_body_found_twice_is_one_person_with_the_boxes_of_the_surer_track():
+    loose = _person(1, [20.0, 10, 120, 140], range(0, 8), 0.5, shift_px=2)
+    tight = _person(2, [40.0, 30, 80, 130], range(3, 10), 0.8)
+    (person,) = one_track_per_body([loose, tight])
+    assert person.id == 1 and person.present.all() and person.masks is not None and person.masks.all()
+    np.testing.assert_allclose(person.boxes_px[:3], loose.boxes_px[:3])
+    np.testing.assert_allclose(person.boxes_px[3:], tight.boxes_px[3:])
+    assert person.keypoints_px is not None and (person.keypoints_px[:, 5, 2] > 0).all()
+
+
+def test_people_who_stand_close_or_take_turns_stay_apart():
+    first = _person(1, [40.0, 30, 80, 130], range(0, 6), 0.8)
+    beside = _person(2, [60.0, 30, 100, 130], range(0, 6), 0.8, shift_px=20)
+    later = _person(3, [40.0, 30, 80, 130], range(6, 10), 0.8)
+    unsure = _person(4, [42.0, 30, 82, 130], range(0, 6), 0.2)
+    people = [first, beside, later, unsure]
+    assert [track.id for track in one_track_per_body(people)] == [1, 2, 3, 4]
 
 
 class _TwoThings:

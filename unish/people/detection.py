@@ -322,14 +322,14 @@ class DetectAndTrack:
             detector = load_mini_detector()
         if self.keypoints is None:
             return track_people(detector.detect(frames, progress), self.config)
-        from unish.people.keypoint_evidence import grown_to_keypoints, trunk_confidence
+        from unish.people.keypoint_evidence import grown_to_keypoints, one_track_per_body, trunk_confidence
         from unish.people.keypoint_masks import keypoint_masks
         from unish.people.keypoints import with_keypoints
 
         height_px, width_px = frames.shape[1:3]
         tracks = track_people(detector.detect(frames, part_of(progress, 0.0, 0.5)), self.config)
         tracks = with_keypoints(frames, tracks, self.keypoints, part_of(progress, 0.5, 0.8))
-        people = [track for track in tracks if trunk_confidence(track) >= self.least_trunk]
+        people = one_track_per_body([track for track in tracks if trunk_confidence(track) >= self.least_trunk])
         tracks = tuple(
             dataclasses.replace(grown_to_keypoints(track, width_px, height_px), id=number)
             for number, track in enumerate(people, start=1)

@@ -1,6 +1,7 @@
-"""What keypoints say of a track: whether it is a person at all, and how far the body reaches beyond its box."""
+"""What keypoints say of tracks: whether one is a person, whether two are the same, how far a body reaches."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +13,12 @@ _SURE = 0.4
 """From this confidence on, a keypoint belongs to the body."""
 _FLESH = 0.03
 """What a body has beyond its keypoints, as a share of the box's longer side."""
+_SEEN = 0.3
+"""From this confidence on, a keypoint's place can be compared."""
+_SAME_PLACE = 0.1
+"""Keypoints of one body found twice are closer than this share of the smaller box's longer side; those of two people
+whose boxes overlap are about half a side apart."""
+_LEAST_KEYPOINTS, _LEAST_FRAMES = 3, 3
 
 
 def trunk_confidence(track: PersonTrack) -> float:
@@ -23,6 +30,67 @@ def trunk_confidence(track: PersonTrack) -> float:
     if track.keypoints_px is None or not track.present.any():
         return 0.0
     return float(track.keypoints_px[track.present][:, _TRUNK, 2].max(axis=1).mean())
+
+
+def one_track_per_body(tracks: Sequence[PersonTrack]) -> tuple[PersonTrack, ...]:
+    """Tracks of one body made one, in the order they had: those whose keypoints lie in the same places while both are
+    present. Where both are, the track whose keypoints are surer counts, as its boxes fit the body better."""
+    merged: list[PersonTrack] = []
+    for track in tracks:
+        for index, other in enumerate(merged):
+            if _are_one_body(track, other):
+                merged[index] = _united(other, track)
+                break
+        else:
+            merged.append(track)
+    return tuple(merged)
+
+
+def _are_one_body(track: PersonTrack, other: PersonTrack) -> bool:
+    if track.keypoints_px is None or other.keypoints_px is None:
+        return False
+    distances = []
+    for frame in np.flatnonzero(track.present & other.present):
+        mine, theirs = track.keypoints_px[frame], other.keypoints_px[frame]
+        seen = np.minimum(mine[:, 2], theirs[:, 2]) >= _SEEN
+        if seen.sum() >= _LEAST_KEYPOINTS:
+            side = min((box[2:] - box[:2]).max() for box in (track.boxes_px[frame], other.boxes_px[frame]))
+            distances.append(np.median(np.linalg.norm(mine[seen, :2] - theirs[seen, :2], axis=1)) / max(side, 1.0))
+    fewest = min(int(track.present.sum()), int(other.present.sum()))
+    enough = len(distances) >= min(_LEAST_FRAMES, (fewest + 1) // 2)
+    return bool(distances) and enough and float(np.median(distances)) < _SAME_PLACE
+
+
+def _united(first: PersonTrack, second: PersonTrack) -> PersonTrack:
+    """Both as one, with the first one's id: the surer one where it is present, the other one elsewhere."""
+    assert first.keypoints_px is not None and second.keypoints_px is not None
+    shared = first.present & second.present
+    surer, other = sorted(
+        (first, second),
+        key=lambda track: -float(track.keypoints_px[shared][..., 2].mean()),  # type: ignore[index]
+    )
+    assert surer.keypoints_px is not None and other.keypoints_px is not None
+    added = np.flatnonzero(other.present & ~surer.present)
+    boxes, confidence, keypoints = surer.boxes_px.copy(), surer.confidence.copy(), surer.keypoints_px.copy()
+    boxes[added], confidence[added], keypoints[added] = (
+        other.boxes_px[added],
+        other.confidence[added],
+        other.keypoints_px[added],
+    )
+    masks = surer.masks
+    if masks is not None and other.masks is not None:
+        for frame in added:  # in place: they may lie on disk, and the surer track is not used any more
+            masks[frame] = other.masks[frame]
+    present = first.present | second.present
+    return dataclasses.replace(
+        surer,
+        id=first.id,
+        boxes_px=boxes,
+        present=present,
+        confidence=confidence,
+        keypoints_px=keypoints,
+        masks=masks if other.masks is not None else None,
+    )
 
 
 def grown_to_keypoints(track: PersonTrack, width_px: int, height_px: int) -> PersonTrack:
