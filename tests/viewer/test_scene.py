@@ -255,3 +255,25 @@ def test_a_long_clip_is_shown_in_fewer_frames(room, monkeypatch):
     assert thin.arrays["body_0"].shape[0] == 4 and thin.arrays["camera_corners"].shape[0] == 4
     np.testing.assert_allclose(thin.arrays["camera_corners"], whole.arrays["camera_corners"][::3], atol=1e-6)
     assert "one frame in 3" in thin.meta["notes"][-1] and not any("one frame" in note for note in whole.meta["notes"])
+
+
+def test_the_first_view_has_people_in_it_wherever_they_go(room):
+    """Somebody walks from far on the left to the right: every joint lies within 45 degrees, from side to side too."""
+    reconstruction = room(12)
+    aside = np.linspace(-1.6, 1.2, 12)[:, None, None] * [1.0, 0, 0]
+    (person,) = reconstruction.people
+    person = dataclasses.replace(
+        person,
+        joints_world=(person.joints_world + aside).astype(np.float32),
+        vertices_world=(person.vertices_world + aside).astype(np.float32),
+    )
+    reconstruction = dataclasses.replace(reconstruction, people=(person,))
+    scene = scene_arrays(reconstruction, 500)
+    eye, target = (np.array(scene.meta["view"][name]) for name in ("eye", "target"))
+    ahead = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(ahead, [0, 0, 1])
+    right /= np.linalg.norm(right)
+    joints = display(scene, reconstruction.people[0].joints_world).reshape(-1, 3) - eye
+    across, up, depth = joints @ right, joints @ np.cross(right, ahead), joints @ ahead
+    inside = np.maximum(np.abs(across), np.abs(up)) < np.tan(np.radians(22.5)) * depth
+    assert inside.mean() > 0.95

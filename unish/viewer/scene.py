@@ -30,6 +30,11 @@ MAX_POINTS = 50_000
 MAX_FRAMES_BYTES = 36 * 2**20
 """Of long clips every second, third… frame is shown, so that a page stays small enough to open."""
 DEFAULT_CONFIDENCE = 0.1
+FARTHER_BACK = (1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
+VIEW_TANGENT = 0.85 * math.tan(math.pi / 8)
+"""Of the angle from the middle of the view to its nearer edges, less a margin; the page draws with 45° from top to
+bottom."""
+MOST_IN_VIEW = 0.97
 
 
 def scene_arrays(
@@ -115,7 +120,8 @@ def people_and_cameras(
     present = present.reshape(len(vertices), meta["frames"])
     seen_bodies = [each[here] for each, here in zip(vertices, present, strict=True)]
     centers = reconstruction.cameras.world_from_camera[:, :3, 3] @ display_from_world.T
-    target = _target(reconstruction, present, points["still"], display_from_world)
+    joints = _seen_joints(reconstruction, present, display_from_world)
+    target = _target(joints, points["still"])
     corners = camera_corners(reconstruction, 0.09 * float(np.linalg.norm(target - np.nan_to_num(centers[0]))))
     corners = corners @ display_from_world.T
     ground_z = _ground_height(seen_bodies, points["still"])
@@ -136,7 +142,7 @@ def people_and_cameras(
             "bodies": bodies,
             "low": (low - 0.05).tolist(),
             "high": (high + 0.05).tolist(),
-            "view": {"target": target.tolist(), "eye": _first_eye(np.nan_to_num(centers[0]), target).tolist()},
+            "view": {"target": target.tolist(), "eye": _first_eye(np.nan_to_num(centers[0]), target, joints).tolist()},
         },
         placed,
     )
@@ -230,26 +236,44 @@ def _color_bytes(points: PointCloud) -> np.ndarray:
     return np.concatenate([points.colors, confidence[:, None]], axis=1)
 
 
-def _target(
-    reconstruction: Reconstruction, present: np.ndarray, still_display: np.ndarray, display_from_world: np.ndarray
-) -> np.ndarray:
-    """What the first view looks at: the people where there are any, else the middle of the cloud."""
+def _seen_joints(
+    reconstruction: Reconstruction, present: np.ndarray, display_from_world: np.ndarray
+) -> Float[np.ndarray, "joints 3"]:
+    """Everybody's joints while they are seen, display frame."""
     joints = [p.joints_world[here].reshape(-1, 3) for p, here in zip(reconstruction.people, present, strict=True)]
     joints = np.concatenate([np.zeros((0, 3)), *joints])
-    joints = joints[np.isfinite(joints).all(-1)]
+    return joints[np.isfinite(joints).all(-1)] @ display_from_world.T
+
+
+def _target(joints: np.ndarray, still_display: np.ndarray) -> np.ndarray:
+    """What the first view looks at: the middle of where people are, where there are any, else that of the cloud."""
     if len(joints):
-        return np.median(joints, axis=0) @ display_from_world.T
+        return np.percentile(joints, [2, 98], axis=0).mean(0)
     if len(still_display):
         return np.median(still_display, axis=0).astype(np.float64)
     return np.array([0.0, 3.0, 0.0])
 
 
-def _first_eye(camera: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """A little behind, above and beside the first camera: nearly its view, and yet one sees that it is a scene."""
+def _first_eye(camera: np.ndarray, target: np.ndarray, joints: np.ndarray) -> np.ndarray:
+    """A little behind, above and beside the first camera: nearly its view, and yet one sees that it is a scene. So far
+    back that people stay in view wherever they go, or nearly always."""
     away = camera - target
     distance = max(float(np.linalg.norm(away)), 0.5)
     aside = np.array([-away[1], away[0], 0.0])
-    return target + 1.2 * away + 0.22 * aside + np.array([0.0, 0.0, 0.16 * distance])
+    from_target = 1.2 * away + 0.22 * aside + np.array([0.0, 0.0, 0.16 * distance])
+    if not len(joints):
+        return target + from_target
+    ahead = -from_target / max(float(np.linalg.norm(from_target)), 1e-6)
+    right = np.cross(ahead, [0, 0, 1])
+    right /= max(float(np.linalg.norm(right)), 1e-6)
+    axes = np.stack([right, np.cross(right, ahead), ahead])
+    shares = []
+    for farther in FARTHER_BACK:
+        across, up, depth = ((joints - target - farther * from_target) @ axes.T).T
+        shares.append(np.mean(np.maximum(np.abs(across), np.abs(up)) < VIEW_TANGENT * depth))
+        if shares[-1] >= MOST_IN_VIEW:
+            break
+    return target + FARTHER_BACK[int(np.argmax(shares))] * from_target
 
 
 def _ground_height(seen_bodies: list[np.ndarray], still_display: np.ndarray) -> float:
