@@ -25,7 +25,7 @@ from space.limits import MAX_WAITING
 from space.results import ResultFolders
 from space.server import offered_weights, parse_options, serve
 from space.style import FOCUS_CANCEL, FOCUS_RUN, FOCUS_VIEWER, INTRODUCTION, KEEP_LINK, SETTLE_VIEWER, SHOW_VIEWER
-from space.updates import button_updates, gallery_value
+from space.updates import button_updates, export_updates, gallery_value
 from unish.errors import UniSHError
 
 
@@ -91,9 +91,11 @@ def build(demo: Demo) -> gr.Blocks:
         for ready in (running.success, example.success, reopened.success):
             ready(demo.finish, result, r.files, show_progress_on=r.overlay, **files)
         r.overlay.select(demo.original, result, r.overlay, show_progress_on=r.overlay, **files)
-        r.make.click(demo.export, [result, *r.formats], r.made, show_progress_on=r.make, **files)
-        for group in r.formats:
-            group.change(lambda: gr.DownloadButton(visible=False), None, r.made, queue=False, **quiet)
+        r.make.click(demo.export, [result, *r.formats.parts], r.made, show_progress_on=r.make, **files)
+        for group in r.formats.groups:
+            group.change(export_updates, r.formats.groups, [r.made, *r.formats.options], queue=False, **quiet)
+        for option in r.formats.options:
+            option.input(lambda: gr.DownloadButton(visible=False), None, r.made, queue=False, **quiet)
         page.unload(demo.leave)
         api(demo.reconstruct, api_name="reconstruct", concurrency_limit=1, concurrency_id="gpu")
     return page.queue(max_size=MAX_WAITING)

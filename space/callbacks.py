@@ -8,7 +8,7 @@ from space.boundary import spoken, without_paths
 from space.examples import Examples
 from space.limits import PREVIEW_LIMIT_S, TIME_LIMIT_S
 from space.person_selection import ClipPreview, PeopleSelection
-from space.request import DEFAULT_FPS, ClipRequest, Settings, parse_boxes, parse_formats
+from space.request import DEFAULT_FPS, ClipRequest, ExportChoices, Settings, parse_boxes, parse_formats
 from space.results import (
     EarlyScene,
     Result,
@@ -23,7 +23,7 @@ from space.results import (
     write_page,
 )
 from space.tasks import Cancelled, Task, cancel_tasks
-from space.updates import button_updates, early_updates, preview_updates, result_updates, video_value
+from space.updates import button_updates, early_updates, formats_in, preview_updates, result_updates, video_value
 from space.upload_pipeline import everybody, marked, preview_upload, reconstruct_upload, selected
 from space.upload_reader import open_upload, part_used
 from space.uploads import uploaded_file
@@ -117,16 +117,16 @@ class Demo:
             archive = task.run(lambda report: write_archive(result))
             yield page, video_value(overlay), gr.DownloadButton(value=str(archive), visible=True)
 
-    def export(self, request: gr.Request, progress=gr.Progress(), result=None, *groups):  # noqa: B008
-        """The button below the result: files for other programs, those chosen in any of the `groups`."""
+    def export(self, request: gr.Request, progress=gr.Progress(), result=None, *choices):  # noqa: B008
+        """The button below the result: files for other programs; `choices` are the values of `ExportForm.parts`."""
         with spoken(self.folders):
             if not isinstance(result, Result):
                 raise gr.Error("There is no result yet.", print_exception=False)
             task = Task(request.session_hash or "", self.time_limit_s, progress)
-            chosen = [group if isinstance(group, list) else [group] for group in groups]
-            formats = parse_formats([name for group in chosen for name in group])
-            path = task.run(lambda report: write_exports(result, formats, report))
-            label = f"Download exports (.zip): {described_sizes(path, formats)}"
+            scene, fbx_scene, names, *groups = choices
+            wanted = ExportChoices.of(formats_in(groups), scene, fbx_scene, names)
+            path = task.run(lambda report: write_exports(result, wanted, report))
+            label = f"Download exports (.zip): {described_sizes(path, wanted.formats)}"
         return gr.DownloadButton(label, value=str(path), visible=True)
 
     def reopen(self, request: gr.Request) -> list:
@@ -196,7 +196,7 @@ class Demo:
         with spoken(self.folders):
             part = self.clip_request(clip, fps, start_s, end_s)
             settings = Settings.of(self.weights, weights, focal, static_camera, height, fit)
-            wanted, drawn = parse_formats(formats), parse_boxes(boxes)
+            wanted, drawn = ExportChoices(parse_formats(formats)), parse_boxes(boxes)
             people = marked(drawn) if drawn else everybody()
             task = Task("", self.time_limit_s)
 

@@ -8,7 +8,7 @@ import gradio as gr
 
 from space.components import example_gallery, people_picker, video_companion
 from space.request import DEFAULT_FPS
-from unish.export import installed_formats
+from unish.export import FORMATS, installed_formats
 from unish.export.formats import TOOLS
 from unish.viewer.page import css_template, head, js_on_load, template
 
@@ -22,6 +22,8 @@ MODELS = {
     "release": "Full (needs a GPU, non-commercial)",
 }
 """What a visitor reads for each of the weights on offer."""
+SCENES = [("Points", "points"), ("Mesh", "mesh"), ("Both", "both")]
+BONE_NAMES = [("Unreal", "ue5"), ("Mixamo, Unity", "mixamo"), ("SMPL", "smpl")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,27 @@ class Form:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExportForm:
+    """Which files for other programs the visitor wants."""
+
+    groups: list
+    """Formats, by the tool that opens them."""
+    scene: Any
+    fbx_scene: Any
+    names: Any
+
+    @property
+    def options(self) -> list:
+        """In the order of `updates.export_updates`."""
+        return [self.scene, self.fbx_scene, self.names]
+
+    @property
+    def parts(self) -> list:
+        """In the order of `Demo.export`."""
+        return [*self.options, *self.groups]
+
+
+@dataclasses.dataclass(frozen=True)
 class Shown:
     """What shows a result."""
 
@@ -62,7 +85,7 @@ class Shown:
     archive: Any
     exports: Any
     made: Any
-    formats: list
+    formats: ExportForm
     make: Any
 
     @property
@@ -111,16 +134,23 @@ def result_numbers() -> gr.HTML:
     return gr.HTML(visible=False, elem_id="numbers")
 
 
-def export_choices() -> list[gr.CheckboxGroup]:
-    """The formats to choose from, a group for each tool that opens them."""
+def export_choices() -> ExportForm:
+    """The formats to choose from, a group for each tool that opens them, and below it what else concerns them."""
     groups, offered = [], installed_formats()
+    meshed = "mesh" in offered
+    scene = gr.Radio(SCENES, value="points", label="Scene in GLB and USD", visible=meshed, render=False)
+    fbx_scene = gr.Checkbox(meshed, label="Scene as a mesh in FBX", visible=False, render=False, elem_id="fbx-scene")
+    names = gr.Radio(BONE_NAMES, value="ue5", label="Bone names in FBX", visible=False, render=False)
+    below = {FORMATS["glb"].tool: [scene], FORMATS["fbx"].tool: [names, fbx_scene]}
     with gr.Group(elem_id="formats"):
         for tool in TOOLS:
             choices = [(f"{name.upper()}: {one.summary}", name) for name, one in offered.items() if one.tool == tool]
             if choices:
                 chosen = [name for _, name in choices if name == "glb"]
                 groups.append(gr.CheckboxGroup(choices, value=chosen, label=tool))
-    return groups
+            for option in below.get(tool, []):
+                option.render()
+    return ExportForm(groups, scene, fbx_scene, names)
 
 
 def results(examples: Mapping[str, Any], numbers: gr.HTML) -> Shown:

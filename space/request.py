@@ -6,19 +6,22 @@ Values come from anybody who can send a request, so each is taken for what it cl
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from space.limits import FPS_RANGE, MAX_FRAMES, MAX_PEOPLE, MAX_TEXT_LETTERS
 from unish.cli.parsing import parse_box, parse_heights
 from unish.errors import InputError
-from unish.export import FORMATS, check_formats
+from unish.export import FORMATS, ExportSettings, check_formats
+from unish.export.settings import RIG_NAMES, SCENES, RigName, Scene
 from unish.people.detection import Box
 from unish.pipeline import ClipPriors, Options
 from unish.video import LONGEST_SHOT
 
 DEFAULT_FPS = Options().fps
+_Choice = TypeVar("_Choice", bound=str)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,62 @@ class Settings:
         return options.priors(source_size)
 
 
+@dataclass(frozen=True)
+class ExportChoices:
+    """Which files for other programs are wanted. Raises `InputError` for what cannot be."""
+
+    formats: tuple[str, ...] = ()
+    """Each once, in any order."""
+    scene: Scene = ExportSettings.scene
+    """What GLB and USD show of the scene."""
+    fbx_scene: bool = False
+    """Whether FBX has the scene, as a mesh."""
+    names: RigName = ExportSettings.names
+    """Of the bones in FBX."""
+
+    def __post_init__(self) -> None:
+        check_formats(self.formats)
+
+    @staticmethod
+    def of(formats: object, scene: object, fbx_scene: object, names: object) -> "ExportChoices":
+        """From the values of a form. Raises `InputError` for values of a wrong kind."""
+        if not isinstance(fbx_scene, bool | None):
+            raise InputError(f"Expected yes or no for the scene in FBX, got {str(fbx_scene)[:40]!r}.")
+        return ExportChoices(
+            parse_formats(formats),
+            _one_of("Scene", scene, SCENES, ExportChoices.scene),
+            bool(fbx_scene),
+            _one_of("Bone names", names, RIG_NAMES, ExportChoices.names),
+        )
+
+    @property
+    def slug(self) -> str:
+        """For the name of a file: the formats, and how they differ from their usual selves."""
+        return "-".join(name + self._variant(name) for name in FORMATS if name in self.formats)
+
+    def by_scene(self) -> dict[Scene, list[str]]:
+        """The formats by what they show of the scene; at most one of the groups needs its mesh."""
+        shown: dict[str, Scene] = {name: self._scene_of(name) for name in self.formats if FORMATS[name].shows_scene}
+        meshed = set(shown.values()) - {"points"}
+        with_mesh: Scene = meshed.pop() if meshed else "points"
+        groups: dict[Scene, list[str]] = {}
+        for name in self.formats:
+            groups.setdefault(shown.get(name, with_mesh), []).append(name)
+        return groups
+
+    def _scene_of(self, name: str) -> Scene:
+        if name != "fbx":
+            return self.scene
+        if not self.fbx_scene:
+            return "points"  # which FBX does not have
+        return "mesh" if self.scene == "points" else self.scene  # FBX takes "both" as "mesh"
+
+    def _variant(self, name: str) -> str:
+        if name == "fbx":
+            return f"_{self.names}" + "_scene" * self.fbx_scene
+        return f"_{self.scene}" if FORMATS[name].shows_scene and self.scene != "points" else ""
+
+
 def parse_boxes(boxes: object) -> tuple[Box, ...]:
     """People marked by a program, one box a line: x0,y0,x1,y1 in pixels of the first frame, @seconds for a later one.
 
@@ -129,6 +188,14 @@ def text(name: str, value: object) -> str:
     if len(value) > MAX_TEXT_LETTERS:
         raise InputError(f"{name} must have at most {MAX_TEXT_LETTERS} letters, got {len(value)}.")
     return value.strip()
+
+
+def _one_of(name: str, value: object, choices: Sequence[_Choice], default: _Choice) -> _Choice:
+    wanted = text(name, value) or default
+    for choice in choices:
+        if choice == wanted:
+            return choice
+    raise InputError(f"{name} must be one of {', '.join(choices)}, got {wanted[:40]!r}.")
 
 
 def _seconds(name: str, value: object) -> float | None:

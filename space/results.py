@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from space.request import ExportChoices
 from unish.analysis.fit_report import FitReport
 from unish.analysis.summary import summarise
 from unish.errors import InputError
-from unish.export import FORMATS, check_formats, export, write_video
+from unish.export import FORMATS, export, write_video
 from unish.runs.result_folder import RESULT_EXPORTS, RESULT_REPORT
 from unish.structures import FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
@@ -39,6 +40,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{22}")
 _PREFIX = "unish-"
 OVERLAY_LONG_SIDE_PX, OVERLAY_FRAMES = 960, 600
 """The overlay of the page is no larger and has no more frames, so that a clip of minutes is drawn in seconds."""
+NO_EXPORTS = ExportChoices()
 EXPIRED = "This result has expired (results are kept for an hour). Please run the video again."
 
 
@@ -204,31 +206,33 @@ def write_page(result: Result) -> Path:
     return result.page
 
 
-def write_archive(result: Result, formats: Sequence[str] = (), progress: Progress = no_progress) -> Path:
-    """The reconstruction and its report, zipped, with other programs' `formats` in it, where there are any.
+def write_archive(result: Result, choices: ExportChoices = NO_EXPORTS, progress: Progress = no_progress) -> Path:
+    """The reconstruction and its report, zipped, with files for other programs in it, where some are chosen.
 
-    Raises `InputError` when it has expired, for a format that does not exist, or when there is no room.
+    Raises `InputError` when it has expired, or when there is no room.
     """
-    path = result.archive.with_stem(f"{result.archive.stem}_{_listed(formats)}") if formats else result.archive
+    path = result.archive
+    if choices.formats:
+        path = path.with_stem(f"{path.stem}_{choices.slug}")
     if not path.is_file():
         with _still_there(result), _new_zip(path) as archive:
             _add_folder(archive, result.kept / "reconstruction", result.stem)
-            _add_exports(archive, result, formats, f"{result.stem}/{RESULT_EXPORTS}", progress)
+            _add_exports(archive, result, choices, f"{result.stem}/{RESULT_EXPORTS}", progress)
     return path
 
 
-def write_exports(result: Result, formats: Sequence[str], progress: Progress = no_progress) -> Path:
+def write_exports(result: Result, choices: ExportChoices, progress: Progress = no_progress) -> Path:
     """The result in other programs' formats, zipped, beside its other files; what was made before is taken again.
 
     Frames in them are those of the upload. Raises `InputError` when no format is chosen, the result has expired, or
     there is no room.
     """
-    if not formats:
+    if not choices.formats:
         raise InputError("Choose at least one format.")
-    path = result.folder / f"{result.stem}_{_listed(formats)}.zip"
+    path = result.folder / f"{result.stem}_{choices.slug}.zip"
     if not path.is_file():
         with _still_there(result), _new_zip(path) as archive:
-            _add_exports(archive, result, formats, result.stem, progress)
+            _add_exports(archive, result, choices, result.stem, progress)
     return path
 
 
@@ -240,9 +244,9 @@ def described_sizes(exports: Path, formats: Sequence[str]) -> str:
     return ", ".join(f"{name.upper()} {sizes[name] / 1e6:.1f} MB" for name in FORMATS if name in formats)
 
 
-def write_all(result: Result, formats: Sequence[str], progress: Progress) -> tuple[Path, Path, Path]:
-    """What programs get: the archive with `formats` in it, the viewer as one file, the overlay."""
-    return write_archive(result, formats, progress), write_page(result), write_overlay(result, progress)
+def write_all(result: Result, choices: ExportChoices, progress: Progress) -> tuple[Path, Path, Path]:
+    """What programs get: the archive with the files chosen, the viewer as one file, the overlay."""
+    return write_archive(result, choices, progress), write_page(result), write_overlay(result, progress)
 
 
 def find_result(folders: ResultFolders, name: object) -> Result | None:
@@ -275,19 +279,21 @@ def _write_video(result: Result, path: Path, scene: Reconstruction, progress: Pr
         )
 
 
-def _listed(formats: Sequence[str]) -> str:
-    check_formats(formats)
-    return "-".join(name for name in FORMATS if name in formats)
-
-
 def _add_exports(
-    archive: zipfile.ZipFile, result: Result, formats: Sequence[str], name: str, progress: Progress
+    archive: zipfile.ZipFile, result: Result, choices: ExportChoices, name: str, progress: Progress
 ) -> None:
-    if not formats:
+    if not choices.formats:
         return
-    scene = result.load()
+    scene, done = result.load(), 0
+    clip = result.source_frames(scene)
     with tempfile.TemporaryDirectory(prefix="unish-") as place:
-        export(scene, place, formats, result.source_frames(scene), progress)
+        for kind, formats in choices.by_scene().items():
+
+            def report(share: float, message: str, start: int = done, count: int = len(formats)) -> None:
+                progress((start + share * count) / len(choices.formats), message)
+
+            export(scene, place, formats, clip, report, scene=kind, names=choices.names)
+            done += len(formats)
         _add_folder(archive, Path(place), name)
 
 

@@ -1,6 +1,7 @@
 """What the callbacks of the page return: new values and properties of its components."""
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +11,7 @@ import gradio as gr
 from space.examples import Examples
 from space.person_selection import ClipPreview, picker_value
 from space.results import EarlyScene, Result
+from unish.export import FORMATS, installed_formats
 from unish.video import LONGEST_SHOT
 
 FITTING, FITTED = "Fitting bodies to the video…", "Bodies fitted to the video."
@@ -92,6 +94,25 @@ def result_updates(result: Result | None, examples: Examples) -> list:
         hidden,
         result,
         f"example={quote(opened)}" if opened else f"result={result.name}",
+    ]
+
+
+def formats_in(groups: Sequence[object]) -> list[object]:
+    """What is chosen in any of the groups of formats."""
+    return [name for group in groups for name in (group if isinstance(group, list) else [group])]
+
+
+def export_updates(*groups: object) -> list:
+    """Other formats are chosen: those made before are no longer offered, and each choice that concerns one of these is
+    shown, in the order of `ExportForm.options`."""
+    formats = formats_in(groups)
+    showing = [name for name, one in FORMATS.items() if one.shows_scene and name in formats]
+    meshed, fbx = "mesh" in installed_formats(), "fbx" in showing
+    return [
+        gr.DownloadButton(visible=False),
+        gr.Radio(visible=meshed and len(showing) > fbx),
+        gr.Checkbox(visible=meshed and fbx),
+        gr.Radio(visible=fbx),
     ]
 
 

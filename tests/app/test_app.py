@@ -404,6 +404,10 @@ def test_the_original_video_comes_when_it_is_asked_for(shown, app):
 def test_files_for_other_programs_are_made_on_demand(shown, tmp_path):
     tab = shown.tab
     tab.locator("#exports button").first.click()
+    mesh = tab.locator("#formats").get_by_role("radio", name="Mesh")
+    for visible in (False, True):
+        tab.locator("#formats label").filter(has_text="GLB:").click()
+        mesh.wait_for(state="visible" if visible else "hidden")
     for name in ("BVH", "PLY", "MP4"):
         tab.locator("#formats label").filter(has_text=f"{name}:").click()
     tab.locator("#make").click()

@@ -52,6 +52,8 @@ class Format:
     """Without people there is nothing to write."""
     of_clip: bool = False
     """Frames of the clip, or their lens, are in it."""
+    shows_scene: bool = False
+    """`ExportSettings.scene` says as what."""
     tool: Tool = "Blender and other 3-D editors"
     """Who opens it: the group in which the app offers it."""
     check_settings: Callable[[ExportSettings], object] | None = None
@@ -93,10 +95,10 @@ def export(
     settings = ExportSettings(
         clip, max_points, unit, fps, tuple(person), per_person, layout, names, body, scene, max_triangles, collision
     )
-    if scene != "points" and {"glb", "usd", "usda", "fbx"} & set(formats):
-        check_mesh()
     people = chosen_people(reconstruction, settings.person)
     targets = check_places(Path(folder), formats, overwrite)
+    if scene != "points" and any(FORMATS[name].shows_scene for name in targets):
+        check_mesh()
     for name in targets:
         if FORMATS[name].of_people and not people:
             raise InputError(f"The result has no people, so there is nothing to write as {name}; leave it out.")
@@ -276,18 +278,30 @@ def _only(reconstruction: Any, settings: ExportSettings) -> Any:
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "glb": Format(
-            "scene.glb", "people (skinned, animated), scene points and camera in one file", _glb, of_clip=True
+            "scene.glb",
+            "people (skinned, animated), scene and camera in one file",
+            _glb,
+            of_clip=True,
+            shows_scene=True,
         ),
         "usd": Format(
-            "scene.usdz", "the same as GLB, with the lens of every frame", _usd, of_clip=True, check_packages=check_usd
+            "scene.usdz",
+            "the same as GLB, with the lens of every frame",
+            _usd,
+            of_clip=True,
+            shows_scene=True,
+            check_packages=check_usd,
         ),
-        "usda": Format("scene.usda", "the same USD as text", _usd, of_clip=True, check_packages=check_usd),
+        "usda": Format(
+            "scene.usda", "the same USD as text", _usd, of_clip=True, shows_scene=True, check_packages=check_usd
+        ),
         "fbx": Format(
             "fbx",
             "each person skinned and animated; the moving camera; the scene's mesh",
             _fbx,
             "*.fbx",
             of_clip=True,
+            shows_scene=True,
             check_packages=check_fbx,
             tool="Unreal, Unity, Maya",
         ),
