@@ -7,8 +7,14 @@ const picker = (() => {
   const SVG = 'http://www.w3.org/2000/svg', DRAG_PX = 5, NUDGE = 0.01, MAX_NAME = 40;
   const root = element.querySelector('.people-picker'), find = selector => root.querySelector(selector);
   const stage = find('.pp-stage'), image = find('.pp-frame'), svg = find('.pp-boxes'), slider = find('.pp-time input');
-  const HINT = 'Click a person to include or leave out. Drag a box around someone we missed.';
-  const NOBODY = 'No people found. Drag a box around someone to add them.';
+  // A finger that drags scrolls the page, until the button is tapped.
+  const [HINT, NOBODY] = matchMedia('(pointer: coarse)').matches ? [
+    'Tap a person to include or leave out. Someone we missed? Tap “Add a person”.',
+    'No people found. Tap “Add a person”, then drag a box around them.',
+  ] : [
+    'Click a person to include or leave out. Drag a box around someone we missed.',
+    'No people found. Drag a box around someone to add them.',
+  ];
   const ARMED = 'Now drag a box around the person.';
   let preview = null, frame = 0, people = [], armed = false, drag = null, shown = '';
 
