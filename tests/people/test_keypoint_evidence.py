@@ -95,8 +95,8 @@ def test_what_has_no_trunk_is_dropped_and_the_others_are_numbered_anew():
     frames = np.zeros((5, 150, 200, 3), np.uint8)
     everything = DetectAndTrack(_TwoThings(), keypoints=_SeesShouldersAtTheLeft())
     assert len(everything.track(frames)) == 2
-    strict = dataclasses.replace(everything, least_trunk=0.3)
+    strict = dataclasses.replace(everything, min_trunk_confidence=0.3)
     (person,) = strict.track(frames)
     assert person.id == 1 and person.boxes_px[0, 0] == 20
     assert len(strict.relaxed().track(frames)) == 1
-    assert len(dataclasses.replace(strict, least_trunk=0.2).relaxed().track(frames)) == 2
+    assert len(dataclasses.replace(strict, min_trunk_confidence=0.2).relaxed().track(frames)) == 2

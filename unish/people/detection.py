@@ -133,7 +133,7 @@ def detect_people(
 
 
 def _warnings(detector: PersonDetector, second_best: bool, count: int | None, detected: int) -> tuple[str, ...]:
-    """What whoever sees the result should know; why it is so was said to whoever made it (`_announce`)."""
+    """What those who see the result should know. Why no better detector was used is logged instead (`_announce`)."""
     warnings = ()
     if isinstance(detector, DetectAndTrack) and detector.name == "mini":
         warnings += (
@@ -191,8 +191,11 @@ def keypoint_detector(device: str | None = None) -> "DetectAndTrack":
 
 
 def mini_detector(detector: FrameDetector | None = None) -> "DetectAndTrack":
-    """The networks in the repository: detector in every frame (or another in its place), our tracker, and keypoints."""
-    return DetectAndTrack(detector, keypoints=_mini_keypoints(), least_trunk=LEAST_TRUNK)
+    """The networks in the repository: `detector` (default: the mini detector) on every frame, our tracker, keypoints.
+
+    Tracks without a trunk are dropped (`MIN_TRUNK_CONFIDENCE`).
+    """
+    return DetectAndTrack(detector, keypoints=_mini_keypoints(), min_trunk_confidence=MIN_TRUNK_CONFIDENCE)
 
 
 def _mini_keypoints() -> "KeypointEstimator | None":
@@ -206,7 +209,7 @@ def _mini_keypoints() -> "KeypointEstimator | None":
 
 
 def _detector_named(name: str, clip: Clip, device: str | None) -> tuple[PersonDetector, bool]:
-    """The detector, and whether "auto" would have taken a better one; why it could not is announced."""
+    """The detector, and whether "auto" would rather have taken a better one; why it could not is logged."""
     if name == "mini":
         return mini_detector(), False
     once_a_second = max(1, round(clip.fps))
@@ -234,7 +237,7 @@ def _detector_named(name: str, clip: Clip, device: str | None) -> tuple[PersonDe
 
 
 def _announce(finder: str, reasons: Sequence[str]) -> None:
-    """Say which finder "auto" took, and for each better one why it did not: the user of the package can change that."""
+    """Log which finder "auto" took, and for each better one why not: only those who run it can change that."""
     log.warning("Person detection uses the finder %s. Better ones cannot be used. %s.", finder, "; ".join(reasons))
 
 
@@ -293,8 +296,8 @@ def _sam2_obstacle(frames: int, device: str | None) -> str:
 MINI_TRACKING = TrackingConfig(high_score=0.3, low_score=0.12, min_evidence=0.2)
 """Fits the scores of the bundled detector, chosen on clips that it was trained on."""
 
-LEAST_TRUNK = 0.3
-"""Between false detections (at most 0.26) and people (at least 0.84) of those clips."""
+MIN_TRUNK_CONFIDENCE = 0.3
+"""Between the `trunk_confidence` of false detections (at most 0.26) and of people (at least 0.84) in those clips."""
 
 
 @dataclass(frozen=True)
@@ -308,8 +311,8 @@ class DetectAndTrack:
     keypoints: "KeypointEstimator | None" = None
     """Where there is one, people have keypoints, boxes that hold them, and masks fitted to them where the detector
     gives none."""
-    least_trunk: float = 0.0
-    """Tracks with less `trunk_confidence` are dropped, where people have keypoints."""
+    min_trunk_confidence: float = 0.0
+    """Tracks below this `trunk_confidence` are dropped, where there are keypoints."""
 
     def track(
         self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress = no_progress
@@ -329,7 +332,7 @@ class DetectAndTrack:
         height_px, width_px = frames.shape[1:3]
         tracks = track_people(detector.detect(frames, part_of(progress, 0.0, 0.5)), self.config)
         tracks = with_keypoints(frames, tracks, self.keypoints, part_of(progress, 0.5, 0.8))
-        people = one_track_per_body([track for track in tracks if trunk_confidence(track) >= self.least_trunk])
+        people = one_track_per_body([track for track in tracks if trunk_confidence(track) >= self.min_trunk_confidence])
         tracks = tuple(
             dataclasses.replace(grown_to_keypoints(track, width_px, height_px), id=number)
             for number, track in enumerate(people, start=1)
@@ -342,7 +345,9 @@ class DetectAndTrack:
 
     def relaxed(self) -> "DetectAndTrack":
         """The same, less strict."""
-        return dataclasses.replace(self, config=self.config.relaxed(), least_trunk=RELAXED * self.least_trunk)
+        return dataclasses.replace(
+            self, config=self.config.relaxed(), min_trunk_confidence=RELAXED * self.min_trunk_confidence
+        )
 
 
 def _mini_detector() -> FrameDetector | None:

@@ -11,20 +11,22 @@ from unish.structures import KEYPOINT_NAMES, PersonTrack
 _TRUNK = [KEYPOINT_NAMES.index(f"{side}_{joint}") for joint in ("shoulder", "hip") for side in ("left", "right")]
 _SURE = 0.4
 """From this confidence on, a keypoint belongs to the body."""
-_FLESH = 0.03
-"""What a body has beyond its keypoints, as a share of the box's longer side."""
+_MARGIN = 0.03
+"""How far a body reaches beyond its keypoints, as a share of the box's longer side."""
 _SEEN = 0.3
 """From this confidence on, a keypoint's place can be compared."""
 _SAME_PLACE = 0.1
-"""Keypoints of one body found twice are closer than this share of the smaller box's longer side; those of two people
-whose boxes overlap are about half a side apart."""
-_LEAST_KEYPOINTS, _LEAST_FRAMES = 3, 3
+"""Keypoints of one body detected twice are closer than this share of the smaller box's longer side; those of two
+people whose boxes overlap are about half a side apart."""
+_MIN_KEYPOINTS, _MIN_FRAMES = 3, 3
+"""Keypoints that both tracks see in a frame, and frames with as many, before two tracks are taken for one body; of
+tracks that are shorter, half of their frames."""
 
 
 def trunk_confidence(track: PersonTrack) -> float:
-    """Confidence of the best keypoint of the trunk, mean over the frames in which the person is present.
+    """Confidence (0 to 1) of the surest shoulder or hip, mean over the frames in which the person is present.
 
-    A body shows a shoulder or a hip whatever part of it is in view; an arm, a dog or a chair does not. 0 for a track
+    Whoever is in view shows a shoulder or a hip; an arm that reaches in, a dog or a chair does not. 0 for a track
     without keypoints.
     """
     if track.keypoints_px is None or not track.present.any():
@@ -33,8 +35,11 @@ def trunk_confidence(track: PersonTrack) -> float:
 
 
 def one_track_per_body(tracks: Sequence[PersonTrack]) -> tuple[PersonTrack, ...]:
-    """Tracks of one body made one, in the order they had: those whose keypoints lie in the same places while both are
-    present. Where both are, the track whose keypoints are surer counts, as its boxes fit the body better."""
+    """The tracks in their order, those of one body merged: tracks whose keypoints (pixels) lie in the same places while
+    both are present. In those frames the track with the surer keypoints counts, as its boxes fit the body better.
+
+    A merged track keeps the id of the first. Masks of the given tracks may be written to: do not use them afterwards.
+    """
     merged: list[PersonTrack] = []
     for track in tracks:
         for index, other in enumerate(merged):
@@ -53,11 +58,11 @@ def _are_one_body(track: PersonTrack, other: PersonTrack) -> bool:
     for frame in np.flatnonzero(track.present & other.present):
         mine, theirs = track.keypoints_px[frame], other.keypoints_px[frame]
         seen = np.minimum(mine[:, 2], theirs[:, 2]) >= _SEEN
-        if seen.sum() >= _LEAST_KEYPOINTS:
+        if seen.sum() >= _MIN_KEYPOINTS:
             side = min((box[2:] - box[:2]).max() for box in (track.boxes_px[frame], other.boxes_px[frame]))
             distances.append(np.median(np.linalg.norm(mine[seen, :2] - theirs[seen, :2], axis=1)) / max(side, 1.0))
     fewest = min(int(track.present.sum()), int(other.present.sum()))
-    enough = len(distances) >= min(_LEAST_FRAMES, (fewest + 1) // 2)
+    enough = len(distances) >= min(_MIN_FRAMES, (fewest + 1) // 2)
     return bool(distances) and enough and float(np.median(distances)) < _SAME_PLACE
 
 
@@ -79,7 +84,7 @@ def _united(first: PersonTrack, second: PersonTrack) -> PersonTrack:
     )
     masks = surer.masks
     if masks is not None and other.masks is not None:
-        for frame in added:  # in place: they may lie on disk, and the surer track is not used any more
+        for frame in added:  # in place, as they may lie on disk
             masks[frame] = other.masks[frame]
     present = first.present | second.present
     return dataclasses.replace(
@@ -94,7 +99,7 @@ def _united(first: PersonTrack, second: PersonTrack) -> PersonTrack:
 
 
 def grown_to_keypoints(track: PersonTrack, width_px: int, height_px: int) -> PersonTrack:
-    """The track with boxes that hold every sure keypoint, within the frame; no box gets smaller."""
+    """The track with boxes (pixels) that hold every sure keypoint within a frame of this size; no box gets smaller."""
     if track.keypoints_px is None:
         return track
     boxes = track.boxes_px.copy()
@@ -109,6 +114,6 @@ def grown_to_keypoints(track: PersonTrack, width_px: int, height_px: int) -> Per
 def _grown(box_px: Float[np.ndarray, "4"], points_px: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "4"]:
     if not len(points_px):
         return box_px
-    margin = _FLESH * max(box_px[2:] - box_px[:2])
+    margin = _MARGIN * max(box_px[2:] - box_px[:2])
     low, high = points_px.min(axis=0) - margin, points_px.max(axis=0) + margin
     return np.concatenate([np.minimum(box_px[:2], low), np.maximum(box_px[2:], high)])
