@@ -58,7 +58,8 @@ def lens_frame(reconstruction: Reconstruction, clip: FrameSequence | None) -> Or
 
 
 def steady(cameras: Cameras) -> Cameras:
-    """The same cameras; where the pose or the lens of the clip does not change (`STILL`), the first frame's at all."""
+    """The same cameras, with the first frame's pose in all frames where the pose does not change (`STILL`), and so the
+    lens."""
     pose_stands, lens_stands = _stands(cameras)
     return dataclasses.replace(
         cameras,

@@ -32,7 +32,7 @@ Tool = Literal[
 ]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
 _MESH_SHARE = 0.5
-"""Of the work on a file, what the scene's mesh takes."""
+"""Of the work on a file with the scene's mesh, what making the mesh takes."""
 Writer = Callable[[Any, Path, ExportSettings, Callable[[float], None]], object]
 
 
@@ -53,7 +53,7 @@ class Format:
     of_clip: bool = False
     """Frames of the clip, or their lens, are in it."""
     shows_scene: bool = False
-    """`ExportSettings.scene` says as what."""
+    """The scene is in it, as `ExportSettings.scene` says."""
     tool: Tool = "Blender and other 3-D editors"
     """Who opens it: the group in which the app offers it."""
     check_settings: Callable[[ExportSettings], object] | None = None
@@ -179,7 +179,8 @@ def _npz(reconstruction: Any, path: Path, settings: ExportSettings, report: Call
 
     with atomic_path(path, EXPORT_FILES["npz"]) as folder:
         folder.mkdir()
-        write_npz(_only(reconstruction, settings), folder, None, settings.body, settings.fps, settings.clip)
+        scene = _only(reconstruction, settings)
+        write_npz(scene, folder, body=settings.body, fps=settings.fps, clip=settings.clip)
 
 
 def _robot(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
@@ -217,10 +218,15 @@ def _mesh(reconstruction: Any, path: Path, settings: ExportSettings, report: Cal
 def _fbx(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
     from unish.export.fbx import write_fbx
 
-    options = {"body": settings.body, "fps": settings.fps, **_scene(settings, report)}
+    scene, options = _only(reconstruction, settings), _scene(settings, report)
     start = 0.0 if settings.scene == "points" else _MESH_SHARE
-    options["progress"] = lambda share: report(start + (1 - start) * share)
-    write_fbx(_only(reconstruction, settings), path, settings.clip, settings.names, **options)
+
+    def rest(share: float) -> None:
+        report(start + (1 - start) * share)
+
+    write_fbx(
+        scene, path, settings.clip, settings.names, body=settings.body, fps=settings.fps, progress=rest, **options
+    )
 
 
 def _ply(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:

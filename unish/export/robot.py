@@ -6,7 +6,7 @@ and:
     foot_contacts       (F, 4) whether left ankle, left ball, right ankle, right ball stand (`foot_contact_names`)
     soles_m             (F, 2) height of the lowest point of the left and of the right sole
     joints_m            (F, 24, 3) SMPL's 24 joints in the world (`joint_names`): the motion without any body model
-    stature_m           height of the person as it stands in the T-pose
+    stature_m           height of the person in the T-pose
     lift_m              (F,) by how much the motion was raised so that no sole is deeper than `DEEPEST_M`
     floor_plane         (4,) a, b, c, d with a·x + b·y + c·z = d: 0, 0, 1, 0
 
@@ -61,7 +61,7 @@ Made by unish {version} from {source}. Z up, metres, the floor at z = 0, {fps:g}
   and others that read AMASS. Besides: `foot_contacts` (left ankle, left ball, right ankle, right ball), `soles_m`
   (height of the left and the right sole), `lift_m`, `floor_plane` (a, b, c, d of a·x + b·y + c·z = d), and `present`:
   where the person was seen. Elsewhere the motion is interpolated. `joints_m` are the joints in the world, for
-  programs that need no body model; `stature_m` is the person's height.
+  programs without a body model; `stature_m` is the person's height.
 - `collision.obj`: the scene without people as closed plates, where the clip shows one. What nobody saw is missing.
 - `scene.xml`: floor and mesh for MuJoCo. The mesh is only shown: MuJoCo collides with a mesh's convex hull, so
   decompose it first.
