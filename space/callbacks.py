@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import gradio as gr
 
 from space.boundary import spoken, without_paths
+from space.downloads import described_sizes, write_all, write_archive, write_exports
 from space.examples import Examples
 from space.limits import PREVIEW_LIMIT_S, TIME_LIMIT_S
 from space.person_selection import ClipPreview, PeopleSelection
@@ -13,11 +14,7 @@ from space.results import (
     EarlyScene,
     Result,
     ResultFolders,
-    described_sizes,
     find_result,
-    write_all,
-    write_archive,
-    write_exports,
     write_original,
     write_overlay,
     write_page,

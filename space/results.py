@@ -12,8 +12,6 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +19,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from space.request import ExportChoices
 from unish.analysis.fit_report import FitReport
 from unish.analysis.summary import summarise
 from unish.errors import InputError
-from unish.export import FORMATS, export, write_video
-from unish.runs.result_folder import RESULT_EXPORTS, RESULT_REPORT
+from unish.export import write_video
+from unish.runs.result_folder import RESULT_REPORT
 from unish.structures import FrameSequence, Reconstruction
 from unish.utils.atomic_write import atomic_path
 from unish.utils.progress import Progress, no_progress
@@ -40,7 +37,6 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{22}")
 _PREFIX = "unish-"
 OVERLAY_LONG_SIDE_PX, OVERLAY_FRAMES = 960, 600
 """The overlay of the page is no larger and has no more frames, so that a clip of minutes is drawn in seconds."""
-NO_EXPORTS = ExportChoices()
 EXPIRED = "This result has expired (results are kept for an hour). Please run the video again."
 
 
@@ -76,7 +72,8 @@ class EarlyScene:
 
 @dataclass(frozen=True)
 class Result:
-    """The files of one reconstruction; those that do not exist yet are written by the functions below."""
+    """The files of one reconstruction; those that do not exist yet are written by the functions below and
+    in `space.downloads`."""
 
     name: str
     """22 letters of chance: who knows it may see the result."""
@@ -163,8 +160,8 @@ def write_scene(
 ) -> Result:
     """Write what the viewer needs, and keep what the other files are made of: reconstruction, report and `upload`.
 
-    `drawn`: what the viewer draws, where it is made already; after `change`, where the bodies were fitted meanwhile.
-    `early`: the scene before that change, where the viewer shows it. Raises `InputError` when there is no room.
+    `drawn`: what the viewer draws, where that has been made already, and `change` to it where bodies were fitted since.
+    `early`: the scene without that change, where the viewer shows it. Raises `InputError` when there is no room.
     """
     drawn = scene_arrays(scene, source=upload) if drawn is None else drawn
     stem = file_stem(scene.provenance.source_name)
@@ -201,52 +198,9 @@ def write_original(result: Result, progress: Progress = no_progress) -> Path:
 def write_page(result: Result) -> Path:
     """The viewer as one file. Raises `InputError` when the result has expired or there is no room."""
     if not result.page.is_file():
-        with _still_there(result), atomic_path(result.page) as temporary:
+        with still_there(result), atomic_path(result.page) as temporary:
             temporary.write_text(offline_page(result.scene.read_bytes(), result.stem), encoding="utf-8")
     return result.page
-
-
-def write_archive(result: Result, choices: ExportChoices = NO_EXPORTS, progress: Progress = no_progress) -> Path:
-    """The reconstruction and its report, zipped, with files for other programs in it, where some are chosen.
-
-    Raises `InputError` when it has expired, or when there is no room.
-    """
-    path = result.archive
-    if choices.formats:
-        path = path.with_stem(f"{path.stem}_{choices.slug}")
-    if not path.is_file():
-        with _still_there(result), _new_zip(path) as archive:
-            _add_folder(archive, result.kept / "reconstruction", result.stem)
-            _add_exports(archive, result, choices, f"{result.stem}/{RESULT_EXPORTS}", progress)
-    return path
-
-
-def write_exports(result: Result, choices: ExportChoices, progress: Progress = no_progress) -> Path:
-    """The result in other programs' formats, zipped, beside its other files; what was made before is taken again.
-
-    Frames in them are those of the upload. Raises `InputError` when no format is chosen, the result has expired, or
-    there is no room.
-    """
-    if not choices.formats:
-        raise InputError("Choose at least one format.")
-    path = result.folder / f"{result.stem}_{choices.slug}.zip"
-    if not path.is_file():
-        with _still_there(result), _new_zip(path) as archive:
-            _add_exports(archive, result, choices, result.stem, progress)
-    return path
-
-
-def described_sizes(exports: Path, formats: Sequence[str]) -> str:
-    """How large each format's files are in what `write_exports` wrote, as "GLB 1.2 MB, BVH 0.1 MB"."""
-    with zipfile.ZipFile(exports) as archive:
-        files = [(name.split("/")[1], size) for name, size in ((i.filename, i.file_size) for i in archive.infolist())]
-    sizes = {name: sum(size for top, size in files if top == FORMATS[name].target) for name in FORMATS}
-    return ", ".join(f"{name.upper()} {sizes[name] / 1e6:.1f} MB" for name in FORMATS if name in formats)
-
-
-def write_all(result: Result, choices: ExportChoices, progress: Progress) -> tuple[Path, Path, Path]:
-    """What programs get: the archive with the files chosen, the viewer as one file, the overlay."""
-    return write_archive(result, choices, progress), write_page(result), write_overlay(result, progress)
 
 
 def find_result(folders: ResultFolders, name: object) -> Result | None:
@@ -269,7 +223,7 @@ def file_stem(source_name: str) -> str:
 
 def _write_video(result: Result, path: Path, scene: Reconstruction, progress: Progress, message: str) -> None:
     frames = _Thinned.of(result.source_frames(scene), OVERLAY_FRAMES)
-    with _still_there(result):
+    with still_there(result):
         write_video(
             scene,
             path,
@@ -277,24 +231,6 @@ def _write_video(result: Result, path: Path, scene: Reconstruction, progress: Pr
             long_side_px=OVERLAY_LONG_SIDE_PX,
             progress=lambda share: progress(share, message),
         )
-
-
-def _add_exports(
-    archive: zipfile.ZipFile, result: Result, choices: ExportChoices, name: str, progress: Progress
-) -> None:
-    if not choices.formats:
-        return
-    scene, done = result.load(), 0
-    clip = result.source_frames(scene)
-    with tempfile.TemporaryDirectory(prefix="unish-") as place:
-        for kind, formats in choices.by_scene().items():
-
-            def report(share: float, message: str, start: int = done, count: int = len(formats)) -> None:
-                progress((start + share * count) / len(choices.formats), message)
-
-            export(scene, place, formats, clip, report, scene=kind, names=choices.names)
-            done += len(formats)
-        _add_folder(archive, Path(place), name)
 
 
 @dataclass(frozen=True)
@@ -332,22 +268,7 @@ class _Thinned:
 
 
 @contextlib.contextmanager
-def _new_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    with (
-        atomic_path(path) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-    ):
-        yield archive
-
-
-def _add_folder(archive: zipfile.ZipFile, folder: Path, name: str) -> None:
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            archive.write(file, f"{name}/{file.relative_to(folder)}")
-
-
-@contextlib.contextmanager
-def _still_there(result: Result) -> Iterator[None]:
+def still_there(result: Result) -> Iterator[None]:
     """Raises `InputError` for a result that has been swept away, before or meanwhile."""
     if not (result.folder.is_dir() and result.kept.is_dir()):
         raise InputError(EXPIRED)

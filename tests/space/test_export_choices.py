@@ -9,9 +9,10 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
+from space.downloads import write_exports
 from space.layout import export_choices
 from space.request import ExportChoices
-from space.results import ResultFolders, write_exports, write_scene
+from space.results import ResultFolders, write_scene
 from space.updates import export_updates
 from tests.helpers.posed import make_posed
 from unish.analysis.fit_report import fit_report
@@ -103,7 +104,7 @@ def test_choices_reach_their_formats(with_bpy, tmp_path, monkeypatch):
         (Path(folder) / "_".join(formats)).write_text("")
         told["-".join(formats)] = how | {"size": clip.frame_size}
 
-    monkeypatch.setattr("space.results.export", export)
+    monkeypatch.setattr("space.downloads.export", export)
     scene = make_posed(4, people=1)
     result = write_scene(ResultFolders.beside(tmp_path / "served"), scene, fit_report(scene), SAMPLE_CLIP)
     chosen = ExportChoices(("glb", "bvh", "fbx"), "points", True, "mixamo")

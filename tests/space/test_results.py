@@ -9,13 +9,12 @@ import pytest
 from PIL import Image
 
 from space.cleanup import sweep
+from space.downloads import write_archive, write_exports
 from space.request import ExportChoices
 from space.results import (
     ResultFolders,
     file_stem,
     find_result,
-    write_archive,
-    write_exports,
     write_overlay,
     write_page,
     write_scene,
