@@ -2,9 +2,9 @@
 
     python -m train.real_ablation --work runs/real --videos VIDEOS --held-out-videos OTHERS --teacher teacher.onnx
 
-Real clips have no depth. Their labels are those of anybody's network for relative depth (`--teacher`), their people
-those of the bundled detector, and held-out videos are scored against the same teacher: what is measured there is how
-much of the teacher's surfaces the mini takes over. Synthetic clips have the truth. Runs that are finished are kept.
+Real clips have no depth. They are labelled by any network for relative depth (`--teacher`) and by the bundled person
+detector, and held-out videos are scored against the same teacher: what is measured there is how much of the teacher's
+surfaces the mini learns. Synthetic clips have the truth. Runs that are finished are kept.
 """
 
 import itertools
@@ -56,7 +56,7 @@ PATCHES = PatchSettings(radius=0.3)
 
 @dataclass(frozen=True)
 class RealAblationConfig:
-    """Which clips, how long."""
+    """Which clips stage 1 learns from and is scored on, and for how long it learns."""
 
     work: Path
     """Folder for the data (made if it is not there) and the runs."""

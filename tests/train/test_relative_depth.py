@@ -13,7 +13,7 @@ from train.data.prepare.relative_depth import OnnxDepthTeacher, stored_depth
 from train.data.pretrain_batches import ViewSettings, relative_depth_batch
 from train.data.schema import iterate_clips
 from train.objectives.pretrain_losses import relative_depth_losses
-from unish.errors import MissingAssetError
+from unish.errors import InputError, MissingAssetError
 
 
 class SlopeTeacher:
@@ -42,16 +42,19 @@ def test_images_are_clips_of_one_frame_beside_videos(tmp_path, monkeypatch, capl
     folder = tmp_path / "photos" / "holiday"
     folder.mkdir(parents=True)
     cv2.imwrite(str(folder / "beach.png"), np.full((60, 80, 3), (10, 80, 200), np.uint8))
+    cv2.imwrite(str(folder.parent / "beach.png"), np.full((20, 30, 3), 90, np.uint8))
     (folder / "broken.jpg").write_bytes(b"no image")
     write_video(folder.parent / "walk.mp4", gray_ramp(12, 64, 48), rate=12)
     monkeypatch.setattr(label_depth, "open_depth_teacher", lambda choice: SlopeTeacher())
     config = LabelDepthConfig(folder.parent, "teacher", tmp_path / "out", frames=2, fps=6, long_side_px=40)
-    assert label_depth.label_depth(config) == 4
+    assert label_depth.label_depth(config) == 5
     assert "broken.jpg" in caplog.text
     samples = {sample.clip_id: sample for sample in iterate_clips(str(tmp_path / "out"))}
-    assert samples["beach.png"].images.shape == (1, 30, 40, 3)
-    assert np.abs(samples["beach.png"].images.mean((0, 1, 2)) - [200, 80, 10]).max() < 5, "RGB"
-    pair = relative_depth_batch([samples["beach.png"]], ViewSettings(sizes=((28, 28),)), np.random.default_rng(0))
+    assert len(samples) == 5 and samples["beach.png"].images.shape == (1, 20, 30, 3), "one name in two folders"
+    photo = samples["holiday/beach.png"]
+    assert photo.images.shape == (1, 30, 40, 3)
+    assert np.abs(photo.images.mean((0, 1, 2)) - [200, 80, 10]).max() < 5, "RGB"
+    pair = relative_depth_batch([photo], ViewSettings(sizes=((28, 28),)), np.random.default_rng(0))
     assert pair.images.shape[1] == 2
 
 
@@ -71,6 +74,8 @@ def test_videos_can_be_labelled_with_relative_depth(clips, tmp_path):
     np.testing.assert_allclose(labels.depth_m, clips[0].depth_m)
     assert labels.intrinsics is not None and labels.intrinsics.shape == (4, 3, 3)
     assert RelativeDepth(SlopeTeacher(), "relative:slope").label(clips[0].images[:1]).intrinsics is None
+    with pytest.raises(InputError, match="ONNX file"):
+        depth_labeller("relative:", torch.device("cpu"))
     pytest.importorskip("onnxruntime")
     with pytest.raises(MissingAssetError, match="nowhere"):
         depth_labeller(f"relative:{tmp_path / 'nowhere.onnx'}", torch.device("cpu"))

@@ -16,13 +16,16 @@ ONE_PROCESS = (
     "--num_cpu_threads_per_process", "1",
 )  # fmt: skip
 FRAMES = 8
-"""Per clip."""
+"""Of each clip that a stage sees."""
 
 
 def stage_command(
     stage: int, data: Sequence[str], start: str, out: Path, seed: int, steps: int, rate: float, *changes: str
 ) -> list[str]:
-    """The command of one stage; a finished or stopped run in `out` is resumed."""
+    """The command of one stage, of so many `steps` with learning rate `rate`; `changes` are further options.
+
+    A stopped run in `out` goes on where it was.
+    """
     launch = [sys.executable, "-m", "accelerate.commands.launch", *ONE_PROCESS, f"train/stage{stage}.py"]
     options = ["--data", *data, "--start", start, "--out", str(out), "--seed", str(seed)]
     options += ["--view.frames", str(FRAMES), "--loop.steps", str(steps), "--resume"]

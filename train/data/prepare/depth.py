@@ -23,6 +23,7 @@ from unish.errors import InputError, MissingAssetError, MissingDependencyError
 MOGE = {"moge": ("moge.model.v2", "Ruicheng/moge-2-vitl"), "moge-3": ("moge.model.v3", "Ruicheng/moge-3-vitl")}
 """Names of MoGe's versions → their module and the weights that are taken unless others are named."""
 RELATIVE = "relative"
+"""Before a colon and the name of a teacher of relative depth."""
 _METRIC_TYPES = ("depth_pro", "zoedepth", "glpn")
 """Model types of transformers that answer in metres whatever their configuration says."""
 _LENS_FRAMES = 8
@@ -62,12 +63,14 @@ def depth_labeller(choice: str, device: torch.device, fov_deg: float | None = No
     Raises:
         MissingDependencyError: the network's package is not installed.
         MissingAssetError: the network cannot be found.
-        InputError: it does not answer in metres, and was not announced as relative.
+        InputError: it does not answer in metres and is not named as relative, or no teacher is named.
     """
     version, _, repository = choice.partition(":")
     if version in MOGE:
         return MoGeDepth.load(version, repository or MOGE[version][1], device, fov_deg, batch)
     if version == RELATIVE:
+        if not repository:
+            raise InputError("Expected relative:TEACHER, got no teacher; give an ONNX file or a transformers model.")
         return RelativeDepth(open_depth_teacher(repository), f"{RELATIVE}:{Path(repository).name}", fov_deg)
     return TransformersDepth.load(choice, device, fov_deg, batch)
 
@@ -148,7 +151,10 @@ class MoGeDepth:
 
 @dataclass(frozen=True)
 class RelativeDepth:
-    """A teacher of relative depth, its scale and shift made up: for stage 1, whose patches fit their own."""
+    """Depth of a teacher that knows neither scale nor shift, which are made up.
+
+    Stage 1 can learn from it, as each of its patches fits a scale and a shift of its own.
+    """
 
     teacher: DepthTeacher
     name: str

@@ -36,7 +36,7 @@ class LabelDepthConfig:
     """Label videos and images with a teacher's relative depth."""
 
     videos: Path
-    """Folder of videos and images, with folders in it."""
+    """Folder of videos and images; the folders in it are searched as well."""
     teacher: str
     """An ONNX file, or the id or folder of a depth model of transformers that answers with inverse depth."""
     out: Path
@@ -54,7 +54,7 @@ class LabelDepthConfig:
 def labelled_clips(path: Path, teacher: DepthTeacher, config: LabelDepthConfig) -> Iterator[ClipSample]:
     """The clips of a video with the teacher's depth. Raises as `clips_of`."""
     for number, clip in enumerate(clips_of(path, config.frames, config.fps, config.long_side_px)):
-        yield _sample(f"{path.name}-{number:05d}", clip.fps, np.asarray(clip.frames), teacher)
+        yield _sample(f"{_name_in(config, path)}-{number:05d}", clip.fps, np.asarray(clip.frames), teacher)
 
 
 def labelled_image(path: Path, teacher: DepthTeacher, config: LabelDepthConfig) -> Iterator[ClipSample]:
@@ -66,7 +66,12 @@ def labelled_image(path: Path, teacher: DepthTeacher, config: LabelDepthConfig) 
     factor = config.long_side_px / max(pixels.shape[:2])
     if factor < 1:
         pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    yield _sample(path.name, config.fps, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)[None], teacher)
+    yield _sample(_name_in(config, path), config.fps, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)[None], teacher)
+
+
+def _name_in(config: LabelDepthConfig, path: Path) -> str:
+    """Files in two folders may have one name; their clips do not."""
+    return path.relative_to(config.videos).as_posix()
 
 
 def _sample(

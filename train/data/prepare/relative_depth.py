@@ -14,6 +14,7 @@ from jaxtyping import Float32, UInt8
 from unish.errors import MissingAssetError, MissingDependencyError
 
 MEDIAN_DEPTH_M, NEAREST_M, FARTHEST_M = 4.0, 0.3, 60.0
+"""Of what is stored: its median, and its range."""
 
 
 @runtime_checkable
@@ -43,7 +44,9 @@ class OnnxDepthTeacher:
         self._input = self._session.get_inputs()[0]
         self._size = (int(self._input.shape[3]), int(self._input.shape[2]))
 
-    def inverse_depth(self, image: np.ndarray) -> np.ndarray:
+    def inverse_depth(
+        self, image: UInt8[np.ndarray, "height width 3"]
+    ) -> Float32[np.ndarray, "answer_height answer_width"]:
         small = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA).astype(np.float32)
         (answer,) = self._session.run(None, {self._input.name: small.transpose(2, 0, 1)[None]})
         return np.asarray(answer, np.float32).squeeze()
@@ -60,16 +63,26 @@ class TransformersDepthTeacher:
         try:
             self._pipeline: Any = pipeline("depth-estimation", model=name)
         except (OSError, ValueError) as error:
-            raise MissingAssetError(f"The depth model {name} cannot be loaded: {str(error).splitlines()[0]}") from error
+            raise MissingAssetError(
+                f"Expected a depth model of transformers at {name}, but it cannot be loaded: "
+                f"{str(error).splitlines()[0]}; give the id or folder of one, or an ONNX file."
+            ) from error
 
-    def inverse_depth(self, image: np.ndarray) -> np.ndarray:
+    def inverse_depth(
+        self, image: UInt8[np.ndarray, "height width 3"]
+    ) -> Float32[np.ndarray, "answer_height answer_width"]:
         from PIL import Image
 
         return self._pipeline(Image.fromarray(image))["predicted_depth"].float().squeeze().numpy()
 
 
-def stored_depth(inverse_depth: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(height, width) metres whose reciprocal is the teacher's answer times a factor; 0 where it is not positive."""
+def stored_depth(
+    inverse_depth: Float32[np.ndarray, "answer_height answer_width"], width: int, height: int
+) -> Float32[np.ndarray, "height width"]:
+    """Metres whose reciprocal is the teacher's answer times a factor, resized to `width` by `height` pixels.
+
+    0, unknown, where that is not positive or more than `FARTHEST_M` away.
+    """
     inverse = cv2.resize(inverse_depth, (width, height), interpolation=cv2.INTER_LINEAR)
     scaled = inverse / (MEDIAN_DEPTH_M * max(float(np.median(inverse)), 1e-6))
     known = scaled > 1 / FARTHEST_M
