@@ -1,20 +1,17 @@
 """Trains the detector on rendered and real images, with the loop that every training shares."""
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
-from torch import Tensor
 
 from train.data.labelled_images import LabelledImage, labelled_images
 from train.data.numbered_batches import NumberedBatches
 from train.data.schema import load_clips
-from train.engine.loop import accelerator_for, fit
-from train.engine.run_logger import ValidationReport
-from train.engine.schedule import LoopConfig
+from train.engine.loop import accelerator_for
+from train.engine.person_network import PersonNetworkConfig, train_network
 from train.person_detector.augmentation import ImageSources, sample_image
 from train.person_detector.detector_scores import evaluate_detector
 from train.person_detector.objective import DetectorBatch, DetectorObjective, make_batch
@@ -29,17 +26,9 @@ CERTAIN_SCORE = 0.3
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(PersonNetworkConfig):
     """Train a detector on rendered clips, real images, or both."""
 
-    out: Path
-    """Run folder: metrics, state to resume from, and `weights/` for unish/assets/mini_detector."""
-    rendered: Path | None = None
-    """Folder with train/*.parquet of synthetic clips (python -m train.synthetic)."""
-    real: Path | None = None
-    """Folder with train/*.parquet of labelled images (python -m train.data.prepare.label_images)."""
-    real_share: float = 0.6
-    """Share of training images that are real."""
     degraded_share: float = 1.0
     """Share of training images whose colours and sharpness are changed; less towards the end of a training."""
     every: int = 2
@@ -47,12 +36,6 @@ class TrainConfig:
     batch: int = 8
     start_from: Path | None = None
     """Folder of weights to go on from, of this size or a smaller one."""
-    resume: bool = False
-    """Go on from the state in the run folder."""
-    bfloat16: bool = True
-    """Run the network in bfloat16; losses are float32 always."""
-    seed: int = 0
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=2e-3, weight_decay=0.02, clip_norm=5.0))
     model: tyro.conf.Suppress[MiniDetectorConfig] = MiniDetectorConfig()  # noqa: RUF009 (frozen)
 
 
@@ -92,29 +75,18 @@ def train(config: TrainConfig) -> dict[str, float]:
     objective = DetectorObjective(network.to(memory_format=torch.channels_last), config.bfloat16)  # type: ignore[call-overload]
     batches = DetectorBatches(sources, config.batch, config.seed + accelerator.process_index)
 
-    def validate() -> ValidationReport:
-        numbers = {}
+    def validate() -> dict[str, float]:
+        numbers: dict[str, float] = {}
         for name, folder in (("rendered", config.rendered), ("real", config.real)):
             if folder is not None and (folder / "validation").is_dir():
                 report = evaluate_detector(network, folder, real=name == "real")
                 numbers |= {f"{name}.{key}": value for key, value in report.items()}
-        return ValidationReport(numbers)
+        return numbers
 
-    def publish(_: dict[str, Tensor] | None) -> None:
-        save_mini_detector(network, config.out / "weights")
+    def save(folder: Path) -> None:
+        save_mini_detector(network, folder)
 
-    loop = dataclasses.replace(config.loop, seed=config.seed)
-    return fit(
-        accelerator,
-        objective,
-        batches,
-        config.out,
-        loop,
-        validate=validate,
-        publish=publish,
-        resume=config.resume,
-        settings=config,
-    )
+    return train_network(config, accelerator, objective, batches, validate, save)
 
 
 @torch.no_grad()

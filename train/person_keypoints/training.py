@@ -1,19 +1,16 @@
 """Trains the keypoint network on rendered and real people, with the loop that every training shares."""
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
-from torch import Tensor
 
 from train.data.numbered_batches import ClipPool, NumberedBatches
-from train.engine.loop import accelerator_for, fit
-from train.engine.run_logger import ValidationReport
-from train.engine.schedule import LoopConfig
+from train.engine.loop import accelerator_for
+from train.engine.person_network import PersonNetworkConfig, train_network
 from train.person_keypoints.augmentation import KeypointCropBatch, make_batch, random_example
 from train.person_keypoints.keypoint_scores import keypoint_scores
 from train.person_keypoints.objective import KeypointObjective
@@ -30,17 +27,9 @@ from unish.people.pyramid import PyramidNet
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(PersonNetworkConfig):
     """Train a keypoint network on rendered people, real ones, or both."""
 
-    out: Path
-    """Run folder: metrics, state to resume from, and `weights/` for unish/assets/mini_keypoints."""
-    rendered: Path | None = None
-    """Folder with train/*.parquet of synthetic clips (python -m train.synthetic)."""
-    real: Path | None = None
-    """Folder with train/*.parquet of labelled images (python -m train.data.prepare.label_images)."""
-    real_share: float = 0.6
-    """Share of training crops that are real."""
     every: int = 4
     """Of each synthetic clip, every so many frames are used."""
     batch: int = 16
@@ -48,12 +37,6 @@ class TrainConfig:
     """Folder of a person detector whose encoder the network begins with."""
     start_from: Path | None = None
     """Folder of keypoint weights to go on from."""
-    resume: bool = False
-    """Go on from the state in the run folder."""
-    bfloat16: bool = True
-    """Run the network in bfloat16; losses are float32 always."""
-    seed: int = 0
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(learning_rate=2e-3, weight_decay=0.02, clip_norm=5.0))
     model: tyro.conf.Suppress[MiniKeypointConfig] = MiniKeypointConfig()  # noqa: RUF009 (frozen)
 
 
@@ -96,28 +79,17 @@ def train(config: TrainConfig) -> dict[str, float]:
     batches = KeypointBatches(rendered, real, config, config.seed + accelerator.process_index)
     held_out = dict(zip(("rendered", "real"), people_of(config.rendered, config.real, "validation", 12), strict=True))
 
-    def validate() -> ValidationReport:
+    def validate() -> dict[str, float]:
         numbers: dict[str, float] = {}
         for name, people in held_out.items():
             if people:
                 numbers |= {f"{name}.{key}": value for key, value in keypoint_scores(network, people).items()}
-        return ValidationReport(numbers)
+        return numbers
 
-    def publish(_: dict[str, Tensor] | None) -> None:
-        save_mini_keypoints(network, config.out / "weights")
+    def save(folder: Path) -> None:
+        save_mini_keypoints(network, folder)
 
-    loop = dataclasses.replace(config.loop, seed=config.seed)
-    return fit(
-        accelerator,
-        objective,
-        batches,
-        config.out,
-        loop,
-        validate=validate,
-        publish=publish,
-        resume=config.resume,
-        settings=config,
-    )
+    return train_network(config, accelerator, objective, batches, validate, save)
 
 
 def _initial(config: TrainConfig) -> MiniKeypointNet:
