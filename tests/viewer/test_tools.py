@@ -235,7 +235,7 @@ def test_measuring_needs_no_mouse(direct):
     }""")
     tab.keyboard.press("Enter")  # the crosshair appears
     for right, down in ends:
-        while True:
+        for _ in range(200):
             x, y = tab.evaluate(
                 "(({crosshair: [x, y]}, {offsetWidth: w, offsetHeight: h}) => [x * w, y * h])"
                 "(unishViewers[0].measure, unishViewers[0].plot)"
@@ -245,6 +245,8 @@ def test_measuring_needs_no_mouse(direct):
             axis, apart = max(((0, right - x), (1, down - y)), key=lambda each: abs(each[1]))
             key = ("ArrowRight" if apart > 0 else "ArrowLeft", "ArrowDown" if apart > 0 else "ArrowUp")[axis]
             tab.keyboard.press(key if abs(apart) > 14 else f"Shift+{key}")
+        else:
+            pytest.fail("the crosshair does not reach the point")
         tab.keyboard.press("Enter")
     by_keys = direct.state()["measured"]
     assert f"{by_keys:.2f} m between the two points" in tab.locator(".uv-announce").inner_text()
