@@ -66,8 +66,8 @@ HEAD = f"""
 """
 CSS = (Path(__file__).parent / "static" / "page.css").read_text(encoding="utf-8")
 SHOW_VIEWER = "() => document.getElementById('viewer').scrollIntoView({behavior: 'smooth', block: 'nearest'})"
-# The button under the focus goes away as it is pressed: the focus goes to what takes its place, once that is there,
-# unless the visitor has moved it meanwhile.
+# The button under the focus goes away as it is pressed: the focus goes to what takes its place, once that is there
+# (within two minutes: a busy server is slow to give a button back), unless the visitor has moved it meanwhile.
 _FOCUS = """() => {{
   const hand = tries => {{
     const now = document.activeElement, target = document.querySelector('{selector}');
@@ -75,7 +75,7 @@ _FOCUS = """() => {{
     if (target && target.offsetParent) target.focus({{preventScroll: true}});
     else if (tries) setTimeout(() => hand(tries - 1), 50);
   }};
-  hand(200);
+  hand(2400);
 }}"""
 FOCUS_RUN, FOCUS_CANCEL, FOCUS_VIEWER = (
     _FOCUS.format(selector=selector) for selector in ("#run", "#cancel", "#viewer .unish-viewer")

@@ -141,6 +141,8 @@ def test_the_scale_is_that_on_which_people_agree():
     assert clip_scale([sure], [False], 0.15, 0.05) == pytest.approx(1.09, abs=0.01)
     assert clip_scale([sure, PersonScale(np.log(0.8), 0.5, 30)], [False, False], 0.15, 0.05) > 1.05
     assert clip_scale([sure, PersonScale(0.0, 0.02, 30)], [False, True], 0.15, 0.05) == 1.0  # whose height is known
+    floor = PersonScale(np.log(1.1), 0.02, 30, floor_log=-np.log(1.1), floor_sigma=0.02, floor_frames=30)
+    assert clip_scale([floor], [False], 0.15, 0.05) == 1.0  # points and feet contradict each other
     assert clip_scale([], [], 0.15, 0.05) == 1.0
     assert clip_scale([PersonScale(np.log(50), 0.01, 30)], [True], 0.15, 0.05) == pytest.approx(3.0)
 

@@ -24,8 +24,8 @@ FEET_AGREE_M = 0.15
 FRAMES_LIKE_ONE = 4
 """So many frames err together: as if there were a fourth of them."""
 KNOWN_STATURE_LOG = 0.01
-LEAST_SPREAD_LOG = 0.02
-"""Of what frames say about the scale, however well they agree."""
+FLOOR_LOG = 0.05
+"""Least error of what a frame's feet tell of the scale: the floor's slope, a foot in the air."""
 HANDS_OFF_LOG = 0.01
 """A scale this near to the network's is left as it is."""
 CAMERA_HEIGHT_M = (0.2, 6.0)
@@ -41,15 +41,20 @@ class PersonScale:
     sigma: float
     """Spread of the frames about it."""
     frames: int
+    floor_log: float = 0.0
+    """The same from the feet, where points show the floor: what the cameras' height above it is to be multiplied by,
+    for the floor to lie under them."""
+    floor_sigma: float = np.inf
+    floor_frames: int = 0
 
 
-def person_scale(subject: Subject, frames: np.ndarray) -> PersonScale | None:
+def person_scale(subject: Subject, frames: np.ndarray, floor: FloorMap) -> PersonScale | None:
     """From the frames in which box or mask tell the distance; None where none does or the person has no points.
 
-    The cameras' height above the floor says nothing: where points show no even floor, the floor is where the network's
-    feet are, and would hold its scale fast.
+    Feet count where the points show `floor` at the plane: elsewhere the plane is where the network's feet are, and
+    would hold the scale that it should tell.
     """
-    logs = []
+    points, floors = [], []
     for part in np.array_split(frames, max(1, -(-len(frames) // subject.settings.chunk_frames))):
         problem = subject.problem(part, np.inf, is_sequence=False)
         tells = problem.evidence.edges_counted[:, [1, 3]].all(1)
@@ -60,16 +65,29 @@ def person_scale(subject: Subject, frames: np.ndarray) -> PersonScale | None:
             body = posed(subject.body, course, problem.view, subject.body.correctives(problem.start.rotations))
             depth, weights = problem.surface(body)
             ratio = (body.vertices_camera[..., 2] / torch.where(weights > 0, depth, 1.0)).log()
+            camera_m = problem.view.world_from_camera[:, 2, 3]
+            below = camera_m - body.soles_world[..., 2].amin((1, 2))
+            feet = (below.clamp(min=0.05) / camera_m.clamp(min=0.2)).log()
+            plane = body.soles_world.mean(dim=2).cpu().double().numpy() * [1.0, 1.0, 0.0]
+        shown = np.abs(floor.heights_m(plane.reshape(-1, 3)).reshape(plane.shape[:2])) < NEAR_FLOOR_M
         for row in torch.nonzero(tells)[:, 0].tolist():
             seen = weights[row] > 0
             if seen.sum() >= FEWEST_VERTICES:
-                logs.append(float(ratio[row][seen].median()))
+                points.append(float(ratio[row][seen].median()))
+            if shown[row].any():
+                floors.append(float(feet[row]))
+    own, under = _estimate(points), _estimate(floors)
+    return None if own is None else PersonScale(*own, *(under or (0.0, np.inf, 0)))
+
+
+def _estimate(logs: list[float]) -> tuple[float, float, int] | None:
+    """Median, spread and number of what is finite."""
     values = np.array([value for value in logs if np.isfinite(value)])
     if not len(values):
         return None
     middle = float(np.median(values))
     spread = 1.4826 * float(np.median(np.abs(values - middle))) if len(values) > 2 else 0.1
-    return PersonScale(middle, spread, len(values))
+    return middle, spread, len(values)
 
 
 def clip_scale(scales: Sequence[PersonScale], known: Sequence[bool], prior_log: float, stature_log: float) -> float:
@@ -80,9 +98,13 @@ def clip_scale(scales: Sequence[PersonScale], known: Sequence[bool], prior_log: 
     weight, total = 1 / prior_log**2, 0.0
     for scale, is_known in zip(scales, known, strict=True):
         stature = KNOWN_STATURE_LOG if is_known else stature_log
-        sightings = max(1.0, scale.frames / FRAMES_LIKE_ONE)
-        certainty = 1 / (stature**2 + max(scale.sigma, LEAST_SPREAD_LOG) ** 2 / sightings)
-        weight, total = weight + certainty, total + certainty * scale.log_scale
+        for log_scale, sigma, frames, least in (
+            (scale.log_scale, scale.sigma, scale.frames, 0.02),
+            (scale.floor_log, scale.floor_sigma, scale.floor_frames, FLOOR_LOG),
+        ):
+            sightings = max(1.0, frames / FRAMES_LIKE_ONE)
+            certainty = 1 / (stature**2 + max(sigma, least) ** 2 / sightings)
+            weight, total = weight + certainty, total + certainty * log_scale
     log_scale = float(np.clip(total / weight, -np.log(3), np.log(3)))
     return float(np.exp(log_scale)) if abs(log_scale) > HANDS_OFF_LOG else 1.0
 

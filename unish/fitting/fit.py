@@ -62,7 +62,8 @@ def _fitted(
     bodies = {index: _sparse(scene.people[index], body, settings, device) for index in usable}
     progress(0.0, "Fitting bodies: scale and floor")
     subjects = [Subject(scene, index, bodies[index], settings, device) for index in usable]
-    told = {subject.index: person_scale(subject, _some_frames(subject)) for subject in subjects}
+    network_floor = FloorMap.of(scene)
+    told = {subject.index: person_scale(subject, _some_frames(subject), network_floor) for subject in subjects}
     says = [(index, scale) for index, scale in told.items() if scale is not None]
     ids_known = [scene.people[index].id in known for index, _ in says]
     scale = clip_scale([scale for _, scale in says], ids_known, settings.scale_log, settings.stature_log)
@@ -70,7 +71,6 @@ def _fitted(
         index: np.inf if own is None else float(np.hypot(own.sigma, settings.surface_share))
         for index, own in told.items()
     }
-    network_floor = FloorMap.of(scene)
     floor = network_floor.moved(scale, 0.0)
     larger = moved_scene(scene, scale, 0.0, body)
     subjects = [dataclasses.replace(subject, scene=larger) for subject in subjects]
