@@ -17,8 +17,10 @@ from unish.body import open_body
 from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.errors import InputError
 from unish.fitting import fit
+from unish.fitting.calibrate import person_scale
 from unish.fitting.fit import fit_bodies
 from unish.fitting.measures import measure, worse
+from unish.fitting.person_fit import Subject
 from unish.fitting.scene import moved_scene
 from unish.geometry.rotations import axis_angle_to_matrix
 from unish.structures import Reconstruction
@@ -219,6 +221,18 @@ def test_feet_on_a_step_are_not_off_the_floor(truth, body):
         measure(*pair)["feet_off_floor"] for pair in ((truth, 0, NO_FLOOR), (raised, 0, step), (raised, 0, NO_FLOOR))
     ]
     assert off[1] == pytest.approx(off[0], abs=0.01) and off[2] > 45
+
+
+def test_feet_tell_the_scale_only_over_a_floor_that_points_show(truth, body):
+    """Without one the floor is where the network's feet are: it would hold whatever scale the network gave."""
+    larger = moved_scene(truth, 1.3, 0.0, body)
+    subject = Subject(larger, 0, fit._sparse(larger.people[0], body, fit.AUTO, "cpu"), fit.AUTO, "cpu")
+    shown, hidden = (
+        person_scale(subject, np.arange(len(truth.times_s)), floor) for floor in (FloorMap.of(larger), NO_FLOOR)
+    )
+    assert shown is not None and hidden is not None
+    assert shown.floor_frames > 0 and shown.floor_log == pytest.approx(-np.log(1.3), abs=0.1)
+    assert hidden.floor_frames == 0 and hidden.log_scale == shown.log_scale
 
 
 def test_the_report_measures_feet_on_stairs_as_the_fit_does(body):

@@ -1,5 +1,6 @@
 """Batches that are a function of (seed, number) alone, and clips that count by their length, but less than it."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -12,14 +13,14 @@ Item = TypeVar("Item")
 
 
 class NumberedBatches(Iterator[AnyBatch]):
-    """Batches without end, so drawn that a run can stop and go on; subclasses say how one is drawn."""
+    """Endless batches that let a run stop and resume; a subclass says how one is drawn."""
 
     def __init__(self, seed: int) -> None:
         self.seed, self.number = seed, 0
 
+    @abstractmethod
     def draw(self, random: np.random.Generator) -> AnyBatch:
         """One batch."""
-        raise NotImplementedError
 
     def __next__(self) -> AnyBatch:
         random = np.random.default_rng((self.seed, self.number))

@@ -24,7 +24,7 @@ tracks that are shorter, half of their frames."""
 
 
 def trunk_confidence(track: PersonTrack) -> float:
-    """Confidence (0 to 1) of the surest shoulder or hip, mean over the frames in which the person is present.
+    """Highest confidence (0 to 1) among shoulders and hips, averaged over the frames in which the person is present.
 
     Whoever is in view shows a shoulder or a hip; an arm that reaches in, a dog or a chair does not. 0 for a track
     without keypoints.
@@ -70,31 +70,22 @@ def _united(first: PersonTrack, second: PersonTrack) -> PersonTrack:
     """Both as one, with the first one's id: the surer one where it is present, the other one elsewhere."""
     assert first.keypoints_px is not None and second.keypoints_px is not None
     shared = first.present & second.present
-    surer, other = sorted(
-        (first, second),
-        key=lambda track: -float(track.keypoints_px[shared][..., 2].mean()),  # type: ignore[index]
-    )
+    first_is_surer = first.keypoints_px[shared, :, 2].mean() >= second.keypoints_px[shared, :, 2].mean()
+    surer, other = (first, second) if first_is_surer else (second, first)
     assert surer.keypoints_px is not None and other.keypoints_px is not None
-    added = np.flatnonzero(other.present & ~surer.present)
-    boxes, confidence, keypoints = surer.boxes_px.copy(), surer.confidence.copy(), surer.keypoints_px.copy()
-    boxes[added], confidence[added], keypoints[added] = (
-        other.boxes_px[added],
-        other.confidence[added],
-        other.keypoints_px[added],
-    )
-    masks = surer.masks
-    if masks is not None and other.masks is not None:
-        for frame in added:  # in place, as they may lie on disk
+    added = other.present & ~surer.present
+    masks = None
+    if surer.masks is not None and other.masks is not None:
+        masks = surer.masks
+        for frame in np.flatnonzero(added):  # in place, as they may lie on disk
             masks[frame] = other.masks[frame]
-    present = first.present | second.present
-    return dataclasses.replace(
-        surer,
-        id=first.id,
-        boxes_px=boxes,
-        present=present,
-        confidence=confidence,
-        keypoints_px=keypoints,
-        masks=masks if other.masks is not None else None,
+    return PersonTrack(
+        first.id,
+        np.where(added[:, None], other.boxes_px, surer.boxes_px),
+        first.present | second.present,
+        np.where(added, other.confidence, surer.confidence),
+        masks,
+        np.where(added[:, None, None], other.keypoints_px, surer.keypoints_px),
     )
 
 

@@ -149,8 +149,8 @@ def people_and_cameras(
 
 
 def thinned(reconstruction: Reconstruction, body: BodyModel | None) -> tuple[Reconstruction, int]:
-    """Every so many-th frame, so that a page stays small enough to open; and how many. `body` is what skins the bodies
-    in the page, None where their vertices are sent."""
+    """The reconstruction with one frame kept out of every `step`, so that the page stays small enough to open, and
+    `step`. `body` is what skins the bodies in the page; None where their vertices are sent."""
     step = max(1, math.ceil(len(reconstruction) * _frame_bytes(reconstruction, body) / MAX_FRAMES_BYTES))
     return _every(reconstruction, step), step
 
@@ -162,7 +162,7 @@ def _frame_bytes(reconstruction: Reconstruction, body: BodyModel | None) -> int:
 
 
 def _every(reconstruction: Reconstruction, step: int) -> Reconstruction:
-    """Every so many-th frame of a reconstruction."""
+    """One frame of the reconstruction out of every `step`."""
     if step == 1:
         return reconstruction
     count = len(reconstruction)
