@@ -12,7 +12,7 @@ from torch.nn import functional
 from train.objectives.losses import MAX_FIT_POINTS, weighted_mean
 from unish.geometry import NUM_JOINTS
 from unish.geometry.alignment import scale_weighted_l1, weighted_median
-from unish.geometry.camera import project
+from unish.geometry.camera import pixel_centers, project
 from unish.geometry.rotations import rotation_angle
 from unish.geometry.transforms import invert_rigid, transform_points
 
@@ -73,6 +73,25 @@ def depth_loss(
     thin_error, thin_weight = error.detach().flatten(1)[:, ::stride], weight.flatten(1)[:, ::stride]
     middle = weighted_median(thin_error, thin_weight)[:, None, None, None]
     return weighted_mean((error - middle).abs(), weight)
+
+
+def focal_loss(
+    predicted: Float[Tensor, "batch frames height width 3"],
+    weight: Float[Tensor, "batch frames height width"],
+    intrinsics: Float[Tensor, "batch #frames 3 3"],
+) -> Float[Tensor, ""]:
+    """Mean of |log f − log f*|, f the focal length that fits a frame's points best (`fit_pinhole`, in closed form).
+
+    To `point_loss`, a lens of the wrong length is a small error at every pixel, and the mean lens the safest answer.
+    """
+    height, width = predicted.shape[2:4]
+    offset_px = pixel_centers(height, width, device=predicted.device) - intrinsics.new_tensor([width / 2, height / 2])
+    rays = predicted[..., :2].float() / predicted[..., 2:].float().clamp(min=1e-6)
+    share = (weight > 0).float()[..., None]
+    along, squared = ((share * rays * other).sum((2, 3, 4)) for other in (offset_px, rays))
+    seen = (squared > 0).float()
+    error = (along.clamp(min=1e-3) / squared.clamp(min=1e-6)).log() - intrinsics[..., 0, 0].log()
+    return weighted_mean(error.abs(), seen)
 
 
 def normal_loss(

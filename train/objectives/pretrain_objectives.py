@@ -45,6 +45,7 @@ class SceneWeights:
     points: float = 1.0
     depth: float = 1.0
     normals: float = 0.1
+    focal: float = 0.5
     rotation: float = 1.0
     translation: float = 1.0
     gauge: float = 0.1
@@ -117,6 +118,7 @@ class SceneObjective(nn.Module):
             "points": w.points * losses.point_loss(points, true, weight, scale),
             "depth": w.depth * losses.depth_loss(points, true, weight),
             "normals": w.normals * losses.normal_loss(points, true, weight),
+            "focal": w.focal * losses.focal_loss(points, weight, batch.intrinsics),
             "rotation": w.rotation * rotation,
             "translation": w.translation * translation,
             "gauge": w.gauge * losses.gauge_loss(points, weight),
