@@ -12,7 +12,7 @@ from unish.export import FORMATS, installed_formats
 from unish.export.formats import TOOLS
 from unish.viewer.page import css_template, head, js_on_load, template
 
-FOCAL_HELP = "Phone-style, e.g. 26mm, or in pixels."
+FOCAL_HELP = "Phone-style, e.g. 26mm, or in pixels. Empty: what the phone recorded, else estimated."
 HEIGHT_HELP = "Sets the true scale. 1.75 means person 1; 2=1.62 means person 2."
 SHOT_HELP = "The video has cuts. One shot is reconstructed at a time."
 MODELS = {

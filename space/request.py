@@ -66,7 +66,7 @@ class Settings:
 
     weights: str
     focal: str | None = None
-    """Pixels of the source, or "26mm" as phones state it; None: estimated."""
+    """As in `Options`."""
     static_camera: bool = False
     height: str = ""
     """"1.75" for person 1, "2=1.62" for person 2."""
@@ -95,11 +95,11 @@ class Settings:
         known = text("Focal length", focal) or None, bool(static_camera), text("Height", height)
         return Settings(offered[weights], *known, Options.fit if fit in (True, None) else "off")
 
-    def priors(self, source_size: tuple[int, int]) -> ClipPriors:
-        """What is known of a clip of this (width, height). Raises `InputError` for what cannot be."""
+    def priors(self, source_size: tuple[int, int], recorded_focal_mm: float | None = None) -> ClipPriors:
+        """As `Options.priors`. Raises `InputError` for what cannot be."""
         heights = parse_heights(self.height.replace(",", " ").split())
         options = Options(focal=self.focal, static_camera=self.static_camera, height=heights)
-        return options.priors(source_size)
+        return options.priors(source_size, recorded_focal_mm)
 
 
 @dataclass(frozen=True)

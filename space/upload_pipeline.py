@@ -78,7 +78,7 @@ def reconstruct_upload(
     progress(0.15, "Finding people")
     detected = people.find(clip, task)
     check_people(len(detected.tracks), len(detected.tracks))
-    priors = settings.priors(clip.content_size)
+    priors = settings.priors(clip.content_size, clip.recorded_focal_mm)
     ids = [track.id for track in detected.tracks]
     for person in priors.heights_m:
         if person not in ids:

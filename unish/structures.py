@@ -51,6 +51,8 @@ class Clip:
     content_box: tuple[float, float, float, float] | None = None
     """The part of the source's image that `frames` show, x0, y0, x1, y1 as shares of its width and height: black bars
     around it were left out. None: all of it."""
+    recorded_focal_mm: float | None = None
+    """Focal length that the camera wrote into the source, in millimetres of 35 mm film; None: it wrote none."""
 
     @property
     def content_size(self) -> tuple[int, int]:
@@ -282,6 +284,9 @@ class Provenance:
     """Frame rate of the source; None where it is unknown."""
     content_box: tuple[float, ...] = ()
     """As `Clip.content_box`; () where nothing was left out."""
+    focal_from: str = ""
+    """Where the focal length is from: "given" by the user, "recorded" by the camera, or "estimated" from the images;
+    "" in results that do not say."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from unish.errors import InputError
 from unish.evaluation import metrics
 from unish.evaluation.predictions import prediction_of
 from unish.fusion.motion import shape_of_height, stature_m
-from unish.pipeline.options import FILM_DIAGONAL_MM, ClipPriors, Options, parse_focal
+from unish.geometry.camera import FILM_DIAGONAL_MM
+from unish.pipeline.options import ClipPriors, Options, parse_focal
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,16 @@ def test_a_focal_length_is_millimetres_as_phones_state_it():
     relative = parse_focal("26mm", (1080, 1920))
     assert 2 * np.degrees(np.arctan(1 / relative)) == pytest.approx(79.5, abs=0.1)
     assert relative == pytest.approx(26 / (FILM_DIAGONAL_MM / 2))
+
+
+def test_what_the_camera_recorded_is_used_where_the_user_says_nothing():
+    size = (1920, 1080)
+    recorded = Options().priors(size, 26.0)
+    assert recorded.focal == parse_focal("26mm", size) and recorded.focal_is_recorded
+    given = Options(focal="50mm").priors(size, 26.0)
+    assert given.focal == parse_focal("50mm", size) and not given.focal_is_recorded
+    for nothing in (Options(focal="estimate").priors(size, 26.0), Options().priors(size)):
+        assert nothing.focal is None and not nothing.focal_is_recorded
 
 
 @pytest.mark.parametrize("bad", ["", "wide", "-26mm", "26 cm", "0", "1e9", 3, "nan", "1.2.3"])

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from tests.helpers.oracle import HEIGHT, WIDTH, OracleNetwork, make_clip, make_track, make_truth
+from unish.analysis.summary import summarise
 from unish.body import open_body
 from unish.errors import InputError
 from unish.geometry.camera import intrinsics_from_focal, unproject_depth
 from unish.geometry.transforms import transform_points
 from unish.people.detection import DetectedPeople
 from unish.pipeline import reconstruct, reconstruct_clip, reconstruct_tracked
-from unish.pipeline.options import NetworkChoices
+from unish.pipeline.options import NetworkChoices, Options
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +206,19 @@ def test_points_that_make_no_sense_are_refused(truth, body, monkeypatch, widened
     assert np.isfinite(reconstruct_clip(make_clip(), OracleNetwork(truth, body), body).depth_m).all()
     with pytest.raises(InputError, match=f"{problem} .*cannot make sense of this clip"):
         reconstruct_clip(make_clip(), Absurd(truth, body), body)
+
+
+def test_the_lens_that_the_camera_recorded_is_that_of_the_result(truth, body, monkeypatch):
+    monkeypatch.setattr(
+        "unish.pipeline.reconstruction.detect_people", lambda *a, **k: DetectedPeople((make_track(),), "oracle")
+    )
+    clip = dataclasses.replace(make_clip(), recorded_focal_mm=30.0)
+    for options, lens in (
+        (Options(), "30 mm lens (recorded by the camera)"),
+        (Options(focal="50mm"), "50 mm lens (as given)"),
+        (Options(focal="estimate"), f"{round(43.27 * truth.focal_px / np.hypot(WIDTH, HEIGHT))} mm lens (estimated)"),
+    ):
+        assert summarise(reconstruct_clip(clip, OracleNetwork(truth, body), body, options)).lens() == lens
 
 
 @pytest.mark.parametrize(("fps", "warned"), [(6.0, False), (5.994, False), (1.0, True)])

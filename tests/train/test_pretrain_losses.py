@@ -7,7 +7,7 @@ import torch
 
 from train.objectives import pretrain_losses as losses
 from train.objectives.losses import joint_loss
-from unish.geometry.camera import unproject_depth
+from unish.geometry.camera import intrinsics_from_focal, unproject_depth
 from unish.geometry.rotations import axis_angle_to_matrix
 from unish.geometry.transforms import rigid
 
@@ -73,6 +73,20 @@ def test_normals_do_not_count_across_a_jump_of_depth():
     predicted = true.clone()
     predicted[0, 0, :, 3:] *= 1.7  # each half is a right plane, only the step between them is wrong
     assert losses.normal_loss(predicted, true, ones(true)).item() == pytest.approx(0.0, abs=1e-3)
+
+
+def test_focal_loss_is_the_log_ratio_of_the_lenses_at_any_scale_and_depth():
+    intrinsics = intrinsics_from_focal(torch.tensor([9.0]), 8, 6)[:, None]
+    true = unproject_depth(torch.rand(1, 2, 6, 8) + 1.0, intrinsics)
+    weight = ones(true)
+    assert losses.focal_loss(3.0 * true, weight, intrinsics).item() == pytest.approx(0.0, abs=1e-5)
+    true[0, 1, :3] *= torch.tensor([9.0, 9.0, 1.0])  # points that do not count
+    weight[0, 1, :3] = 0.0
+    longer = (true * torch.tensor([1 / 1.5, 1 / 1.5, 1.0])).requires_grad_()
+    loss = losses.focal_loss(longer, weight, intrinsics)
+    assert loss.item() == pytest.approx(math.log(1.5), rel=1e-5)
+    assert finite_gradient(loss, longer)
+    assert losses.focal_loss(longer, torch.zeros_like(weight), intrinsics).item() == 0.0
 
 
 def test_camera_losses_of_one_turned_and_one_moved_camera():

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unish.structures import Person, Reconstruction
+from unish.geometry.camera import FILM_DIAGONAL_MM
+from unish.structures import Cameras, Person, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,18 @@ class Summary:
     body: str
     finder: str
     device: str
+    focal_mm: float
+    """Of 35 mm film; the median over the frames."""
+    focal_from: str
+    """As `Provenance.focal_from`."""
     warnings: tuple[str, ...]
+
+    def lens(self) -> str:
+        """The lens in words: "26 mm lens (recorded by the camera)"."""
+        source = {"recorded": "recorded by the camera", "given": "as given", "estimated": "estimated"}.get(
+            self.focal_from
+        )
+        return f"{self.focal_mm:.0f} mm lens" + (f" ({source})" if source else "")
 
 
 def summarise(reconstruction: Reconstruction) -> Summary:
@@ -46,6 +58,8 @@ def summarise(reconstruction: Reconstruction) -> Summary:
         body=made.body,
         finder=made.finder,
         device=made.device,
+        focal_mm=_focal_mm(reconstruction.cameras),
+        focal_from=made.focal_from,
         warnings=made.warnings,
     )
 
@@ -58,6 +72,11 @@ def _summarise_person(person: Person, world_up: np.ndarray) -> PersonSummary:
         height_m=float(np.median(heights[person.present])) if person.present.any() else float(np.median(heights)),
         moved_m=_path_length(person.joints_world[person.present, 0]),
     )
+
+
+def _focal_mm(cameras: Cameras) -> float:
+    diagonal_px = float(np.hypot(cameras.width_px, cameras.height_px))
+    return float(np.median(cameras.intrinsics[:, 0, 0])) / diagonal_px * FILM_DIAGONAL_MM
 
 
 def _path_length(points: np.ndarray) -> float:

@@ -46,7 +46,12 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--finder", choices=FINDERS, default=Options.finder, help="how people are detected")
     parser.add_argument("--people", type=int, metavar="N", help="how many people there are")
-    parser.add_argument("--focal", metavar="F", help="focal length: pixels of the video, or 26mm as phones state it")
+    parser.add_argument(
+        "--focal",
+        metavar="F",
+        help="focal length: pixels of the video, 26mm as phones state it, or estimate (default: what the camera "
+        "recorded, else estimated)",
+    )
     parser.add_argument("--static-camera", action="store_true", help="the camera does not move")
     parser.add_argument(
         "--window",

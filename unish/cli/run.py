@@ -121,7 +121,7 @@ def _print_summary(scene: "Reconstruction", report: "FitReport", out: Path) -> N
     summary = summarise(scene)
     print(
         f"{summary.frames} frames over {summary.seconds:.1f} s, camera path {summary.camera_path_m:.2f} m, "
-        f"weights {summary.weights} on {summary.device}"
+        f"{summary.lens()}, weights {summary.weights} on {summary.device}"
     )
     for person in summary.people:
         print(

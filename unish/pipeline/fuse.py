@@ -101,7 +101,9 @@ def fuse(
         times_s=clip.times_s,
         fps=clip.fps,
         world_up=np.array([0, 0, 1], np.float32),
-        provenance=_provenance(predictions, intrinsics, body, finder, seed, float(np.median(scales.metres_per_unit))),
+        provenance=_provenance(
+            predictions, intrinsics, body, priors, finder, seed, float(np.median(scales.metres_per_unit))
+        ),
         windows=tuple(
             Window(
                 start=window.start,
@@ -207,6 +209,7 @@ def _provenance(
     predictions: ClipPredictions,
     intrinsics: ClipIntrinsics,
     body: BodyModel,
+    priors: ClipPriors,
     finder: str,
     seed: int,
     metres_per_unit: float,
@@ -227,6 +230,7 @@ def _provenance(
         metres_per_unit=metres_per_unit,
         source_fps=clip.source_fps,
         content_box=clip.content_box or (),
+        focal_from="estimated" if priors.focal is None else "recorded" if priors.focal_is_recorded else "given",
         warnings=tuple(warnings),
     )
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from unish.errors import InputError
 from unish.fitting.settings import FIT_MODES
 from unish.geometry import VALID_CONFIDENCE
+from unish.geometry.camera import FILM_DIAGONAL_MM
 from unish.video import LONGEST_SHOT, TRAINED_FPS
 
 if TYPE_CHECKING:
     from unish.people.prompts import Box
 
-FILM_DIAGONAL_MM = math.hypot(36, 24)
+ESTIMATE = "estimate"
 HEIGHT_RANGE_M = (0.4, 2.6)
 CROP_SOURCES = ("original", "network")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -23,10 +24,12 @@ MIN_WINDOW_FRAMES = 4
 
 @dataclass(frozen=True)
 class ClipPriors:
-    """What the user knows about a clip, so that it need not be estimated."""
+    """What is known about a clip, so that it need not be estimated."""
 
     focal: float | None = None
     """Focal length over half the frame's diagonal."""
+    focal_is_recorded: bool = False
+    """It is the camera's own, not the user's."""
     static_camera: bool = False
     """The camera stands on a tripod."""
     heights_m: Mapping[int, float] = field(default_factory=dict)
@@ -82,7 +85,8 @@ class Options:
     start_s: float | int | None = None
     end_s: float | int | None = None
     focal: float | int | str | None = None
-    """Focal length: pixels of the source, or "26mm" as phones state it (35 mm film); None: estimated."""
+    """Focal length: pixels of the source, "26mm" as phones state it (35 mm film), or "estimate" for the network's own;
+    None: what the camera wrote into the source, else the network's own."""
     static_camera: bool = False
     """The camera does not move."""
     height: float | int | Mapping[int, float | int] | None = None
@@ -123,8 +127,8 @@ class Options:
         """Of these options, those that say what the network is shown and which of its points are valid."""
         return NetworkChoices(self.crop_source, self.box_scale, self.confidence)
 
-    def priors(self, source_size: tuple[int, int]) -> ClipPriors:
-        """What is known of a clip whose source has this (width, height) in pixels.
+    def priors(self, source_size: tuple[int, int], recorded_focal_mm: float | None = None) -> ClipPriors:
+        """What is known of a clip whose source has this (width, height) in pixels, and of its lens from the camera.
 
         Raises `InputError` for an impossible focal length or height.
         """
@@ -135,8 +139,10 @@ class Options:
                     f"Expected the height of person {person} in metres, from {HEIGHT_RANGE_M[0]} to "
                     f"{HEIGHT_RANGE_M[1]}, got {height_m:g}; 1.75 is somebody of 175 cm."
                 )
-        focal = None if self.focal is None else parse_focal(self.focal, source_size)
-        return ClipPriors(focal, self.static_camera, {int(k): float(v) for k, v in heights.items()})
+        is_recorded = self.focal is None and recorded_focal_mm is not None
+        focal = f"{recorded_focal_mm}mm" if is_recorded else self.focal
+        relative = None if focal in (None, ESTIMATE) else parse_focal(focal, source_size)
+        return ClipPriors(relative, is_recorded, self.static_camera, {int(k): float(v) for k, v in heights.items()})
 
 
 def parse_focal(focal: float | int | str, source_size: tuple[int, int]) -> float:
@@ -150,7 +156,7 @@ def parse_focal(focal: float | int | str, source_size: tuple[int, int]) -> float
     except (TypeError, ValueError) as error:
         raise InputError(
             f"Expected a focal length in pixels of the video, or in millimetres as phones state it, got {focal!r}. "
-            "Examples: 1450, 26mm."
+            f"Examples: 1450, 26mm, {ESTIMATE}."
         ) from error
     half_diagonal = FILM_DIAGONAL_MM / 2 if unit == "mm" else math.hypot(*source_size) / 2
     relative = value / half_diagonal

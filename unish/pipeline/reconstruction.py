@@ -62,7 +62,7 @@ def reconstruct(
     with deferred_interrupts() as interrupts, interrupts.raising():
         progress(0.0, "Reading video")
         clip = source if isinstance(source, Clip) else _read(Path(source), chosen, progress)
-        chosen.priors(clip.content_size)  # wrong ones are refused before the weights are read
+        chosen.priors(clip.content_size, clip.recorded_focal_mm)  # wrong ones are refused before the weights are read
         progress(0.1, "Loading weights")
         model, body = load_chosen(chosen), load_body(chosen.body)
     return reconstruct_clip(clip, model, body, chosen, progress)
@@ -95,7 +95,7 @@ def reconstruct_clip(
     progress: Progress = no_progress,
 ) -> Reconstruction:
     """The part after decoding, for callers that hold the weights and run many clips. Raises as `reconstruct`."""
-    priors = options.priors(clip.content_size)
+    priors = options.priors(clip.content_size, clip.recorded_focal_mm)
     with deferred_interrupts() as interrupts, interrupts.raising():
         progress(0.15, "Detecting people")
         people = detect_people(

@@ -35,7 +35,8 @@ def without_bars(clip: Clip) -> Clip:
     frames = new_array((len(clip), y1 - y0, x1 - x0, 3), np.uint8)
     for index, frame in enumerate(clip.frames):
         frames[index] = frame[y0:y1, x0:x1]
-    cut = dataclasses.replace(clip, frames=frames, content_box=shares)
+    # Who added bars may have cut the image too: what the camera wrote of its lens no longer holds.
+    cut = dataclasses.replace(clip, frames=frames, content_box=shares, recorded_focal_mm=None)
     warning = (
         f"Black bars around the image were left out: {cut.content_size[0]}×{cut.content_size[1]} of "
         f"{clip.source_size[0]}×{clip.source_size[1]} pixels were used."

@@ -17,6 +17,7 @@ from unish.utils.progress import Progress, no_progress
 from unish.video import TRAINED_FPS
 from unish.video.decode import nothing_decoded
 from unish.video.pixels import limited_size
+from unish.video.recorded_lens import recorded_focal_mm
 from unish.video.sampling import Sampling
 from unish.video.shots import one_shot
 from unish.video.source import Source, open_source
@@ -107,6 +108,7 @@ def read_samples(
         source_size=size,
         warnings=tuple(warnings),
         source_frames=tuple(kept),
+        recorded_focal_mm=recorded_focal_mm(source.path),
     )
 
 

@@ -54,7 +54,7 @@ def numbers_html(summary: Summary, report: FitReport | None = None) -> str:
     )
     cards = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers)
     people = "".join(f"<p>{_person(person, summary.frames)}</p>" for person in summary.people)
-    made = f'<p class="quiet">{_model(summary.weights)}, {html.escape(summary.device.upper())}</p>'
+    made = f'<p class="quiet">{_model(summary.weights)}, {html.escape(summary.device.upper())}, {summary.lens()}</p>'
     notes = "".join(f'<p class="note">{html.escape(warning)}</p>' for warning in summary.warnings)
     fit = "" if report is None else _fit(report)
     return f'<div class="unish-numbers"><dl>{cards}</dl>{people}{made}{fit}{notes}</div>'
