@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from unish.body import open_body
+from unish.errors import InputError
 from unish.evaluation.benchmark import Benchmark
 from unish.evaluation.datasets import synthetic
 from unish.evaluation.predict import reconstruct_sequence, saved_predictor, weights_predictor
@@ -39,6 +40,20 @@ def test_people_are_given_by_their_boxes(mini, sequence):
     series = score(result, sequence, ["mpjpe_mm", "abs_rel"], body=open_body())
     shown = sum(person.present.sum() for person in sequence.people)
     assert len(series["mpjpe_mm"].values) == shown > 8 and series["mpjpe_mm"].values.mean() < 400
+
+
+def test_a_known_lens_is_that_of_the_result(mini, sequence):
+    result = reconstruct_sequence(sequence, SLOWER, mini, open_body(), known_lens=True)
+    half = result.cameras.width_px / sequence.size_px[0]
+    np.testing.assert_allclose(result.cameras.intrinsics[:, 0, 0], half * sequence.intrinsics[0, 0, 0], rtol=1e-4)
+    assert result.provenance.focal_from == "given"
+    told, untold = (
+        weights_predictor(mini, open_body(), SLOWER, "here", known_lens=lens).identity(sequence)
+        for lens in (True, False)
+    )
+    assert told != untold
+    with pytest.raises(InputError, match="does not say its focal length"):
+        reconstruct_sequence(dataclasses.replace(sequence, intrinsics=None), SLOWER, mini, open_body(), known_lens=True)
 
 
 def test_where_nobody_is_labelled_people_are_found(mini, sequence, monkeypatch):

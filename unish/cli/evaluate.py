@@ -52,6 +52,9 @@ def add(commands) -> None:
         default="off",
         help="also score the bodies after they were fitted to the clip, in a row of their own (default: off)",
     )
+    command.add_argument(
+        "--known-lens", action="store_true", help="tell the weights the true focal length (default: they estimate it)"
+    )
     command.add_argument("--fit-report", action="store_true", help="also measure the body–scene fit")
     command.add_argument("--body", help="open, or an SMPL-format file (default: an installed SMPL, else open)")
     command.add_argument("--device", help="cpu, cuda, cuda:N, mps or xpu (default: the GPU where there is one)")
@@ -144,6 +147,8 @@ def _predictor(
     if options.predictions is not None:
         if options.fit != "off":
             raise InputError("--fit fits what weights predict; results of --predictions are scored as they are.")
+        if options.known_lens:
+            raise InputError("--known-lens is told to weights; results of --predictions are scored as they are.")
         return saved_predictor(options.predictions, data), f"results in {options.predictions}"
 
     from unish.body import load_body
@@ -153,7 +158,7 @@ def _predictor(
     model, body = load(options.weights, device=device), load_body(options.body)
     place = next(model.parameters()).device
     source = f"unish {unish.__version__}, {model.weights_name} weights, {body.name} body, on {place}"
-    return weights_predictor(model, body, benchmark, data, device, options.fit), source
+    return weights_predictor(model, body, benchmark, data, device, options.fit, options.known_lens), source
 
 
 @contextlib.contextmanager

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 
 from unish.body import BodyModel
-from unish.errors import MissingAssetError
+from unish.errors import InputError, MissingAssetError
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.runner import Predictor
 from unish.fitting.fit import fit_bodies
 from unish.people.detection import detect_people, with_best_keypoints
 from unish.pipeline import reconstruct_tracked
-from unish.pipeline.options import MIN_WINDOW_FRAMES
+from unish.pipeline.options import MIN_WINDOW_FRAMES, ClipPriors
 from unish.runs.identity import Identity, as_identity, networks_identity, result_identity
 from unish.structures import Clip, PersonTrack, Reconstruction
 from unish.utils.disk_arrays import Stack
@@ -29,15 +29,24 @@ LONG_SIDE_PX = 1920
 
 
 def weights_predictor(
-    model: "UniSH", body: BodyModel, benchmark: Benchmark, data: str, device: str | None = None, fit: str = "off"
+    model: "UniSH",
+    body: BodyModel,
+    benchmark: Benchmark,
+    data: str,
+    device: str | None = None,
+    fit: str = "off",
+    known_lens: bool = False,
 ) -> Predictor:
     """Weights as a method under test; `data` names the data that they are tested on. With a `fit` (as in
-    `unish.pipeline.Options`) the network's bodies and the fitted ones are both scored."""
-    fit_choice = {} if fit == "off" else {"fit": fit}
-    identity = as_identity(**networks_identity(model, body), data=data, **fit_choice)
+    `unish.pipeline.Options`) the network's bodies and the fitted ones are both scored. `known_lens`: the method is told
+    the true focal length, as by a phone that records it."""
+    choices = ({} if fit == "off" else {"fit": fit}) | ({"lens": "known"} if known_lens else {})
+    identity = as_identity(**networks_identity(model, body), data=data, **choices)
     return Predictor(
-        name=f"unish {model.weights_name}",
-        predict=lambda sequence: reconstruct_sequence(sequence, benchmark, model, body, device=device),
+        name=f"unish {model.weights_name}" + (", known lens" if known_lens else ""),
+        predict=lambda sequence: reconstruct_sequence(
+            sequence, benchmark, model, body, device=device, known_lens=known_lens
+        ),
         identity=lambda sequence: identity,
         body=body,
         fit=None if fit == "off" else functools.partial(fit_bodies, body=body, mode=fit),
@@ -74,14 +83,15 @@ def reconstruct_sequence(
     body: BodyModel,
     finder: str = "auto",
     device: str | None = None,
+    known_lens: bool = False,
     **options: Any,
 ) -> Reconstruction:
     """Reconstruct a sequence under the protocol of its benchmark.
 
     People are given by their true boxes. Where the benchmark labels nobody they are detected, by `finder` on `device`;
     if nobody is, one person is assumed to fill the whole image: depth up to scale does not depend on it, and the result
-    has a warning. Other options are those of `reconstruct_tracked`. Raises as it and the sequence's
-    reader do.
+    has a warning. With a `known_lens` its focal length is the sequence's own. Other options are those of
+    `reconstruct_tracked`. Raises as it and the sequence's reader do; `InputError` for a lens that the sequence lacks.
     """
     frames = sampled_frames(sequence, benchmark.sampled_fps)
     clip = _clip(sequence, frames)
@@ -96,8 +106,17 @@ def reconstruct_sequence(
         tracks, detector = (_whole_image(clip),), "whole image"
         warning = f"No people were detected in {sequence.name}: its metric scale is a guess."
         clip = dataclasses.replace(clip, warnings=(*clip.warnings, warning))
+    if known_lens:
+        options["priors"] = ClipPriors(_focal(sequence))
     window = benchmark.window or max(len(frames), MIN_WINDOW_FRAMES)
     return reconstruct_tracked(clip, tracks, model, body, finder=detector, **{"window": window, **options})
+
+
+def _focal(sequence: BenchmarkSequence) -> float:
+    """The true focal length in half diagonals; the median of a zoom."""
+    if sequence.intrinsics is None:
+        raise InputError(f"{sequence.name} does not say its focal length; score it without the known lens.")
+    return float(np.median(sequence.intrinsics[:, 0, 0]) / (0.5 * np.hypot(*sequence.size_px)))
 
 
 def sampled_frames(sequence: BenchmarkSequence, sampled_fps: float | None) -> np.ndarray:
