@@ -54,6 +54,9 @@ class SceneConfig:
     stem_channels: int = 16
     ray_prior: bool = False
     """Points start on the pixel's ray of a camera whose focal length is the half diagonal, instead of on one line."""
+    predicts_lens: bool = False
+    """The camera head says by what all slopes x/z and y/z of a frame are multiplied: a small point head draws each patch
+    on its own and cannot widen or narrow the whole image."""
     focal_gain: float = 1.0
     """What the focal length fitted to the points is multiplied by in the result. Measured on training clips for a small
     network, whose points shrink towards the axis; its other branches were trained with the focal length as fitted."""
@@ -207,6 +210,7 @@ MINI = UniSHConfig(
         mlp_ratio=2.0,
         stem="conv",
         ray_prior=True,
+        predicts_lens=True,
         focal_gain=0.72,
         refine_channels=20,
     ),

@@ -144,7 +144,10 @@ class DenseHead(nn.Module):
 
 
 class CameraHead(nn.Module):
-    """Tokens to a rigid camera pose: residual layers, mean over patches, translation and nearest rotation."""
+    """Tokens to a rigid camera pose: residual layers, mean over patches, translation and nearest rotation.
+
+    Where the configuration asks for it, also the lens: the logarithm of what the slopes of all rays are multiplied by.
+    """
 
     def __init__(self, config: SceneConfig) -> None:
         super().__init__()
@@ -154,13 +157,17 @@ class CameraHead(nn.Module):
         self.mlp = _relu_layers(width, 2)
         self.translation = nn.Linear(width, 3)
         self.rotation = nn.Linear(width, 9)
+        self.lens = nn.Linear(width, 1) if config.predicts_lens else None
 
-    def forward(self, tokens: Float[Tensor, "frames n c"]) -> Float[Tensor, "frames 4 4"]:
+    def forward(
+        self, tokens: Float[Tensor, "frames n c"]
+    ) -> tuple[Float[Tensor, "frames 4 4"], Float[Tensor, "frames"] | None]:
         for layers in self.residuals:
             tokens = tokens + layers(tokens)
         pooled = self.mlp(tokens.mean(dim=1))
         rows = F.normalize(self.rotation(pooled).unflatten(-1, (3, 3)), dim=-1)
-        return rigid(nearest_rotation(rows), self.translation(pooled))
+        lens = None if self.lens is None else self.lens(pooled)[:, 0]
+        return rigid(nearest_rotation(rows), self.translation(pooled)), lens
 
 
 def _relu_layers(width: int, count: int) -> nn.Sequential:
@@ -197,6 +204,8 @@ class SceneBranch(Trunk):
             for layer in (self.point_head.proj, self.conf_head.proj, self.camera_head.translation):
                 layer.weight.mul_(0.05)
             self.camera_head.rotation.weight.mul_(0.05)
+            if self.camera_head.lens is not None:
+                self.camera_head.lens.weight.mul_(0.05)
             self.camera_head.rotation.bias.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 1]))
 
     def forward(self, images: Float[Tensor, "batch frames 3 height width"]) -> SceneFeatures:
@@ -245,12 +254,14 @@ class SceneBranch(Trunk):
         with full_precision(hidden.device):
             point_map = point_head(point_tokens, rows, columns)
             logits = self.conf_head(conf_tokens, rows, columns)
-            poses = self.camera_head(camera_tokens)
+            poses, lens = self.camera_head(camera_tokens)
             if self.config.ray_prior:
                 point_map = point_map + pixel_rays(point_map)
         if self.refiner is not None:
             with self.trunk_precision(hidden.device):
                 point_map, logits = self.refiner(images, point_map, logits)
         slopes, log_depth = point_map.permute(0, 2, 3, 1).split([2, 1], dim=-1)
+        if lens is not None:
+            slopes = slopes * lens.exp()[:, None, None, None]
         depth = log_depth.exp()
         return torch.cat([slopes * depth, depth], dim=-1), logits[:, 0], poses
