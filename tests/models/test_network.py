@@ -45,6 +45,20 @@ def test_the_untrained_mini_starts_from_a_flat_scene_and_standing_people(mini):
     assert root[1, 1] < -0.9 and root[2, 2] < -0.9  # the body's up is the camera's −y, and it faces the camera
 
 
+def test_the_lens_widens_all_rays_of_a_frame_and_leaves_depth_alone(tiny):
+    lens, images = tiny.scene_branch.camera_head.lens, torch.rand(1, 2, 3, 56, 42)
+    before, bias = tiny.scene(images).points_camera, lens.bias.detach().clone()
+    try:
+        with torch.no_grad():
+            lens.bias += math.log(1.5)
+        after = tiny.scene(images).points_camera
+    finally:
+        with torch.no_grad():
+            lens.bias.copy_(bias)
+    assert torch.allclose(after[..., :2], 1.5 * before[..., :2], atol=1e-5)
+    assert torch.equal(after[..., 2], before[..., 2])
+
+
 def test_standing_arms_hang_down():
     pose = standing_pose().view(24, 2, 3)
     left, right = pose[16, 0], pose[17, 0]  # where a T-pose's x axis goes, in the body's frame with y up
