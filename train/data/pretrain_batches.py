@@ -53,6 +53,8 @@ class ViewSettings:
     """Weight of a person's pixels, relative to the rest."""
 
 
+_ASPECT_DRAWS = 6
+"""Clips that are drawn for a view, of which the one of the nearest aspect is taken."""
 LARGE_VIEWS = ViewSettings(
     sizes=((168, 126), (168, 126), (168, 98), (140, 140), (126, 168), (98, 168)), frames=(2, 4, 8, 8)
 )
@@ -92,7 +94,7 @@ def scene_batch(clips: Clips, settings: ViewSettings, rng: np.random.Generator) 
     frames = min(frames, max(len(clip.images) for clip in clips))
     views = []
     for _ in range(max(1, settings.images_per_batch // frames)):
-        clip = _random_clip(clips, frames, rng)
+        clip = _clip_of_aspect(clips, frames, width / height, rng)
         order = rng.permutation(_random_frames(len(clip.images), frames, rng))
         view = random_view(take_frames(clip, order), width, height, rng)
         views.append(mirror_view(view) if rng.random() < 0.5 else view)
@@ -161,6 +163,13 @@ def _random_clip(clips: Clips, frames: int, rng: np.random.Generator) -> ClipSam
             break
         clip = clips[int(rng.integers(len(clips)))]
     return clip
+
+
+def _clip_of_aspect(clips: Clips, frames: int, aspect: float, rng: np.random.Generator) -> ClipSample:
+    """A random clip of about that width over height. A view of another aspect is a narrow part of its clip: lenses would
+    look longer than those of whole frames, which is what inference sees."""
+    drawn = [_random_clip(clips, frames, rng) for _ in range(_ASPECT_DRAWS)]
+    return min(drawn, key=lambda clip: abs(np.log(clip.images.shape[2] / clip.images.shape[1] / aspect)))
 
 
 def _random_frames(length: int, frames: int, rng: np.random.Generator) -> np.ndarray:
@@ -328,9 +337,9 @@ def align_window(
 ) -> AlignWindow:
     """Every `stride`-th frame of a random clip, in order, for a view of `size` (width, height) pixels; every second
     window is mirrored."""
-    clip = _random_clip(clips, stride * (frames - 1) + 1, rng)
+    clip = _clip_of_aspect(clips, stride * (frames - 1) + 1, size[0] / size[1], rng)
     while len(clip.betas) == 0:
-        clip = _random_clip(clips, stride * (frames - 1) + 1, rng)
+        clip = _clip_of_aspect(clips, stride * (frames - 1) + 1, size[0] / size[1], rng)
     start = int(rng.integers(0, max(1, len(clip.images) - stride * (frames - 1))))
     order = np.minimum(start + stride * np.arange(frames), len(clip.images) - 1)
     window = take_frames(clip, order, fps=clip.fps / stride)

@@ -33,6 +33,9 @@ class AlignSettings:
     rays: float = 2.0
     real_joints: float = 2.0
     """Joints of real people against their keypoints, where there are any."""
+    known_lens: float = 0.4
+    """Share of the windows that come with their true focal length, as from a phone that records it or a user who states
+    it; the others have the one fitted to the network's points."""
     windows: int = 1200
     """Different windows; their features are computed once and kept (about 0.3 MB each)."""
     windows_per_batch: int = 12
@@ -135,7 +138,8 @@ class _FeatureCache:
         true = batch_of_views([window.view], self.views)
         scene = self.model.scene(true.images)
         scale, norm = _scale_target(scene, true)
-        info = box_of_result(self.model, scene, window.boxes_px)
+        known = torch.tensor([window.view.focal_px]) if rng.random() < self.settings.known_lens else None
+        info = box_of_result(self.model, scene, window.boxes_px, known)
         return AlignBatch(
             hidden=scene.hidden.half(),
             human_tokens=self.model.human(window.crops, info).tokens[None, None].half(),
@@ -195,9 +199,17 @@ class _RealFeatureCache:
         )
 
 
-def box_of_result(model: UniSH, scene: SceneFeatures, boxes_px: Float[Tensor, "frames 4"]) -> Float[Tensor, "frames 3"]:
-    """`bbox_info` of boxes in the network's frames, with the focal length that inference estimates from the points."""
+def box_of_result(
+    model: UniSH,
+    scene: SceneFeatures,
+    boxes_px: Float[Tensor, "frames 4"],
+    known_focal_px: Float[Tensor, "1"] | None = None,
+) -> Float[Tensor, "frames 3"]:
+    """`bbox_info` of boxes in the network's frames, with the focal length that inference estimates from the points, or
+    with a known one."""
     height, width = scene.confidence.shape[-2:]
+    if known_focal_px is not None:
+        return bbox_info(boxes_px, known_focal_px.float() / model.config.scene.focal_gain, width, height)
     valid = scene.confidence[0] > VALID_CONFIDENCE
     fit_shift = not model.config.scene.ray_prior
     focal, _ = solve_focal_shift(scene.points_camera[0].float(), valid, shared=True, fit_shift=fit_shift)
