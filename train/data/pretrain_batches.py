@@ -166,8 +166,8 @@ def _random_clip(clips: Clips, frames: int, rng: np.random.Generator) -> ClipSam
 
 
 def _clip_of_aspect(clips: Clips, frames: int, aspect: float, rng: np.random.Generator) -> ClipSample:
-    """A random clip of about that width over height. A view of another aspect is a narrow part of its clip: lenses would
-    look longer than those of whole frames, which is what inference sees."""
+    """A random clip of about that width over height. A view of another aspect is a narrow part of its clip: its lens
+    is longer than those of whole frames, which is what inference sees."""
     drawn = [_random_clip(clips, frames, rng) for _ in range(_ASPECT_DRAWS)]
     return min(drawn, key=lambda clip: abs(np.log(clip.images.shape[2] / clip.images.shape[1] / aspect)))
 

@@ -55,8 +55,8 @@ class SceneConfig:
     ray_prior: bool = False
     """Points start on the pixel's ray of a camera whose focal length is the half diagonal, instead of on one line."""
     predicts_lens: bool = False
-    """The camera head says by what all slopes x/z and y/z of a frame are multiplied: a small point head draws each patch
-    on its own and cannot widen or narrow the whole image."""
+    """The camera head says by what all slopes x/z and y/z of a frame are multiplied. A small point head draws each
+    patch on its own and cannot widen or narrow the whole image."""
     focal_gain: float = 1.0
     """What the focal length fitted to the points is multiplied by in the result. Measured on training clips for a small
     network, whose points shrink towards the axis; its other branches were trained with the focal length as fitted."""
