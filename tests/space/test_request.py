@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from space.layout import LENSES
 from space.limits import MAX_PEOPLE
 from space.request import ClipRequest, Settings, parse_boxes, parse_formats
 from unish.errors import InputError
@@ -25,6 +26,14 @@ OFFERED = {"own": "runs/stage3", "auto": "auto", "mini": "mini"}
 def test_a_part_of_a_clip_may_be_numbers_or_what_people_type(start, end, expected):
     request = ClipRequest.of(CLIP, 6, start, end)
     assert (request.start_s, request.end_s) == expected
+
+
+def test_the_lenses_on_offer_are_read_the_first_leaves_it_to_the_phone():
+    names, values = zip(*LENSES, strict=True)
+    focal = [Settings.of(OFFERED, "mini", value).priors((1080, 1920), recorded_focal_mm=30.0).focal for value in values]
+    assert focal[0] == pytest.approx(30 / 21.63, rel=1e-3)
+    assert focal[2] < focal[1] < focal[3] < focal[4] and len(set(names)) == len(LENSES)
+    assert Settings.of(OFFERED, "mini", "").priors((1080, 1920)).focal is None
 
 
 @pytest.mark.parametrize("fps", [1e308, -1, 0, float("nan"), float("inf"), 10**400, "6", None, [6], {}, True, 61, 0.01])
