@@ -3,12 +3,13 @@
     unish export out --to glb --clip walk.mp4
     blender --python scripts/blender_import.py -- out --clip walk.mp4
 
-The first argument is a result's folder, its `exports`, a `scene.glb`, `scene.usdz` or `scene.usda`. Without a window:
+The first argument is a result's folder, its `exports`, a `scene.glb`, `scene.usdz` or `scene.usda`, or the folder `fbx`
+(its mesh in place of points). Without a window:
 `blender --background --python … -- out --clip walk.mp4 --save walk.blend`, or `python scripts/blender_import.py out …`
 where Blender is installed as the module bpy. Needs nothing of unish.
 
-Frame 0 is the result's first frame. The scene's rate is the footage's, for USD the file's own. Footage with black bars
-fits the camera only of a file that was exported with `--clip`.
+Frame 0 is the result's first frame. The scene's rate is the footage's, for USD and FBX the file's own. People are
+hidden where they were not seen. Footage with black bars fits the camera only of a file that was exported with `--clip`.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import bpy
 RATE = 30.0
 """Frames a second where neither footage nor file says it."""
 FILES = ("scene.glb", "scene.usdz", "scene.usda")
+FBX_FOLDER, FBX_CAMERA = "fbx", "camera.fbx"
 POINT_RADIUS_PER_M = 0.004
 """Of its distance from the first camera."""
 FOOTAGE_ALPHA = 0.6
@@ -36,12 +38,15 @@ class Source:
     """A scene's file, and what it says about time."""
 
     path: Path
+    """A folder for FBX."""
     first_frame_s: float
     """Of the clip."""
     fps: float | None
-    """None: the file has times, not frames."""
+    """None: the file has times, not frames, or Blender takes the rate from it."""
     camera: dict[str, Any]
     """A GLB's camera, of which Blender reads only one angle."""
+    seen: dict[str, list[bool]]
+    """Of a USD file's people: whether each is seen in each frame, by their names."""
 
 
 # --- what there is -------------------------------------------------------------------------------------------------
@@ -49,12 +54,16 @@ class Source:
 
 def find_scene(path: Path) -> Source:
     """The file of a result's folder, of its exports, or the one given. Exits with a sentence where there is none."""
-    places = [path] if path.is_file() else [place / name for place in (path, path / "exports") for name in FILES]
+    folders = (path, path / "exports")
+    places = [path] if path.is_file() else [place / name for place in folders for name in FILES]
     for place in places:
         if place.is_file() and place.suffix == ".glb":
             return _glb_source(place)
         if place.is_file() and place.suffix in (".usdz", ".usda"):
             return _usd_source(place)
+    for folder in (path, *(place / FBX_FOLDER for place in folders)):
+        if (folder / FBX_CAMERA).is_file():
+            return Source(folder, 0.0, None, {}, {})
     sys.exit(f"Expected {', '.join(FILES)} in {path}; write one with: unish export {path} --to glb")
 
 
@@ -65,15 +74,21 @@ def _glb_source(path: Path) -> Source:
             sys.exit(f"Expected a binary glTF file, got {path}")
         content = json.loads(file.read(length))
     notes, cameras = content["asset"].get("extras", {}), content.get("cameras", [{}])
-    return Source(path, float(notes.get("first_frame_s", 0.0)), None, cameras[0])
+    return Source(path, float(notes.get("first_frame_s", 0.0)), None, cameras[0], {})
 
 
 def _usd_source(path: Path) -> Source:
-    from pxr import Usd  # Blender's own
+    from pxr import Usd, UsdGeom, UsdSkel  # Blender's own
 
     stage = Usd.Stage.Open(str(path))
     notes = stage.GetRootLayer().customLayerData
-    return Source(path, float(notes.get("firstFrameSeconds", 0.0)), float(stage.GetTimeCodesPerSecond()), {})
+    frames = range(int(stage.GetEndTimeCode()) + 1)
+    seen = {
+        prim.GetName(): [UsdGeom.Imageable(prim).ComputeVisibility(frame) != "invisible" for frame in frames]
+        for prim in stage.Traverse()
+        if prim.IsA(UsdSkel.Root)
+    }
+    return Source(path, float(notes.get("firstFrameSeconds", 0.0)), float(stage.GetTimeCodesPerSecond()), {}, seen)
 
 
 # --- the scene -----------------------------------------------------------------------------------------------------
@@ -83,9 +98,7 @@ def set_up(source: Source, clip: Path | None) -> None:
     """Fill the current scene."""
     scene = bpy.context.scene
     footage = bpy.data.movieclips.load(str(clip.resolve())) if clip else None
-    rate = source.fps or (footage.fps if footage and footage.fps else RATE)
-    scene.render.fps = max(1, round(rate))
-    scene.render.fps_base = scene.render.fps / rate
+    _set_rate(source.fps or (footage.fps if footage and footage.fps else RATE))
     before = set(bpy.data.objects)
     _import(source.path)
     new = [thing for thing in bpy.data.objects if thing not in before]
@@ -94,18 +107,36 @@ def set_up(source: Source, clip: Path | None) -> None:
         sys.exit(f"{source.path} has no camera; was it written by unish?")
     scene.camera = cameras[0]
     _set_range(new)
+    first_frame_s = source.first_frame_s
     if source.camera:
         _set_lens(cameras[0], source.camera)
+    if source.path.is_dir():
+        first_frame_s = _set_film(cameras[0])
+        for thing in new:
+            if thing.type == "MESH" and not thing.parent:
+                _paint(thing.data)
+    _hide_unseen(new, source)
     for thing in new:
         if thing.type == "POINTCLOUD" or (thing.type == "MESH" and len(thing.data.polygons) == 0):
             show_points(thing, cameras[0].matrix_world.translation)
     if footage:
-        _put_behind(cameras[0], footage, source, rate)
+        _check_rate(footage, source.path)
+        _put_behind(cameras[0], footage, first_frame_s)
     _look_through_camera()
 
 
+def _set_rate(fps: float) -> None:
+    render = bpy.context.scene.render
+    render.fps = max(1, round(fps))
+    render.fps_base = render.fps / fps
+
+
 def _import(path: Path) -> None:
-    if path.suffix == ".glb":
+    if path.is_dir():
+        read = bpy.ops.wm.fbx_import if "fbx_import" in dir(bpy.ops.wm) else bpy.ops.import_scene.fbx
+        for file in sorted(path.glob("*.fbx")):
+            read(filepath=str(file), anim_offset=0.0)
+    elif path.suffix == ".glb":
         known = bpy.ops.import_scene.gltf.get_rna_type().properties
         options = {"disable_bone_shape": True} if "disable_bone_shape" in known else {}
         bpy.ops.import_scene.gltf(filepath=str(path), **options)
@@ -138,6 +169,33 @@ def _set_lens(camera: Any, noted: dict[str, Any]) -> None:
         lens.keyframe_insert("lens", frame=frame)
 
 
+def _set_film(camera: Any) -> float:
+    """An FBX camera's film is as wide as the image; Blender takes it for the height where that is longer. Returns the
+    second of the clip at which the first frame was filmed."""
+    camera.data.sensor_fit = "HORIZONTAL"
+    if size := camera.get("unish_image_size", ""):
+        render = bpy.context.scene.render
+        render.resolution_x, render.resolution_y = map(int, size.split())
+    return float(camera.get("unish_first_frame_s", 0.0))
+
+
+def _hide_unseen(things: list[Any], source: Source) -> None:
+    """Keys that hide a body where its person was not seen. Blender's importers leave that out of USD and FBX."""
+    frames = range(bpy.context.scene.frame_end + 1)
+    for thing in things:
+        seen = source.seen.get(thing.name, [])
+        if stretches := thing.get("unish_seen_frames", ""):
+            ends = [tuple(map(int, stretch.split("-"))) for stretch in stretches.split()]
+            seen = [any(first <= frame <= last for first, last in ends) for frame in frames]
+        bodies = [below for below in thing.children_recursive if below.type == "MESH"] if not all(seen) else []
+        for body in bodies:
+            for frame, visible in enumerate(seen):
+                if frame == 0 or visible != seen[frame - 1]:
+                    body.hide_render = body.hide_viewport = not visible
+                    body.keyframe_insert("hide_render", frame=frame)
+                    body.keyframe_insert("hide_viewport", frame=frame)
+
+
 def _key_frames(thing: Any) -> list[float]:
     from bpy_extras import anim_utils
 
@@ -151,11 +209,23 @@ def _key_frames(thing: Any) -> list[float]:
     return [key.co[0] for key in curves[0].keyframe_points] if len(curves) else []
 
 
-def _put_behind(camera: Any, footage: Any, source: Source, rate: float) -> None:
-    """The footage behind the camera, shown at the moment that it was filmed."""
+def _check_rate(footage: Any, path: Path) -> None:
+    """Exits with a sentence where the footage would run away from the motion: Blender shows one frame of it in each of
+    the scene's, and files of another rate than its own (`--fps`, or footage of uneven frames) have other frames."""
     scene = bpy.context.scene
-    scene.render.resolution_x, scene.render.resolution_y = footage.size
-    footage.frame_start = -round(source.first_frame_s * rate)
+    rate = scene.render.fps / scene.render.fps_base
+    if footage.fps and abs(footage.fps / rate - 1) * scene.frame_end > 1:
+        sys.exit(
+            f"{path.name} has {rate:g} frames per second, the footage in Blender {footage.fps:g}, so they would not "
+            f"stay together. Export it again with --fps {footage.fps:g}, or take scene.glb, which has times."
+        )
+
+
+def _put_behind(camera: Any, footage: Any, first_frame_s: float) -> None:
+    """The footage behind the camera, shown at the moment that it was filmed."""
+    render = bpy.context.scene.render
+    render.resolution_x, render.resolution_y = footage.size
+    footage.frame_start = -round(first_frame_s * render.fps / render.fps_base)
     camera.data.show_background_images = True
     behind = camera.data.background_images.new()
     behind.source = "MOVIE_CLIP"
@@ -206,6 +276,13 @@ def _color_name(mesh: Any) -> str:
     return mesh.color_attributes[0].name if len(mesh.color_attributes) else "Color"
 
 
+def _paint(mesh: Any) -> None:
+    """Light of the mesh's own colours, which FBX's materials cannot refer to."""
+    if len(mesh.color_attributes):
+        mesh.materials.clear()
+        mesh.materials.append(_point_material(mesh.color_attributes[0].name))
+
+
 def _point_material(attribute: str) -> Any:
     """Light of the points' own colour."""
     material = bpy.data.materials.new("unish points")
@@ -222,7 +299,7 @@ def _point_material(attribute: str) -> Any:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="blender_import.py", description=__doc__.splitlines()[0])
-    parser.add_argument("result", type=Path, help="folder of a result, or scene.glb, scene.usdz, scene.usda")
+    parser.add_argument("result", type=Path, help="folder of a result, or scene.glb, scene.usdz, scene.usda, fbx")
     parser.add_argument("--clip", type=Path, help="the footage, to stand behind the camera")
     parser.add_argument("--save", type=Path, metavar="FILE.blend", help="save what was set up")
     parser.add_argument("--keep", action="store_true", help="keep what is in the scene already")

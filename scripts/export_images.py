@@ -103,14 +103,7 @@ class Shot:
         self._import(self.exports / "scene.usdz")
 
     def fbx(self) -> None:
-        for file in sorted((self.exports / "fbx").glob("*.fbx")):
-            bpy.ops.import_scene.fbx(filepath=str(file), anim_offset=0.0)
-        scene = bpy.context.scene
-        scene.camera = next(thing for thing in bpy.data.objects if thing.type == "CAMERA")
-        scene.frame_set(self.scene_frame)
-        for surface in [mesh for mesh in bpy.data.meshes if len(mesh.color_attributes)]:
-            surface.materials.clear()
-            surface.materials.append(_painted(surface.color_attributes[0].name))
+        self._import(self.exports / "fbx")
 
     def bvh(self) -> None:
         for file in sorted((self.exports / "bvh").glob("*.bvh")):

@@ -1,5 +1,6 @@
 """FBX: what is handed to Blender, checked here; what Blender wrote, read back where it is installed."""
 
+import copy
 import dataclasses
 import importlib.util
 import json
@@ -16,7 +17,7 @@ from unish.cli import main
 from unish.errors import InputError, MissingDependencyError, UniSHError
 from unish.export import export, fbx, fbx_worker, installed_formats
 from unish.export.fbx import describe_scene, write_fbx
-from unish.export.person_motion import rest_joints_m
+from unish.export.person_motion import rest_joints_m, standing_t_pose
 from unish.export.rigs import rest_axes, rig_of
 from unish.export.scene_mesh import SharedSceneMesh
 from unish.export.settings import RIG_NAMES
@@ -104,6 +105,9 @@ def test_bones_posed_as_blender_does_give_our_joints(posed, tmp_path, name):
             joints = posed_as_in_blender(arrays, file["parents"], frame)
             assert np.abs(joints - y_up_cm(person.joints_world[frame])).max() < 0.01
         assert np.allclose(arrays["joint_weights"].sum(1), 1, atol=1e-5)
+        assert abs(arrays["vertices_cm"][:, 1].min()) < 1e-4, "the T-pose stands on the floor"
+        (x, height, z) = arrays["rest_cm"][0]
+        assert (x, z) == (0, 0) and 70 < height < 120, "from which retargeters take the pelvis's height"
     assert job["files"][1]["properties"]["unish_seen_frames"] == "0-1 4-5"
 
 
@@ -234,6 +238,20 @@ def test_fbx_joints_and_skin_are_ours_in_every_frame(written, posed):
             assert np.abs(joints - y_up_cm(person.joints_world[frame])).max() < 0.1  # cm: 1 mm
             skin = file.skinned(f"person_{person.id}", frame / posed.fps)
             assert np.abs(skin - y_up_cm(person.vertices_world[frame])).max() < 0.1
+
+
+@pytest.mark.blender
+def test_without_its_take_a_person_is_in_the_t_pose_on_the_floor(written, posed):
+    """What programs take as the character's own pose: Unity its avatar, others the pose to retarget from."""
+    names, files = written
+    rig = rig_of(names)
+    for person in posed.people:
+        file = copy.copy(files[f"person_{person.id}"])
+        file.curves = {}
+        joints = np.array([file.to_world(name, 0.0)[:3, 3] for name in rig.names])
+        expected = 100 * standing_t_pose(person, shared_open_body()).joints_m
+        assert np.abs(joints - expected).max() < 0.01
+        assert abs(file.skinned(f"person_{person.id}", 0.0)[:, 1].min()) < 0.01
 
 
 @pytest.mark.blender

@@ -112,6 +112,15 @@ def test_skinned_again_the_bodies_are_ours_at_every_frame(posed, glb):
             assert np.abs(found - person.vertices_world[frame] @ Y_UP.T).max() < 1e-3
 
 
+def test_the_t_pose_stands_upright_on_the_floor_below_which_no_retargeter_finds_the_pelvis(posed, glb):
+    for person in posed.people:
+        node = glb.gltf.nodes[glb.names[f"person_{person.id}"]]
+        place = glb.array(vars(glb.gltf.meshes[node.mesh].primitives[0].attributes)["POSITION"])
+        assert abs(place[:, 1].min()) < 1e-6 and 1.4 < place[:, 1].max() < 2.2
+        x, height, z = glb.gltf.nodes[glb.gltf.skins[node.skin].joints[0]].translation
+        assert (x, z) == (0, 0) and 0.7 < height < 1.2
+
+
 def test_between_two_frames_the_body_is_between(posed, glb):
     """The poses of neighbouring frames are blended the short way: nothing turns the long way round."""
     person, times = posed.people[0], clock(posed)

@@ -69,6 +69,19 @@ def test_skinned_points_are_our_vertices_in_every_frame(stage, posed):
             assert np.abs(skinned(stage, person.id, frame) - person.vertices_world[frame]).max() < 1e-3
 
 
+def test_the_t_pose_stands_on_the_floor(stage, posed):
+    from pxr import UsdGeom, UsdSkel
+
+    for person in posed.people:
+        path = f"/World/person_{person.id}"
+        points = np.array(UsdGeom.Mesh(stage.GetPrimAtPath(f"{path}/body")).GetPointsAttr().Get())
+        assert abs(points[:, 2].min()) < 1e-6 and 1.4 < points[:, 2].max() < 2.2
+        skeleton = UsdSkel.Skeleton(stage.GetPrimAtPath(f"{path}/skeleton"))
+        for places in (skeleton.GetBindTransformsAttr().Get(), skeleton.GetRestTransformsAttr().Get()):
+            x, y, height = places[0].ExtractTranslation()
+            assert (x, y) == (0, 0) and 0.7 < height < 1.2
+
+
 def test_joints_are_smpls_and_people_are_visible_when_seen(stage, posed):
     from pxr import UsdGeom, UsdSkel
 

@@ -5,11 +5,12 @@ A folder, because programs rename the joints of a second skeleton in the same fi
 Y up (our x, z, −y), centimetres, no scale and no rotation on the nodes above the skeleton. Frames are even
 (`even_motion`, `even_camera`), the first at time 0.
 
-- A person: the mesh in its T-pose with the person's shape baked in, facing +z, skinned to 24 joints whose names and
-  axes are a `Rig`'s; one take. Custom properties hold the id, the name, the shape numbers and the frames in which the
-  person was seen; the motion itself goes on, bridged.
+- A person: the mesh in its T-pose with the person's shape baked in, facing +z and standing on y = 0, skinned to 24
+  joints whose names and axes are a `Rig`'s; one take. Without the take the joints are in the T-pose, too. Custom
+  properties hold the id, the name, the shape numbers and the frames in which the person was seen; the motion itself
+  goes on, bridged.
 - The camera: pose and focal length of each frame, no keys for what does not change; film 36 mm wide as in USD; its
-  horizontal field of view is exact.
+  horizontal field of view is exact. Custom properties hold the image's size and the first frame's second of the clip.
 - The scene: a mesh that does not move, with sRGB colours at its vertices (`Color`). FBX has no points.
 
 Left out: points of the scene, pose correctives of licensed SMPL bodies, a principal point that moves (its median is
@@ -27,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from unish.body import BodyModel
 from unish.body.data import PARENTS
@@ -45,6 +45,7 @@ from unish.export.person_motion import (
     even_fps,
     even_motion,
     rest_joints_m,
+    standing_t_pose,
 )
 from unish.export.rigs import Rig, bones_m, rest_axes, rig_of
 from unish.export.scene_mesh import MAX_TRIANGLES, SharedSceneMesh
@@ -133,7 +134,18 @@ def describe_scene(
         )
     camera = even_camera(reconstruction, clip, fps)
     np.savez(folder / "camera.npz", **camera_arrays(camera))
-    files.append({"kind": "camera", "name": "camera", "width_px": camera.width_px, "height_px": camera.height_px})
+    files.append(
+        {
+            "kind": "camera",
+            "name": "camera",
+            "width_px": camera.width_px,
+            "height_px": camera.height_px,
+            "properties": {
+                "unish_first_frame_s": f"{camera.times_s[0]:.6f}",
+                "unish_image_size": f"{camera.width_px} {camera.height_px}",
+            },
+        }
+    )
     if mesh is not None and len(mesh.faces):
         np.savez(folder / "scene.npz", **mesh_arrays(mesh))
         files.append({"kind": "scene", "name": "scene"})
@@ -147,23 +159,23 @@ def person_arrays(person: Person, body: BodyModel, motion: EvenMotion, rig: Rig)
     A pose bone's rotation is in the axes of its rest pose, so that with axes A of a joint and SMPL's rotation R it is
     Aᵀ R A; the root's place is its way from the rest pose in these axes.
     """
-    rest_m = rest_joints_m(person, body)
-    axes = rest_axes(rig, rest_m)
+    rest = standing_t_pose(person, body)
+    axes = rest_axes(rig, rest.joints_m)
     rotations = motion.rotations.copy()
     rotations[:, 0] = Y_UP_FROM_WORLD @ rotations[:, 0]
-    pelvis_m = (rest_m[0] + motion.translation) @ Y_UP_FROM_WORLD.T
+    pelvis_m = (rest_joints_m(person, body)[0] + motion.translation) @ Y_UP_FROM_WORLD.T
     groups = influences(body.weights.numpy())
     joints, weights = (np.concatenate([group[part] for group in groups], axis=1) for part in (0, 1))
     return {
-        "vertices_cm": body.shaped(torch.from_numpy(person.betas)).numpy() * CM_PER_M,
+        "vertices_cm": rest.vertices_m * CM_PER_M,
         "faces": body.faces.numpy().astype(np.int32),
         "joint_indices": joints,
         "joint_weights": weights,
-        "rest_cm": rest_m * CM_PER_M,
+        "rest_cm": rest.joints_m * CM_PER_M,
         "rest_axes": axes,
-        "bone_cm": np.maximum(_MIN_BONE_CM, CM_PER_M * np.linalg.norm(bones_m(rest_m), axis=1)),
+        "bone_cm": np.maximum(_MIN_BONE_CM, CM_PER_M * np.linalg.norm(bones_m(rest.joints_m), axis=1)),
         "rotations_wxyz": continuous_quaternions(np.swapaxes(axes, 1, 2) @ rotations @ axes)[..., [3, 0, 1, 2]],
-        "root_cm": (pelvis_m - rest_m[0]) @ axes[0] * CM_PER_M,
+        "root_cm": (pelvis_m - rest.joints_m[0]) @ axes[0] * CM_PER_M,
     }
 
 

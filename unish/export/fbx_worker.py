@@ -18,6 +18,8 @@ import numpy as np
 SHARE = "unish share done: "
 """Begins the lines of the output that tell the share done."""
 _NEAR_CM, _FAR_CM = 5.0, 1e5
+_REST_FRAME = -1
+"""Before the first frame, and so not in the file: people are in their T-pose."""
 
 
 def main(job: Path, folder: Path) -> None:
@@ -80,6 +82,8 @@ def _report_frames(start: float, size: float, frames: int) -> None:
 
 
 def _build_person(file: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    import bpy
+
     skeleton = _add_skeleton(file, arrays)
     for key, value in file["properties"].items():
         skeleton[key] = value
@@ -89,8 +93,10 @@ def _build_person(file: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         bone.rotation_mode = "QUATERNION"
     curves = _Curves(skeleton)
     for joint, bone in enumerate(bones):
-        curves.add(bone.path_from_id("rotation_quaternion"), arrays["rotations_wxyz"][:, joint])
-    curves.add(bones[0].path_from_id("location"), arrays["root_cm"])
+        curves.add(bone.path_from_id("rotation_quaternion"), arrays["rotations_wxyz"][:, joint], (1, 0, 0, 0))
+    curves.add(bones[0].path_from_id("location"), arrays["root_cm"], (0, 0, 0))
+    # The exporter takes the values of nodes, which hold where no take is played, from the current frame.
+    bpy.context.scene.frame_set(_REST_FRAME)
 
 
 def _add_skeleton(file: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
@@ -160,6 +166,8 @@ def _build_camera(file: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     lens.clip_start, lens.clip_end = _NEAR_CM, _FAR_CM
     lens.lens = float(arrays["focal_mm"][0])
     camera = bpy.data.objects.new(file["name"], lens)
+    for key, value in file["properties"].items():
+        camera[key] = value
     scene.collection.objects.link(camera)
     scene.camera = camera
     camera.rotation_mode = "QUATERNION"
@@ -213,7 +221,7 @@ _BUILDERS = {"person": _build_person, "camera": _build_camera, "scene": _build_s
 
 
 class _Curves:
-    """The animation of an object or of its data: a key at every frame from 0."""
+    """The animation of an object or of its data: a key at every frame from 0, and `before` them where it is given."""
 
     def __init__(self, owner: Any) -> None:
         import bpy
@@ -222,11 +230,13 @@ class _Curves:
         self._action = bpy.data.actions.new(owner.name)
         owner.animation_data_create().action = self._action
 
-    def add(self, path: str, values: np.ndarray) -> None:
-        for index, column in enumerate(values.T):
+    def add(self, path: str, values: np.ndarray, before: tuple[float, ...] | None = None) -> None:
+        first = 0 if before is None else _REST_FRAME
+        rows = values if before is None else np.vstack([before, values])
+        for index, column in enumerate(rows.T):
             curve = self._action.fcurve_ensure_for_datablock(self._owner, path, index=index)
             curve.keyframe_points.add(len(column))
-            keys = np.stack([np.arange(len(column)), column], axis=1).astype(np.float32)
+            keys = np.stack([first + np.arange(len(column)), column], axis=1).astype(np.float32)
             curve.keyframe_points.foreach_set("co", keys.reshape(-1))
             curve.keyframe_points.foreach_set("interpolation", np.ones(len(column), np.int32))  # linear
             curve.update()

@@ -3,10 +3,10 @@
 glTF's axes: y up, metres, right-handed; a camera looks along its −z. Our (x, y, z) becomes (x, z, −y), so the first
 camera stands above the origin and looks along −z. Nodes that stand in the world:
 
-- `person_ID`: the skinned mesh in its T-pose, with the person's shape baked in, and `person_ID_skeleton`: 24 joints
-  under SMPL's names. One animation turns every joint and moves the pelvis, a key a frame, from 0 s; `extras` hold the
-  id and the shape numbers. Where a person is not seen the skeleton is scaled to zero (a step), which glTF means for
-  hiding; the motion itself goes on, bridged, so taking that channel away shows it.
+- `person_ID`: the skinned mesh in its T-pose on the floor, with the person's shape baked in, and
+  `person_ID_skeleton`: 24 joints under SMPL's names. One animation turns every joint and moves the pelvis, a key a
+  frame, from 0 s; `extras` hold the id and the shape numbers. Where a person is not seen the skeleton is scaled to zero
+  (a step), which glTF means for hiding; the motion itself goes on, bridged, so taking that channel away shows it.
 - `scene`: points with colours; `scene_mesh`: a mesh with colours. `camera`: the clip's camera, animated, with the
   aspect of the clip's images where they are given, else of the network's; its `extras` hold the lens in millimetres and
   pixels.
@@ -20,7 +20,6 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32, Integer, UInt8
 
 from unish.body import BodyModel
@@ -33,6 +32,7 @@ from unish.export.person_motion import (
     continuous_quaternions,
     rest_joints_m,
     rotations_from_world,
+    standing_t_pose,
 )
 from unish.export.scene_mesh import MAX_TRIANGLES, SharedSceneMesh
 from unish.export.scene_points import MAX_POINTS, scene_points
@@ -117,11 +117,11 @@ class _Animation:
 
 def _add_person(document: GltfDocument, animation: _Animation, person: Person, body: BodyModel) -> list[int]:
     """The person's mesh and skeleton. A skin's mesh stands beside its skeleton, since only joints move it."""
-    rest = rest_joints_m(person, body)
-    joints = _add_joints(document, rest)
+    pose = standing_t_pose(person, body)
+    joints = _add_joints(document, pose.joints_m)
     skeleton = document.add("nodes", name=f"person_{person.id}_skeleton", children=[joints[0]])
-    inverse_binds = np.tile(np.eye(4, dtype=np.float32), (len(rest), 1, 1))
-    inverse_binds[:, :3, 3] = -rest
+    inverse_binds = np.tile(np.eye(4, dtype=np.float32), (len(joints), 1, 1))
+    inverse_binds[:, :3, 3] = -pose.joints_m
     skin = document.add("skins", joints=joints, skeleton=skeleton, inverseBindMatrices=document.accessor(inverse_binds))
     material = document.add(
         "materials",
@@ -132,11 +132,11 @@ def _add_person(document: GltfDocument, animation: _Animation, person: Person, b
             "roughnessFactor": 0.8,
         },
     )
-    mesh = _add_mesh(document, person, body, material)
+    mesh = _add_mesh(document, person, pose.vertices_m, body, material)
     quaternions = continuous_quaternions(rotations_from_world(person, Y_UP_FROM_WORLD))
     for joint, node in enumerate(joints):
         animation.move(node, "rotation", quaternions[:, joint])
-    pelvis = (rest[0] + person.translation_world) @ Y_UP_FROM_WORLD.T
+    pelvis = (rest_joints_m(person, body)[0] + person.translation_world) @ Y_UP_FROM_WORLD.T
     animation.move(joints[0], "translation", pelvis)
     if not person.present.all():
         animation.move(skeleton, "scale", np.repeat(person.present[:, None], 3, axis=1).astype(float), step=True)
@@ -155,9 +155,11 @@ def _add_joints(document: GltfDocument, rest_m: Float[np.ndarray, "24 3"]) -> li
     return list(range(first, first + len(PARENTS)))
 
 
-def _add_mesh(document: GltfDocument, person: Person, body: BodyModel, material: int) -> int:
+def _add_mesh(
+    document: GltfDocument, person: Person, t_pose_m: Float[np.ndarray, "vertices 3"], body: BodyModel, material: int
+) -> int:
     """The T-pose mesh with the joints that move each vertex, four to an attribute, the strongest first."""
-    vertices = body.shaped(torch.from_numpy(person.betas)).numpy()
+    vertices = t_pose_m.astype(np.float32)
     faces = body.faces.numpy()
     attributes = {
         "POSITION": document.accessor(vertices, VERTICES, bounds=True),

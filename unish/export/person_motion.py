@@ -63,6 +63,23 @@ def rest_joints_m(person: Person, body: BodyModel) -> Float[np.ndarray, "24 3"]:
     return body.rest_joints(torch.from_numpy(person.betas)).double().numpy()
 
 
+@dataclass(frozen=True)
+class TPose:
+    """A person's own shape in the pose that skins are bound in: y up, facing +z, standing on y = 0, the pelvis above
+    the origin. SMPL's own hangs about its origin; programs that retarget take the pelvis's height from this one."""
+
+    joints_m: Float[np.ndarray, "24 3"]
+    vertices_m: Float[np.ndarray, "vertices 3"]
+
+
+def standing_t_pose(person: Person, body: BodyModel) -> TPose:
+    """The T-pose of a person in metres, its lowest vertex on y = 0."""
+    vertices_m = body.shaped(torch.from_numpy(person.betas)).double().numpy()
+    joints_m = rest_joints_m(person, body)
+    below_pelvis = np.array([joints_m[0, 0], vertices_m[:, 1].min(), joints_m[0, 2]])
+    return TPose(joints_m - below_pelvis, vertices_m - below_pelvis)
+
+
 # --- motion --------------------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 Z up, metres, our world as it is; a camera looks along its −z. Time codes count frames of an even rate from 0, the first
 at the result's first frame; people and camera are resampled to them (`even_motion`, `even_camera`). Under `/World`:
 
-- `person_ID`, a SkelRoot: `body`, the mesh in its T-pose with the person's shape baked in, standing and facing −y;
+- `person_ID`, a SkelRoot: `body`, the mesh in its T-pose with the person's shape baked in, on the floor, facing −y;
   `skeleton`, 24 joints under SMPL's names; `motion`, whose rotations are SMPL's own. `visibility` is off where the
   person is not seen; the motion itself goes on, bridged. The prim's custom data hold the id and the shape numbers.
 - `scene`: points with colours, in linear light; `scene_mesh`: a mesh with such colours. `camera`: pose, focal length

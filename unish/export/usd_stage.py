@@ -6,7 +6,6 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from pxr import Gf, Sdf, Tf, Usd, UsdGeom, UsdShade, UsdSkel, UsdUtils, Vt
 
@@ -21,6 +20,7 @@ from unish.export.person_motion import (
     continuous_quaternions,
     even_motion,
     rest_joints_m,
+    standing_t_pose,
 )
 from unish.export.usd_scene import add_points, add_scene_mesh, vectors
 from unish.geometry.isosurface import TriangleMesh
@@ -97,11 +97,11 @@ def _add_person(stage: Usd.Stage, person: Person, body: BodyModel, motion: EvenM
     root.GetPrim().SetCustomData(
         {"id": person.id, "name": person.name, "body": body.name, "betas": Vt.DoubleArray(person.betas.tolist())}
     )
-    rest = rest_joints_m(person, body)
-    skeleton = _add_skeleton(stage, path, rest)
+    rest = standing_t_pose(person, body)
+    skeleton = _add_skeleton(stage, path, rest.joints_m)
     source = UsdSkel.BindingAPI.Apply(skeleton.GetPrim()).CreateAnimationSourceRel()
-    source.SetTargets([_add_motion(stage, path, rest, motion)])
-    _add_body(stage, path, person, body, skeleton)
+    source.SetTargets([_add_motion(stage, path, rest_joints_m(person, body), motion)])
+    _add_body(stage, path, person, rest.vertices_m, body, skeleton)
     for frame in range(len(motion.times_s)):
         root.CreateExtentAttr().Set(UsdGeom.Boundable.ComputeExtentFromPlugins(root, frame), frame)
     if not motion.present.all():
@@ -111,7 +111,7 @@ def _add_person(stage: Usd.Stage, person: Person, body: BodyModel, motion: EvenM
 
 
 def _add_skeleton(stage: Usd.Stage, root: Sdf.Path, rest_m: Float[np.ndarray, "24 3"]) -> UsdSkel.Skeleton:
-    """The T-pose, upright in the z-up world; joints keep the axes that SMPL's rotations are about."""
+    """The T-pose, standing in the z-up world; joints keep the axes that SMPL's rotations are about."""
     skeleton = UsdSkel.Skeleton.Define(stage, root.AppendChild("skeleton"))
     skeleton.CreateJointsAttr(_joint_paths())
     skeleton.CreateJointNamesAttr(list(JOINT_NAMES))
@@ -147,10 +147,15 @@ def _add_motion(stage: Usd.Stage, root: Sdf.Path, rest_m: Float[np.ndarray, "24 
 
 
 def _add_body(
-    stage: Usd.Stage, root: Sdf.Path, person: Person, body: BodyModel, skeleton: UsdSkel.Skeleton
+    stage: Usd.Stage,
+    root: Sdf.Path,
+    person: Person,
+    t_pose_m: Float[np.ndarray, "vertices 3"],
+    body: BodyModel,
+    skeleton: UsdSkel.Skeleton,
 ) -> UsdGeom.Mesh:
     mesh = UsdGeom.Mesh.Define(stage, root.AppendChild("body"))
-    vertices = body.shaped(torch.from_numpy(person.betas)).numpy() @ _WORLD_FROM_Y_UP.T
+    vertices = t_pose_m @ _WORLD_FROM_Y_UP.T
     faces = body.faces.numpy()
     points = vectors(vertices)
     mesh.CreatePointsAttr(points)
