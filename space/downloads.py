@@ -15,6 +15,8 @@ from unish.utils.atomic_write import atomic_path
 from unish.utils.progress import Progress, no_progress, part_of
 
 NO_EXPORTS = ExportChoices()
+_NAMES = {"webm": "WebM", "mesh": "Mesh", "robot": "Robot", "chan": "Chan"}
+"""Of formats whose names are no abbreviations."""
 
 
 def write_archive(result: Result, choices: ExportChoices = NO_EXPORTS, progress: Progress = no_progress) -> Path:
@@ -47,12 +49,17 @@ def write_exports(result: Result, choices: ExportChoices, progress: Progress = n
     return path
 
 
+def format_name(name: str) -> str:
+    """A format as people write it."""
+    return _NAMES.get(name, name.upper())
+
+
 def described_sizes(exports: Path, formats: Sequence[str]) -> str:
     """How large each format's files are in what `write_exports` wrote, as "GLB 1.2 MB, BVH 0.1 MB"."""
     with zipfile.ZipFile(exports) as archive:
         files = [(name.split("/")[1], size) for name, size in ((i.filename, i.file_size) for i in archive.infolist())]
     sizes = {name: sum(size for top, size in files if top == FORMATS[name].target) for name in FORMATS}
-    return ", ".join(f"{name.upper()} {sizes[name] / 1e6:.1f} MB" for name in FORMATS if name in formats)
+    return ", ".join(f"{format_name(name)} {sizes[name] / 1e6:.1f} MB" for name in FORMATS if name in formats)
 
 
 def write_all(result: Result, choices: ExportChoices, progress: Progress) -> tuple[Path, Path, Path]:

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from space.components import example_gallery, people_picker, video_companion
+from space.downloads import format_name
 from space.request import DEFAULT_FPS
 from unish.export import FORMATS, installed_formats
 from unish.export.formats import TOOLS
@@ -152,7 +153,9 @@ def export_choices() -> ExportForm:
     below = {FORMATS["glb"].tool: [scene], FORMATS["fbx"].tool: [names, fbx_scene]}
     with gr.Group(elem_id="formats"):
         for tool in TOOLS:
-            choices = [(f"{name.upper()}: {one.summary}", name) for name, one in offered.items() if one.tool == tool]
+            choices = [
+                (f"{format_name(name)}: {one.summary}", name) for name, one in offered.items() if one.tool == tool
+            ]
             if choices:
                 chosen = [name for _, name in choices if name == "glb"]
                 groups.append(gr.CheckboxGroup(choices, value=chosen, label=tool))

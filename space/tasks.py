@@ -104,14 +104,18 @@ class Task:
                 _running.pop(self.id, None)
 
     def _describe(self, share: float, message: str) -> str:
-        """What is being done, with the time left where it can be told; windows are no visitor's business."""
+        """What is being done, how far it is, and the time left where it can be told; windows are no visitor's business.
+
+        One line: the share that Gradio writes behind it is pushed to the next, which is not shown (page.css).
+        """
+        percent = f" · {100 * share:.0f} %"
         if not (message.startswith("Reconstructing") and NETWORK_FROM <= share < NETWORK_TO):
-            return message
+            return f"{message}{percent}\n"
         if self._first_window is None:
             self._first_window = share, self._clock()
         began, began_s = self._first_window
         left = time_left((share - began) / (NETWORK_TO - began), self._clock() - began_s)
-        return "Reconstructing" + (f" · {left} left" if left else "")
+        return f"Reconstructing{percent}" + (f" · {left} left" if left else "") + "\n"
 
     def _too_long(self) -> InputError:
         return InputError(

@@ -16,7 +16,7 @@ LEAST_NEW = 0.008
 """A frame becomes a layer where this share of its vertices shows something new."""
 SAME_SURFACE = 0.2
 """Of the depth that a layer has there: what lies no farther behind it is the surface that the layer shows."""
-SEAM = 3
+SEAM = 8
 """Cells by which a layer reaches into those before it, so that no seam opens where two depth maps disagree."""
 BOX_MARGIN = 0.08
 """Of a box's longer side."""

@@ -23,7 +23,7 @@ const BODY_VERTEX = `
 const BODY_FRAGMENT = `
   precision highp float;
   varying vec3 facing, metres; varying float part;
-  uniform vec3 tint, eye; uniform float opacity;
+  uniform vec3 tint, eye; uniform float opacity, vivid;
   void main() {
     vec3 n = normalize(facing), away = normalize(eye - metres);
     if (dot(n, away) < 0.0 && dot(n, away) < -0.3) n = -n;
@@ -31,6 +31,8 @@ const BODY_FRAGMENT = `
     float key = max(0.0, dot(n, normalize(away + 0.75 * vec3(0.0, 0.0, 1.0) - 0.55 * side)));
     float sky = 0.5 + 0.5 * n.z, rim = pow(1.0 - max(0.0, dot(n, away)), 3.0);
     float cloth = part < 0.5 ? 0.34 : 0.66, tone = part < 0.5 ? 1.0 : part < 1.5 ? 0.98 : part < 2.5 ? 0.78 : part < 3.5 ? 0.52 : 0.62;
+    cloth = mix(cloth, 0.95, vivid);
+    tone = mix(tone, max(tone, 0.8), vivid);
     vec3 clay = mix(vec3(0.95, 0.93, 0.90), tint, cloth) * tone;
     vec3 rgb = clay * (0.36 + 0.26 * sky + 0.48 * key) + 0.10 * rim * (0.4 + 0.6 * sky);
     gl_FragColor = vec4(rgb * opacity, opacity);
@@ -202,6 +204,7 @@ function peopleLayer(scene, data, surface) {
       glStart(scene, bodies, camera);
       blended();
       gl.uniform3fv(bodies.at.eye, eye);
+      gl.uniform1f(bodies.at.vivid, surface.paled ? 1 : 0);   // coloured by person: all of each in their colour
       for (const {person, pose, body, skeleton} of this.shown) {
         if (body) drawBody(person, pose, skeleton ? SEE_THROUGH : OVER_VIDEO + (1 - OVER_VIDEO) * turnedAway);
       }

@@ -1,6 +1,6 @@
 // What a point's colour says. Bytes r, g, b, confidence a point; the confidence stays, because the slider reads it.
 const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];   // dark to bright, even for the colour-blind
-const UNKNOWN = 255, PALED = 0.45;
+const UNKNOWN = 255, PALED = 0.55;
 
 function rampColor(share) {
   const at = Math.min(Math.max(share, 0), 1) * (RAMP.length - 1), below = Math.min(Math.floor(at), RAMP.length - 2);
@@ -32,7 +32,8 @@ function cloudColors({meta, arrays}, name, by) {
   return color;
 }
 
-// The same for the vertices of surfaces: a function of (frame, vertex), or null for the image's own colours.
+// The same for the vertices of surfaces: a function of (frame, vertex), or null for the image's own colours. By person,
+// the scene keeps its image, paled as it is drawn (surface.js).
 function surfaceColors({meta, arrays}, by) {
   if (by === 'photo' || by === 'distance') return null;
   const {surface_people: {shape: [, rows, columns]}, surface_people, surface_confidence} = arrays, count = rows * columns;

@@ -23,11 +23,12 @@ const SURFACE_VERTEX = `
   }`;
 const SURFACE_FRAGMENT = `
   precision highp float;
+  const vec3 GREY = vec3(0.3, 0.59, 0.11);
   varying vec2 at; varying vec3 metres, seen; varying vec4 color; varying float shade;
   uniform sampler2D picture, codes;
   uniform mat4 nowFromDisplay; uniform vec4 nowLens, focus[4]; uniform float soles[4];
   uniform vec3 cropLow, cropHigh; uniform vec2 size, first, cells;
-  uniform float stride, near, step, behind, photo, shading, opacity, turned, part, presence;
+  uniform float stride, near, step, behind, photo, paled, dyed, shading, opacity, turned, part, presence;
   // Whether the current frame shows what is here, or sees through it.
   bool covered() {
     vec3 point = (nowFromDisplay * vec4(metres, 1.0)).xyz;
@@ -51,7 +52,9 @@ const SURFACE_FRAGMENT = `
     }
     float alpha = opacity * presence * smoothstep(0.46, 0.54, kept) * (part > 0.5 ? 1.0 : smoothstep(0.12, 0.62, color.a));
     if (alpha < 0.02) discard;
-    vec3 rgb = mix(color.rgb, texture2D(picture, at).rgb, photo);
+    vec3 image = texture2D(picture, at).rgb, rgb = mix(color.rgb, image, photo);
+    rgb = mix(rgb, vec3(0.376 + 0.5 * dot(rgb, GREY)), paled);               // as colors.js pales points
+    rgb = mix(rgb, color.rgb * (0.6 + 0.7 * dot(image, GREY)), dyed);        // a person's image in the person's colour
     rgb *= mix(1.0, shade, shading);
     gl_FragColor = vec4(rgb * alpha, alpha);
   }`;
@@ -148,7 +151,7 @@ function surfaceLayer(scene, data) {
 
   return drawable({
     current, layers, showCurrent: false, showLayers: false, showPeople: false, bodies: false, points: false, crop: null, size: 1,
-    colored: false, focus: [], soles: [], visible: true,
+    colored: false, paled: 0, focus: [], soles: [], visible: true,
     isOpaque() { return this.visible && (this.showCurrent || this.showLayers || this.showPeople); },
     dispose() {
       [current, ...fillings, ...layers].forEach(buffers => buffers.dispose());
@@ -195,41 +198,42 @@ function surfaceLayer(scene, data) {
       gl.uniform3fv(at.cropLow, this.crop ? this.crop.low : [-1e9, -1e9, -1e9]);
       gl.uniform3fv(at.cropHigh, this.crop ? this.crop.high : [1e9, 1e9, 1e9]);
       gl.uniform1f(at.pixels, 0.65 * this.size * gl.drawingBufferHeight * camera.projection[5] * data.scene.unit);
-      gl.uniform1f(at.photo, this.colored ? 0 : 1);
-      gl.uniform1f(at.shading, this.colored ? 0.6 : 0.55 * turned);
+      const byNumber = this.colored && !this.paled, photo = byNumber ? 0 : 1;
+      gl.uniform1f(at.photo, photo);
+      gl.uniform1f(at.paled, this.paled);
+      gl.uniform1f(at.dyed, 0);
+      gl.uniform1f(at.shading, byNumber ? 0.6 : 0.55 * turned);
       gl.uniform1f(at.turned, turned);
       gl.uniform1f(at.opacity, 1);
       gl.uniform4fv(at['focus[0]'], this.focusInView(camera));
       gl.uniform1fv(at['soles[0]'], [0, 1, 2, 3].map(person => this.soles[person] || 0));   // heights of people's feet
       gl.uniformMatrix4fv(at.nowFromDisplay, false, inverse(poseMatrix(frame)));
       gl.uniform4fv(at.nowLens, lensOf(frame));
-      if (this.showLayers && !this.points) {
+      if (this.showLayers) {
         gl.uniform1f(at.behind, now ? 1 : 0);
-        gl.uniform1f(at.presence, now && !this.colored ? smoothstep(0, 1, 2 * turned) : 1);   // through the clip's camera, the video alone
-        fillings.filter(() => layers[0].filled && !this.colored).forEach(filling => {   // whatever else there is lies over it
+        gl.uniform1f(at.presence, now && !this.colored && !this.points ? smoothstep(0, 1, 2 * turned) : 1);   // through the clip's camera, the video alone
+        fillings.filter(() => layers[0].filled && !byNumber && !this.points).forEach(filling => {   // whatever else there is lies over it
           gl.depthMask(false);
           gl.uniform1f(at.photo, 0);
           drawPart(filling, guessed.frame, {count: guessed.triangles.length, texture: layers[0].texture});
-          gl.uniform1f(at.photo, 1);
+          gl.uniform1f(at.photo, photo);
           gl.depthMask(true);
         });
         layers.forEach(({built, filled}, layer) => {
-          if (built && filled) drawPart(layers[layer], built.frame, {count: built.triangles.length});
+          if (built && filled) drawPart(layers[layer], built.frame, {count: built.triangles.length, points: this.points ? 1 : 0});
         });
       }
       gl.uniform1f(at.behind, 0);
       gl.uniform1f(at.presence, 1);
-      if (this.ready() && this.points) {
-        if (this.showCurrent) drawPart(current, frame, {points: 1});
-      } else if (now) {
-        drawPart(current, frame, {count: current.built.sceneCount});
-      }
+      if (now) drawPart(current, frame, {count: current.built.sceneCount, points: this.points ? 1 : 0});
       // People do not hide what is drawn later: their bodies. Seen from the side, where they are thin, they give way.
-      if (this.ready() && this.showPeople && !this.points) {
+      if (this.ready() && this.showPeople) {
         gl.uniform1f(at.turned, 0);
-        gl.uniform1f(at.opacity, this.bodies ? 1 - turned : 1);
-        gl.depthMask(!this.bodies);
-        drawPart(current, frame, {from: current.built.sceneCount, count: current.built.triangles.length - current.built.sceneCount});
+        gl.uniform1f(at.paled, 0);
+        gl.uniform1f(at.dyed, this.paled ? 1 : 0);
+        gl.uniform1f(at.opacity, this.bodies && !this.points ? 1 - turned : 1);
+        gl.depthMask(!this.bodies || this.points);
+        drawPart(current, frame, {from: current.built.sceneCount, count: current.built.triangles.length - current.built.sceneCount, points: this.points ? 2 : 0});
       }
       Object.values(attributes).forEach(attribute => gl.disableVertexAttribArray(attribute));
       gl.depthMask(true);

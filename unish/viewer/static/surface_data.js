@@ -1,6 +1,6 @@
 // The frames' surfaces (unish/viewer/surfaces.py) as what GL draws: a grid of vertices with codes of depth, and
 // triangles over the cells that lie on a surface.
-const OVERLAP = 4;   // cells by which the background reaches under the current frame's surface
+const OVERLAP = 10;   // cells by which the background reaches under the current frame's surface
 
 class SurfaceData {
   constructor(scene) {

@@ -10,8 +10,8 @@ class SurfaceView {
   get possible() { return this.layers.constructor.kind === 'direct' && this.data.any; }
   get points() { return this.viewer.style === 'points'; }
   get showsCurrent() { return this.viewer.shown.scene && this.viewer.sceneMode !== 'whole'; }
-  get showsLayers() { return this.viewer.shown.scene && this.viewer.sceneMode !== 'frame' && !this.points; }
-  get showsPeople() { return this.viewer.shown.points && !this.points; }
+  get showsLayers() { return this.viewer.shown.scene && this.viewer.sceneMode !== 'frame'; }
+  get showsPeople() { return this.viewer.shown.points; }
   get settled() { return this.waiting === 0; }
 
   // Confidence and colours: everything is built again where they changed.
@@ -57,7 +57,7 @@ class SurfaceView {
     const {viewer, layers} = this;
     layers.setSurface({
       showCurrent: this.showsCurrent, showLayers: this.showsLayers, showPeople: this.showsPeople, points: this.points,
-      crop: viewer.crop, size: Number(viewer.find('.uv-size').value), colored: Boolean(this.colorOf),
+      crop: viewer.crop, size: Number(viewer.find('.uv-size').value), colored: Boolean(this.colorOf), paled: viewer.colorBy === 'person' ? PALED : 0,
     });
   }
 

@@ -103,12 +103,12 @@ const UnishViewer = (() => {
       describe(this);
       for (const button of this.find('.uv-layers').children) this.shown[button.dataset.layer] = button.ariaPressed === 'true';
       this.shownPeople = scene.meta.people.map(() => true);
-      this.say('');
-      setEnabled(this, true);
       for (const index of [...this.at.paths, ...this.at.walked, ...this.at.skeletons]) this.layers.showThrough(index);
       this.recolor();
       await this.wholePicture();
       await this.layers.release();
+      this.say('');
+      setEnabled(this, true);
       await nextPaint();
     }
 
@@ -241,8 +241,10 @@ const UnishViewer = (() => {
       this.crop = cropBox(this);
       const every = {size: Number(this.find('.uv-size').value), crop: this.crop};
       const count = countConfident(arrays.still_color, 0, arrays.still_color.length / 4, this.threshold);
-      layers.setCloud('still', {...every, count, visible: points && shown.scene && this.sceneMode !== 'frame'});
-      layers.setCloud('moving', {...every, visible: shown.points && (points || this.colorBy === 'distance')});
+      // Where there are surfaces, their vertices are the points: as many as the clip's depth has, and no discs.
+      const clouds = points && !this.surfaces.possible;
+      layers.setCloud('still', {...every, count, visible: clouds && shown.scene});
+      layers.setCloud('moving', {...every, visible: shown.points && (clouds || this.colorBy === 'distance')});
       this.surfaces.refresh();
       layers.showTrace(at.cameraPath, this.cameraVisible && meta.frames > 1);
       layers.showTrace(at.grid, shown.grid);
