@@ -91,7 +91,7 @@ def build(demo: Demo) -> gr.Blocks:
         for ready in (running.success, example.success, reopened.success):
             ready(demo.finish, result, r.files, show_progress_on=r.overlay, **files)
         r.overlay.select(demo.original, result, r.overlay, show_progress_on=r.overlay, **files)
-        r.make.click(demo.export, [result, *r.formats.parts], r.made, show_progress_on=r.make, **files)
+        r.make.click(demo.export, [result, *r.formats.parts], r.made, show_progress_on=r.making, **files)
         for group in r.formats.groups:
             group.change(export_updates, r.formats.groups, [r.made, *r.formats.options], queue=False, **quiet)
         for option in r.formats.options:

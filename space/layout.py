@@ -96,6 +96,7 @@ class Shown:
     made: Any
     formats: ExportForm
     make: Any
+    making: Any
 
     @property
     def parts(self) -> list:
@@ -182,5 +183,6 @@ def results(examples: Mapping[str, Any], numbers: gr.HTML) -> Shown:
     with gr.Accordion("Export (Blender, Unreal, COLMAP …)", open=False, visible=False, elem_id="exports") as exports:
         formats = export_choices()
         make = gr.Button("Create files", size="md", elem_id="make")
+        making = gr.HTML(elem_id="making")  # shows progress, which Gradio's buttons do not
         made = gr.DownloadButton("Download exports (.zip)", size="md", visible=False, elem_id="made")
-    return Shown(gallery, viewer, numbers, overlay, page, archive, exports, made, formats, make)
+    return Shown(gallery, viewer, numbers, overlay, page, archive, exports, made, formats, make, making)

@@ -411,7 +411,9 @@ def test_files_for_other_programs_are_made_on_demand(shown, tmp_path):
     for name in ("BVH", "PLY", "MP4"):
         tab.locator("#formats label").filter(has_text=f"{name}:").click()
     tab.locator("#make").click()
+    tab.locator("#making .progress-bar-wrap").wait_for()
     tab.locator("#made").wait_for()
+    assert tab.locator("#making").is_hidden()
     assert re.search(r"GLB [\d.]+ MB, BVH [\d.]+ MB, PLY [\d.]+ MB, MP4 [\d.]+ MB", tab.locator("#made").inner_text())
     groups = tab.locator("#formats fieldset").all_inner_texts()
     assert [group.split("\n")[0] for group in groups if "BVH:" in group or "COLMAP:" in group] == [
