@@ -64,11 +64,13 @@ def test_every_format_of_the_list_is_written(result, tmp_path, capsys):
     }  # fmt: skip
     formats = installed_formats()  # FBX needs a package that is not
     out = tmp_path / "out"
-    words = ["--to", ",".join(formats), "--out", str(out), "--max-points", "500", "--max-triangles", "2000"]
+    words = ["--to", "all", "--out", str(out), "--max-points", "500", "--max-triangles", "2000"]
     assert main(["export", str(result), *words]) == 0
     said = capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == sorted(one.target for one in formats.values())
     assert all(str(out / one.target) in said for one in formats.values()) and "--clip" in said
+    absent = [name for name in FORMATS if name not in formats]
+    assert not absent or f"packages are not installed: {', '.join(absent)}." in said
     glb = (out / "scene.glb").read_bytes()
     assert glb[:4] == b"glTF" and json.loads(glb[20 : 20 + int.from_bytes(glb[12:16], "little")])["skins"]
     assert (out / "bvh" / "person_2.bvh").read_text().startswith("HIERARCHY")

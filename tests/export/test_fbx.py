@@ -182,6 +182,10 @@ def test_a_process_that_fails_is_a_sentence_and_leaves_nothing(posed, tmp_path, 
     with pytest.raises(UniSHError, match=r"did not write person_1.fbx, .*camera.fbx: no display\. Check that"):
         write_fbx(posed, tmp_path / "fbx", body=shared_open_body(), progress=shares.append)
     assert shares == [0.5] and list(tmp_path.iterdir()) == []
+    fails[2] = "print('OSError: [Errno 28] No space left on device'); raise SystemExit('Location: ops.py:109')"
+    with pytest.raises(InputError, match=r"Could not write .*fbx: No space left on device\."):
+        write_fbx(posed, tmp_path / "fbx", body=shared_open_body())
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="smpl, mixamo, ue5 as the names of joints, got"):
         rig_of.__wrapped__("maya")  # past the tests' own checks of types
 

@@ -16,7 +16,8 @@ from unish.export import export, installed_formats
 from unish.export import scene_mesh as scene_mesh_module
 from unish.export.glb import write_glb
 from unish.export.mesh import write_mesh
-from unish.export.scene_mesh import collision_mesh, scene_mesh
+from unish.export.scene_mesh import collision_mesh, scene_mesh, scene_pixels
+from unish.export.scene_points import scene_points
 
 pytest.importorskip("fast_simplification", reason="fast-simplification is not installed")
 BUDGET = 1500
@@ -39,6 +40,18 @@ def folder(posed, tmp_path_factory):
 def off_m(vertices_world: np.ndarray) -> np.ndarray:
     """From the floor or the wall, whichever is nearer."""
     return np.minimum(np.abs(vertices_world[:, 2]), np.abs(vertices_world[:, 1] - WALL_M))
+
+
+def test_people_whom_a_mask_misses_are_left_out_where_their_bodies_stand(posed):
+    """Detectors miss people in some frames, and feet in many."""
+    blank = dataclasses.replace(posed, person_mask=np.zeros_like(posed.person_mask))
+    for frame in range(len(posed)):
+        people = posed.person_mask[frame] > 0
+        assert people.sum() > 50 and not (people & scene_pixels(blank, frame)).any()
+        assert scene_pixels(blank, frame).mean() > 0.3
+    points = scene_points(blank, 5000)
+    row, column = points.pixel.T
+    assert len(points) > 1000 and not posed.person_mask[points.frame, row, column].any()
 
 
 def test_three_files_hold_one_mesh(folder):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from unish.cli.progress_bar import progress_bar
 from unish.errors import InputError
-from unish.export.formats import FORMATS, check_places
+from unish.export.formats import ALL, FORMATS, check_places, installed_formats, named_formats
 from unish.export.settings import LAYOUTS, MAX_FPS, RIG_NAMES, SCENES, UNITS, check_fps
 from unish.runs.result_folder import RESULT_EXPORTS
 
@@ -25,7 +25,12 @@ def add(commands) -> None:
         + ".",
     )
     export.add_argument("folder", type=Path, help="what was given to unish run --out")
-    export.add_argument("--to", required=True, metavar="FORMATS", help=f"one or more of {','.join(FORMATS)}")
+    export.add_argument(
+        "--to",
+        required=True,
+        metavar="FORMATS",
+        help=f"one or more of {','.join(FORMATS)}, or {ALL}: those whose packages are installed",
+    )
     export.add_argument(
         "--out", type=Path, metavar="FOLDER", help=f"where the files go (default: {RESULT_EXPORTS} in the result)"
     )
@@ -68,7 +73,7 @@ def add(commands) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    formats = [name.strip() for name in options.to.split(",") if name.strip()]
+    formats = named_formats(options.to)
     if not formats:
         raise InputError(f"Expected formats after --to, among {', '.join(FORMATS)}, got none.")
     out = options.out or options.folder / RESULT_EXPORTS
@@ -80,6 +85,8 @@ def _export(options: argparse.Namespace) -> int:
     from unish.structures import Reconstruction
 
     scene = Reconstruction.load(options.folder)
+    if options.to == ALL and not scene.people:
+        formats = [name for name in formats if not FORMATS[name].of_people]
     body = None if options.body is None else load_body(options.body)
     try:
         with progress_bar() as show:
@@ -108,6 +115,8 @@ def _export(options: argparse.Namespace) -> int:
         return 130
     for name, path in written.items():
         print(f"{name:7}{path}")
+    if options.to == ALL and (absent := [name for name in FORMATS if name not in installed_formats()]):
+        print(f"Not written, because their packages are not installed: {', '.join(absent)}.")
     if "colmap" in written and clip is None:
         print("COLMAP has the network's small images; --clip with the clip of the result gives it the full ones.")
     return 0

@@ -19,7 +19,7 @@ from unish.errors import InputError
 from unish.export.camera_motion import lens_frame, with_steady_camera
 from unish.export.colmap_model import ColmapCamera, ColmapImage, ColmapModel, ColmapPoints, write_binary, write_text
 from unish.export.nerfstudio import mask_name, write_transforms
-from unish.export.scene_points import MIN_CONFIDENCE, scene_points
+from unish.export.scene_points import MIN_CONFIDENCE, person_pixels, scene_points
 from unish.export.source_mapping import OriginalFrame
 from unish.geometry.rotations import matrix_to_quaternion, nearest_rotation
 from unish.structures import Cameras, FrameSequence, Reconstruction
@@ -160,7 +160,7 @@ def _sees(
     there_m = reconstruction.depth_m[frame][row, column]
     seen &= np.abs(there_m - depth_m) <= AGREEMENT * there_m  # false where there is none
     seen &= reconstruction.confidence[frame][row, column] >= MIN_CONFIDENCE
-    return seen & (reconstruction.person_mask[frame][row, column] == 0)
+    return seen & ~person_pixels(reconstruction, frame)[row, column]
 
 
 def colmap_model(cameras: Cameras, points: PointCloud, seen: Observations, frame: OriginalFrame) -> ColmapModel:
@@ -241,7 +241,7 @@ def _write_images(
     for index, image in enumerate(images):
         name = picture_name(index)
         Image.fromarray(np.asarray(image)).save(folder / "images" / name, quality=JPEG_QUALITY, subsampling=0)
-        scene = np.where(reconstruction.person_mask[index] > 0, 0, 255).astype(np.uint8)
+        scene = np.where(person_pixels(reconstruction, index), 0, 255).astype(np.uint8)
         scene = frame.within_content(frame.enlarge(scene))
         # COLMAP looks for the image's name and .png, nerfstudio for .png in place of its suffix.
         for mask in (f"{name}.png", mask_name(name)):

@@ -20,6 +20,8 @@ the film offset), pixels that are not square.
 import collections
 import json
 import logging
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -240,6 +242,9 @@ def _run_blender(job: Path, folder: Path, progress: Callable[[float], None]) -> 
     wanted = [folder / f"{file['name']}.fbx" for file in json.loads((job / "job.json").read_text())["files"]]
     missing = [file.name for file in wanted if not file.exists()]
     if missing:
+        # The system's own word, where there is one: a full disk is no fault of Blender's (`atomic_path` says it).
+        if refused := re.search(r"\[Errno (\d+)\]", "\n".join(last)):
+            raise OSError(int(refused[1]), os.strerror(int(refused[1])))
         reason = last[-1] if last else f"its process ended with code {process.returncode}"
         log.debug("Blender said:\n%s", "\n".join(last))
         raise UniSHError(

@@ -31,6 +31,8 @@ Tool = Literal[
     "Video players",
 ]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
+ALL = "all"
+"""In place of the names of formats."""
 _MESH_SHARE = 0.5
 """Of the work on a file with the scene's mesh, what making the mesh takes."""
 Writer = Callable[[Any, Path, ExportSettings, Callable[[float], None]], object]
@@ -125,6 +127,13 @@ def check_formats(formats: Sequence[str]) -> None:
             raise InputError(f"Expected formats among {', '.join(FORMATS)}, got {name!r}.")
         if check := FORMATS[name].check_packages:
             check()
+
+
+def named_formats(names: str) -> list[str]:
+    """The formats that `--to` lists, separated by commas; `ALL` stands for those that can be written here, whose
+    packages are installed. Names are checked by `check_formats`."""
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    return list(dict.fromkeys(name for one in listed for name in (installed_formats() if one == ALL else [one])))
 
 
 def installed_formats() -> dict[str, Format]:

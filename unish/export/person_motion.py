@@ -101,11 +101,12 @@ class EvenMotion:
 def even_fps(reconstruction: Reconstruction, fps: float | int | None = None) -> float:
     """The frame rate to write: `fps` if given, else the source's, at most `MAX_FPS`.
 
-    Results that do not know their source's rate get `FALLBACK_FPS`, a common one. Raises `InputError` for a rate that
+    In millionths, since the rate of uneven frames is an estimate with more digits than files should show. Results that
+    do not know their source's rate get `FALLBACK_FPS`, a common one. Raises `InputError` for a rate that
     is out of range.
     """
     check_fps(fps)
-    return float(fps or min(MAX_FPS, reconstruction.provenance.source_fps or FALLBACK_FPS))
+    return round(float(fps or min(MAX_FPS, reconstruction.provenance.source_fps or FALLBACK_FPS)), 6)
 
 
 def even_times_s(reconstruction: Reconstruction, fps: float) -> Float[np.ndarray, "samples"]:

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool
-from scipy.ndimage import binary_dilation
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from unish.errors import InputError
 from unish.export.optional_packages import check_mesh
-from unish.export.scene_points import FARTHEST_M, MIN_CONFIDENCE, scene_points
+from unish.export.scene_points import FARTHEST_M, MIN_CONFIDENCE, person_pixels, scene_points
 from unish.geometry.clouds import depth_edges, surface_spacing
 from unish.geometry.isosurface import TriangleMesh, closed_surface, open_surface, without_unused
 from unish.geometry.tsdf import DepthView, SignedDistances, fuse_depth
@@ -25,8 +24,6 @@ OVERSAMPLING = 4
 """Triangles before decimation for each that may be kept."""
 MAX_FRAMES = 150
 """Of longer clips so many frames, evenly spread, are fused."""
-PERSON_MARGIN = 0.015
-"""Pixels so near to a person's, as a share of the image's long side, are left out: masks miss feet and hands."""
 SMALLEST_PIECE_M2 = 0.02
 """Pieces of surface smaller than this float."""
 SURFACE_SAMPLES = 20_000
@@ -128,11 +125,10 @@ def _fused(reconstruction: Reconstruction, voxel_m: float, progress: Report) -> 
 
 def scene_pixels(reconstruction: Reconstruction, frame: int) -> Bool[np.ndarray, "height width"]:
     """Pixels of a frame that lie on a trusted surface of the scene, away from people and depth edges."""
-    depth_m, person = reconstruction.depth_m[frame], np.asarray(reconstruction.person_mask[frame]) > 0
-    margin = max(1, round(PERSON_MARGIN * max(person.shape)))
+    depth_m = reconstruction.depth_m[frame]
     trusted = np.asarray(reconstruction.confidence[frame]) >= MIN_CONFIDENCE  # false where it is not a number
     near = np.isfinite(depth_m) & (depth_m > 0) & (depth_m < FARTHEST_M)
-    return trusted & near & ~depth_edges(depth_m) & ~np.asarray(binary_dilation(person, iterations=margin), bool)
+    return trusted & near & ~depth_edges(depth_m) & ~person_pixels(reconstruction, frame)
 
 
 def _without_small_pieces(mesh: TriangleMesh) -> TriangleMesh:
