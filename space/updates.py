@@ -59,13 +59,22 @@ def video_value(overlay: Path | None = None, original: Path | None = None) -> di
     return {name: file_data(file) if file else None for name, file in (("overlay", overlay), ("original", original))}
 
 
-def viewer_value(shown: Result | EarlyScene) -> dict[str, Any]:
+def viewer_value(shown: Result | EarlyScene, poster: Path | None = None) -> dict[str, Any]:
     """What the viewer shows (`unish.viewer.page.js_on_load`): a scene file under a name, with words for what is still
-    being done to it; or after that the whole scene, and what has changed in the one of that name."""
+    being done to it; or after that the whole scene, and what has changed in the one of that name. The `poster`, a frame
+    of the clip, is seen until the scene is."""
     if isinstance(shown, EarlyScene):
         return {"name": shown.name, "scene": file_data(shown.scene), "working": FITTING}
     change = file_data(shown.change) if shown.early_name else None
-    return {"name": shown.early_name, "scene": file_data(shown.scene), "change": change, "done": FITTED}
+    first = file_data(poster) if poster else None
+    # Keys in the order of the value before: Gradio sends what differs and then the whole, and compares them as texts.
+    return {
+        "name": shown.early_name,
+        "scene": file_data(shown.scene),
+        "change": change,
+        "done": FITTED,
+        "poster": first,
+    }
 
 
 def early_updates(early: EarlyScene, examples: Examples) -> list:
@@ -85,7 +94,7 @@ def result_updates(result: Result | None, examples: Examples) -> list:
     hidden = gr.DownloadButton(visible=False)
     return [
         gallery_value(examples, opened),
-        viewer_value(result),
+        viewer_value(result, examples.poster(opened) if opened else None),
         gr.HTML(result.numbers, visible=True),
         gr.Accordion(visible=True),
         hidden,

@@ -18,6 +18,7 @@ from PIL import Image
 from space.style import KEEP_LINK
 from unish.structures import Reconstruction
 from unish.utils.assets import SAMPLE_CLIP
+from unish.viewer.page import NotebookView
 
 pytestmark = pytest.mark.slow
 
@@ -35,11 +36,15 @@ def shown(visit):
     return visitor
 
 
-def test_the_scene_comes_before_its_fitted_bodies_and_is_not_loaded_twice(shown):
+def test_the_scene_comes_before_its_fitted_bodies_and_is_not_loaded_twice(shown, app):
     assert shown.tab.evaluate("unishViewers[0].loads") == 1
     assert sum(url.endswith("/early.bin") for url in shown.requests) == 1
     assert sum(url.endswith("/change.bin") for url in shown.requests) == 1
     assert not [url for url in shown.requests if url.endswith("/scene.bin")]
+    sent = ["/".join(url.split("/")[-2:]) for url in shown.requests if url.endswith(("/early.bin", "/change.bin"))]
+    assert sum((app.files / file).stat().st_size for file in sent) < 2.5e6, (
+        "what the bundled clip's scene costs to send"
+    )
     assert shown.tab.locator(".uv-working").is_hidden()
     assert shown.errors == []
 
@@ -121,6 +126,7 @@ def test_both_files_are_whole_and_named_after_the_clip(shown, tmp_path):
     assert page.startswith("<!doctype html>")
     assert page.rstrip().endswith("</html>")
     assert 'id="unish-scene"' in page
+    assert len(page) < 5e6 and len(NotebookView(page)._repr_html_()) < 5e6, "small enough to be sent by mail"
 
     zipfile.ZipFile(tmp_path / "sample_clip_unish.zip").extractall(tmp_path)
     scene = Reconstruction.load(tmp_path / "sample_clip")

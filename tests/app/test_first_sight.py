@@ -77,11 +77,21 @@ def box(visitor, selector: str) -> dict[str, float]:
 def test_on_a_phone_the_scene_comes_first_then_the_video_then_the_rest(phone):
     phone.tab.evaluate("window.scrollTo(0, 0)")
     scene, video, files = box(phone, "#viewer"), box(phone, "#clip"), box(phone, "#page")
+    phone.tab.locator(".video-companion[data-mode=below] video[src]").wait_for()
+    assert scene["y"] < box(phone, "#overlay")["y"] < box(phone, "#clip")["y"], "its video stands below the scene"
     assert scene["y"] + scene["height"] <= 844 and scene["y"] < 200, "all of it without scrolling"
     assert scene["y"] + scene["height"] <= video["y"] < files["y"]
     canvas = box(phone, "#viewer canvas")
     assert canvas["width"] > 300 and canvas["height"] > 200, "and it is drawn"
     assert phone.tab.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth")
+
+
+def test_what_is_dropped_where_is_said_in_the_pages_own_words(phone):
+    """Gradio's words are still in the page; its styles show others, for fingers here."""
+    words = phone.tab.locator("#clip [data-testid=upload-text]")
+    size, content = words.evaluate("one => [getComputedStyle(one).fontSize, getComputedStyle(one, '::after').content]")
+    assert size == "0px" and content == '"Tap to choose or record a video"'
+    assert not words.locator(".or").is_visible()
 
 
 def test_on_a_phone_held_sideways_the_scene_fits(phone):

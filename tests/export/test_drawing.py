@@ -59,3 +59,18 @@ def test_what_lies_outside_or_behind_is_left_out(canvas):
 def test_a_line_goes_from_end_to_end(canvas):
     draw_line(canvas, np.array([[-0.5, 0, 1.0], [0.5, 0, 1.0]]), RED)
     assert canvas.rgb[38:42, 12:108, 0].max(0).min() > 0
+
+
+def test_the_light_shows_a_figure_and_not_its_anatomy(canvas):
+    """Small bumps of a wall are evened out, and a flat wall is lit as before."""
+    x, y = np.meshgrid(np.linspace(-1, 1, 41), np.linspace(-0.7, 0.7, 29))
+    index = np.arange(x.size).reshape(x.shape)
+    a, b, c, d = (index[i : i - 1 or None, j : j - 1 or None].ravel() for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)))
+    faces = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])[:, ::-1]
+    spread = []
+    for bump_m in (0.0, 0.01):
+        canvas.rgb[:], canvas.depth_m[:] = 0, np.inf
+        depth = 2 + bump_m * np.random.default_rng(0).standard_normal(x.shape)
+        draw_mesh(canvas, np.stack([x, y, depth], -1).reshape(-1, 3), faces, RED)
+        spread.append(canvas.rgb[25:55, 35:85, 0].astype(float).std())
+    assert canvas.rgb[40, 60, 0] > 190 and spread[1] < spread[0] + 4

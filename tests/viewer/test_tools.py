@@ -185,6 +185,20 @@ def test_colours_of_people_show_their_points_and_leave_the_scene_in_its_own(dire
     assert (np.ptp(after, axis=-1)[scene] > 10).mean() > 0.8, "the walls keep a tint"
 
 
+def test_by_person_everybody_is_in_their_colour_and_the_scene_paled_from_the_side_too(direct):
+    for layer in ("camera", "skeleton", "paths"):
+        direct.press(layer)
+    direct.tab.evaluate("unishViewers[0].turn(0.6, 0)")
+    seen = {}
+    for color in ("photo", "person"):
+        choose(direct, ".uv-color", color)
+        seen[color] = np.ptp(direct.pixels(), axis=-1)
+    bodies = (seen["photo"] > 80) & (seen["photo"] < 230)  # above that is what hides the names
+    assert bodies.mean() > 0.005 and np.median(seen["person"][bodies] / seen["photo"][bodies]) > 1.1
+    walls = (seen["photo"] > 25) & (seen["photo"] < 70) & (seen["person"] < 70)
+    assert walls.mean() > 0.1 and 0.3 < np.median(seen["person"][walls] / seen["photo"][walls]) < 0.8
+
+
 @pytest.mark.parametrize("layer", ["skeleton", "paths"])
 def test_bones_and_ways_can_be_switched(viewer, layer):
     viewer.set(".uv-frame", 8)

@@ -3,15 +3,18 @@
 Pixel (0, 0) has its middle at (½, ½); depth is metres along the camera's axis.
 """
 
+import functools
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
+from scipy.sparse import csr_matrix
 
 NEAREST_M = 0.05
 _SUBPIXEL_BITS = 4
 _LEAST_SHADE = 0.35
+_EVENED_RINGS = 5
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ def draw_mesh(
     faces: Int[np.ndarray, "faces 3"],
     color: tuple[int, int, int],
 ) -> None:
-    """A closed mesh, lit from the camera, where it is nearer than what the canvas shows."""
+    """A closed mesh, lit from the camera, where it is nearer than what the canvas shows. The light is evened out over
+    neighbouring faces, so that it shows a figure and not its anatomy."""
     corners = vertices_camera[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     middle = corners.mean(axis=1)
@@ -46,7 +50,9 @@ def draw_mesh(
         return
     rows, columns = area
     fine = _fixed_point(pixels - [columns.start, rows.start])
-    shades = np.concatenate([np.outer(_LEAST_SHADE + (1 - _LEAST_SHADE) * towards[shown], color), middle[shown, 2:]], 1)
+    ahead = middle[shown] / np.linalg.norm(middle[shown], axis=-1, keepdims=True)
+    lit = -(_evened_normals(normals, faces, len(vertices_camera))[shown] * ahead).sum(-1).clip(max=0)
+    shades = np.concatenate([np.outer(_LEAST_SHADE + (1 - _LEAST_SHADE) * lit, color), middle[shown, 2:]], 1)
     drawn = np.full((rows.stop - rows.start, columns.stop - columns.start, 4), np.inf, np.float32)
     for triangle, shade in zip(fine, shades.tolist(), strict=True):
         cv2.fillConvexPoly(drawn, triangle, shade, cv2.LINE_8, shift=_SUBPIXEL_BITS)
@@ -54,6 +60,24 @@ def draw_mesh(
     picture = canvas.rgb[rows, columns]
     picture[nearer] = drawn[nearer][:, :3].round().astype(np.uint8)
     canvas.depth_m[rows, columns][nearer] = drawn[nearer][:, 3]
+
+
+def _evened_normals(
+    normals: Float[np.ndarray, "faces 3"], faces: Int[np.ndarray, "faces 3"], vertices: int
+) -> Float[np.ndarray, "faces 3"]:
+    """Unit normals of faces, each the mean of those in some rings around it, larger ones counting more."""
+    faces_of = _faces_of_vertices(np.ascontiguousarray(faces, np.int32).tobytes(), vertices)
+    evened = normals
+    for _ in range(_EVENED_RINGS):
+        evened = faces_of.T @ (faces_of @ evened)
+    return evened / np.maximum(np.linalg.norm(evened, axis=-1, keepdims=True), 1e-12)
+
+
+@functools.lru_cache(maxsize=2)
+def _faces_of_vertices(faces: bytes, vertices: int) -> csr_matrix:
+    """(vertices, faces), one where a vertex is a face's corner; `faces` are int32, three each."""
+    corners = np.frombuffer(faces, np.int32)
+    return csr_matrix((np.ones(len(corners)), (corners, np.arange(len(corners)) // 3)), (vertices, len(corners) // 3))
 
 
 def draw_points(

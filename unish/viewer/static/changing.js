@@ -1,8 +1,9 @@
 // A scene that is shown before all is done, and changes under the visitor's eyes when it is.
 
 // `value` is {scene, name, working}, a scene under a name, with words for what is still being done to it; later
-// {scene, name, change, done}: the whole, and what differs where the scene of that name is shown.
-async function takeScene(viewer, {scene, name = '', working = '', change = null, done = ''}) {
+// {scene, name, change, done}: the whole, and what differs where the scene of that name is shown. With a `poster`, an
+// image of the clip, there is something to look at before the scene is there.
+async function takeScene(viewer, {scene, name = '', working = '', change = null, done = '', poster = null}) {
   const follows = Boolean(change) && name === viewer.name;
   viewer.name = name;
   viewer.work(working);
@@ -12,9 +13,17 @@ async function takeScene(viewer, {scene, name = '', working = '', change = null,
     viewer.whole = scene;
     viewer.announce(done);
   } else {
+    showPoster(viewer, poster);
     viewer.loading = viewer.load(scene);
     await viewer.loading;
   }
+}
+
+// Behind the words while a scene loads; null: nothing.
+function showPoster(viewer, image) {
+  const message = viewer.find('.uv-message');
+  message.classList.toggle('uv-poster', Boolean(image));
+  message.style.backgroundImage = image ? `url("${encodeURI(image.url)}")` : '';
 }
 
 // Other bodies, cameras and sizes (unish/viewer/fitted.py), seen from where the scene is seen. False where that cannot

@@ -27,7 +27,7 @@ function jointAt(viewer, x, y) {
       const [right, down, depth] = view.screen([...joints.subarray(3 * joint, 3 * joint + 3)]), away = Math.hypot(right - x, down - y);
       if (depth <= 0 || away >= reach) return;
       reach = away;
-      best = {name: name[0].toUpperCase() + name.slice(1), person: person.name, x: right, y: down};
+      best = {name: (name[0].toUpperCase() + name.slice(1)).replace(/\d/, ' $&'), person: person.name, x: right, y: down};
     });
   });
   return best;

@@ -78,6 +78,7 @@ const UnishViewer = (() => {
         this.say(`Could not show the scene: ${error.message}.`, 'Try again', () => this.load(source));
         return;
       }
+      showPoster(this, null);
       this.milliseconds.ready = performance.now() - started;
       this.element.dataset.ready = 'true';
       if (this.link) showShared(this, this.link); else if (this.opens) this.opening.start();
