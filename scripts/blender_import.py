@@ -110,6 +110,9 @@ def set_up(source: Source, clip: Path | None) -> None:
     first_frame_s = source.first_frame_s
     if source.camera:
         _set_lens(cameras[0], source.camera)
+    elif source.fps:
+        lens = cameras[0].data
+        _set_size(lens.sensor_width / lens.sensor_height)
     if source.path.is_dir():
         first_frame_s = _set_film(cameras[0])
         for thing in new:
@@ -156,17 +159,22 @@ def _set_range(things: list[Any]) -> None:
 def _set_lens(camera: Any, noted: dict[str, Any]) -> None:
     """Film whose long side is that of the image, so that the lens fits the footage whatever was cut off its sides, and
     the zoom of every frame, which unish notes beside glTF's own fields."""
-    lens, render = camera.data, bpy.context.scene.render
+    lens = camera.data
     aspect = float(noted["perspective"].get("aspectRatio", 1.0))
     angles = noted.get("extras", {}).get("yfov_of_frames", [])
     lens.sensor_fit, lens.sensor_width = "AUTO", FILM_MM
-    render.resolution_x = LONG_SIDE_PX if aspect >= 1 else round(LONG_SIDE_PX * aspect)
-    render.resolution_y = LONG_SIDE_PX if aspect < 1 else round(LONG_SIDE_PX / aspect)
+    _set_size(aspect)
     half_film = FILM_MM / 2 / max(1.0, aspect)
     lens.lens = half_film / math.tan(noted["perspective"]["yfov"] / 2)
     for frame, angle in zip(_key_frames(camera), angles, strict=False):
         lens.lens = half_film / math.tan(angle / 2)
         lens.keyframe_insert("lens", frame=frame)
+
+
+def _set_size(aspect: float) -> None:
+    render = bpy.context.scene.render
+    render.resolution_x = LONG_SIDE_PX if aspect >= 1 else round(LONG_SIDE_PX * aspect)
+    render.resolution_y = LONG_SIDE_PX if aspect < 1 else round(LONG_SIDE_PX / aspect)
 
 
 def _set_film(camera: Any) -> float:
