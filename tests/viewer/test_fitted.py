@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.posed import make_posed, shared_open_body
 from unish.errors import InputError
 from unish.fitting.scene import moved_scene
-from unish.structures import Fitting, Reconstruction
+from unish.structures import Fitting, PersonFitting, Reconstruction
 from unish.viewer import SceneArrays, encode_scene, page, scene_arrays
 from unish.viewer.fitted import fitted_change, with_change
 from unish.viewer.scene_file import dequantise
@@ -62,14 +62,38 @@ def test_points_move_with_the_world_and_are_not_sent_again(scenes):
     np.testing.assert_allclose(new, SCALE * old + [0, 0, RISE_M], atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def moved_scenes(scenes) -> tuple[SceneArrays, SceneArrays, SceneArrays]:
+    """The same with the first person's points moved by the fit."""
+    fitted = with_fit(moved_scene(make_posed(4), SCALE, RISE_M, shared_open_body()))
+    depth_m = np.where(fitted.person_mask == 1, 0.9 * fitted.depth_m, fitted.depth_m)
+    moved = (PersonFitting(1, True, "", (), points_moved_cm=30.0),)
+    fitted = dataclasses.replace(fitted, depth_m=depth_m, fitting=Fitting("auto", SCALE, RISE_M, moved))
+    return scenes[0], fitted_change(scenes[0], fitted), scene_arrays(fitted, 3000)
+
+
+def test_points_that_were_moved_onto_bodies_are_sent_again(moved_scenes):
+    before, change, anew = moved_scenes
+    np.testing.assert_array_equal(change.arrays["surface_depth"].shape, anew.arrays["surface_depth"].shape)
+    assert change.meta["surface"]["near_m"] == pytest.approx(SCALE * before.meta["surface"]["near_m"])
+    points = [
+        dequantise(scene.arrays["moving_xyz"], *(np.array(scene.meta["moving"][end]) for end in ("low", "high")))
+        for scene in (change, anew)
+    ]
+    assert "still_xyz" not in change.arrays
+    of_first = before.arrays["moving_person"] == before.arrays["moving_person"].min()
+    nearest = np.linalg.norm(points[0][of_first][:, None] - points[1][None], axis=-1).min(1)
+    assert np.median(nearest) < 0.02 and np.quantile(nearest, 0.95) < 0.1
+
+
 def test_bodies_that_were_not_fitted_are_refused(scenes):
     with pytest.raises(InputError, match="fitted bodies"):
         fitted_change(scenes[0], make_posed(4))
 
 
-def test_the_viewer_changes_the_scene_that_it_shows(scenes, browser):
+def test_the_viewer_changes_the_scene_that_it_shows(moved_scenes, browser):
     """In place: the canvas, the moment and the visitor's view stay, and the picture is that of the whole."""
-    before, change, _ = scenes
+    before, change, _ = moved_scenes
     context = browser.new_context(viewport={"width": 500, "height": 600}, reduced_motion="reduce")
     tab = context.new_page()
     tab.set_content(page.offline_page(encode_scene(before), "t"))
@@ -88,6 +112,8 @@ def test_the_viewer_changes_the_scene_that_it_shows(scenes, browser):
         same, motion: !find('.uv-motion').closest('label').hidden, done: find('.uv-working').hidden,
         loads: viewer.loads, frame: viewer.frame, said: find('.uv-announce').textContent,
         from, to: eye(), pelvis: scene.pelvis(0, 2), near: data.place.near_m,
+        codes: Array.from(viewer.surfaces.current.codes), expected: Array.from(data.codes(2)),
+        moving: viewer.layers.source.moving.xyz === scene.arrays.moving_xyz,
       };
     }"""
     whole = with_change(before, change)
@@ -99,4 +125,5 @@ def test_the_viewer_changes_the_scene_that_it_shows(scenes, browser):
     assert (seen["loads"], seen["frame"], seen["said"]) == (1, 2, "Fitted.")
     np.testing.assert_allclose(seen["to"], SCALE * np.array(seen["from"]) + [0, 0, RISE_M], atol=1e-3)
     np.testing.assert_allclose(seen["pelvis"], whole.arrays["joints_0"][2, 0], atol=1e-5)
+    assert seen["codes"] == seen["expected"] and seen["moving"]
     assert seen["near"] == pytest.approx(whole.meta["surface"]["near_m"])

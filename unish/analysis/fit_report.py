@@ -159,7 +159,17 @@ class FitReport:
                 f", fitted: {', '.join(changes)}" if person.fitted else f" keeps the network's motion: {person.reason}"
             )
             lines.append(f"  {names.get(person.id, person.id)}{what}")
-        return lines
+        return [*lines, *(f"  {sentence}" for sentence in self.moved_points())]
+
+    def moved_points(self) -> list[str]:
+        """A sentence for each person whose points the fit moved: measures of those are of how they are now."""
+        names = {person.id: person.name for person in self.people}
+        return [
+            f"{names.get(person.id, person.id)}'s points lay {person.points_moved_cm:.0f} cm off the body and were "
+            "moved onto it."
+            for person in (self.fitting.people if self.fitting else ())
+            if person.points_moved_cm > 0
+        ]
 
 
 def fit_report(reconstruction: Reconstruction, progress: Progress = no_progress) -> FitReport:

@@ -14,6 +14,7 @@ from unish.errors import InputError
 from unish.fitting.calibrate import clip_scale, find_floor, person_scale
 from unish.fitting.measures import measure, untrusted, worse
 from unish.fitting.person_fit import Subject, blended, chunks, fit_frames, seen_alike, with_course
+from unish.fitting.person_points import CONTRADICTION_CM, points_on_bodies
 from unish.fitting.problem import Course
 from unish.fitting.scene import moved_scene
 from unish.fitting.settings import AUTO, FIT_MODES, FULL, FitSettings
@@ -58,7 +59,7 @@ def _fitted(
     reasons = {index: unusable(scene, index) for index in range(len(scene.people))}
     usable = [index for index, reason in reasons.items() if not reason]
     if not usable:
-        return dataclasses.replace(scene, fitting=_record(scene, mode, 1.0, 0.0, reasons, {}, {}))
+        return dataclasses.replace(scene, fitting=_record(scene, mode, 1.0, 0.0, reasons, {}, {}, {}))
     bodies = {index: _sparse(scene.people[index], body, settings, device) for index in usable}
     progress(0.0, "Fitting bodies: scale and floor")
     subjects = [Subject(scene, index, bodies[index], settings, device) for index in usable]
@@ -97,9 +98,12 @@ def _fitted(
             reasons[index] = f"the fit made it worse ({', '.join(lost) or 'numbers that are not finite'})"
             people[index] = network[index]
     if all(reasons[index] for index in usable):
-        return dataclasses.replace(scene, fitting=_record(scene, mode, 1.0, 0.0, reasons, before, after))
-    record = _record(scene, mode, scale, rise_m, reasons, before, after)
-    return dataclasses.replace(start, people=tuple(people), fitting=record)
+        return dataclasses.replace(scene, fitting=_record(scene, mode, 1.0, 0.0, reasons, before, after, {}))
+    result = dataclasses.replace(start, people=tuple(people))
+    off_cm = {index: after[index].get("body_to_points_median", 0.0) for index in usable if not reasons[index]}
+    off_cm = {index: off for index, off in off_cm.items() if off > CONTRADICTION_CM}
+    record = _record(scene, mode, scale, rise_m, reasons, before, after, off_cm)
+    return dataclasses.replace(result, depth_m=points_on_bodies(result, tuple(off_cm)), fitting=record)
 
 
 def unusable(scene: Reconstruction, index: int) -> str:
@@ -165,12 +169,14 @@ def _record(
     reasons: dict[int, str],
     before: dict[int, dict[str, float]],
     after: dict[int, dict[str, float]],
+    points_off_cm: dict[int, float],
 ) -> Fitting:
     people = []
     for index, person in enumerate(scene.people):
         names = [name for name in before.get(index, {}) if name in after[index]]
         measures = tuple((name, before[index][name], after[index][name]) for name in names)
-        people.append(PersonFitting(person.id, not reasons[index], reasons[index], measures))
+        moved_cm = points_off_cm.get(index, 0.0)
+        people.append(PersonFitting(person.id, not reasons[index], reasons[index], measures, moved_cm))
         if reasons[index]:
             log.warning(f"{person.name} keeps the network's motion: {reasons[index]}.")
     return Fitting(mode, scale, rise_m, tuple(people))

@@ -39,17 +39,35 @@ def visible_vertices(
     return visible.reshape(*batch, count)
 
 
+@torch.no_grad()
+def depth_map(
+    vertices_camera: Float[Tensor, "vertices 3"],
+    faces: Int[Tensor, "faces 3"],
+    intrinsics: Float[Tensor, "3 3"],
+    height: int,
+    width: int,
+) -> Float[Tensor, "height width"]:
+    """Depth along the camera's axis of the nearest surface at every pixel's centre; infinity where there is none."""
+    return _depths(vertices_camera[faces.long()][None], intrinsics[None], height, width)[0].view(height, width)
+
+
 def _nearest_faces(triangles: Tensor, cameras: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """(frame, face) of every pixel's nearest face; a face comes once for each pixel that sees it."""
+    nearest, (frame, face, hit, pixel, depth) = _depths(triangles, cameras, height, width)
+    seen = hit[depth == nearest[pixel]]
+    return frame[seen], face[seen]
+
+
+def _depths(triangles: Tensor, cameras: Tensor, height: int, width: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Depth of the nearest face at every pixel of all frames, and what it is from: the frame and the number of every
+    face in view, and all meetings of faces with rays, as `_hits` gives them."""
     first, last = _pixel_boxes(triangles, cameras, height, width)
     frame, face = (last >= first).all(-1).nonzero(as_tuple=True)
     pixels = pixel_centers(height, width, triangles.dtype, triangles.device).flatten(0, 1)
     rays = torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=-1) @ torch.linalg.inv(cameras).mT
     hit, pixel, depth = _hits(triangles[frame, face], first[frame, face], last[frame, face], frame, rays, width)
     far = depth.new_full((len(cameras) * height * width,), torch.inf)
-    nearest = far.scatter_reduce(0, pixel, depth, "amin")
-    seen = hit[depth == nearest[pixel]]
-    return frame[seen], face[seen]
+    return far.scatter_reduce(0, pixel, depth, "amin"), (frame, face, hit, pixel, depth)
 
 
 def _pixel_boxes(triangles: Tensor, cameras: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

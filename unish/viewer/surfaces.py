@@ -184,10 +184,14 @@ def _small_parts(cells: Bool[np.ndarray, "cell_rows cell_columns"]) -> Bool[np.n
     return small[part]
 
 
-def surface_arrays(surfaces: Surfaces) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """`meta["surface"]` and the arrays of a scene file that `static/surface_data.js` reads."""
+def surface_arrays(surfaces: Surfaces, near_m: float | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """`meta["surface"]` and the arrays of a scene file that `static/surface_data.js` reads.
+
+    `near_m`: the depth from which codes count; None: a half of the least, so that people may come nearer.
+    """
     known = surfaces.depth_m[surfaces.depth_m > 0]
-    near_m = float(known.min()) if known.size else 1.0
+    if near_m is None:
+        near_m = 0.5 * float(known.min()) if known.size else 1.0
     meta = {
         "near_m": near_m,
         "step": DEPTH_STEP,

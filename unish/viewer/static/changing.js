@@ -26,8 +26,8 @@ function showPoster(viewer, image) {
   message.style.backgroundImage = image ? `url("${encodeURI(image.url)}")` : '';
 }
 
-// Other bodies, cameras and sizes (unish/viewer/fitted.py), seen from where the scene is seen. False where that cannot
-// be: then the whole is loaded anew.
+// Other bodies, cameras and sizes, and people's points elsewhere (unish/viewer/fitted.py), seen from where the scene
+// is seen. False where that cannot be: then the whole is loaded anew.
 async function changeScene(viewer, source) {
   const {loads, scene, layers, at} = viewer;
   try {
@@ -38,7 +38,8 @@ async function changeScene(viewer, source) {
     const {eye, center, up} = viewer.camera(), [from, to] = [eye, center].map(point => moved(scene.unplace(point)));
     scene.become(meta, arrays);
     viewer.measure.move(moved);
-    viewer.surfaces.moved();
+    viewer.surfaces.moved(Boolean(arrays.surface_depth));
+    if (arrays.moving_xyz) layers.moveCloud('moving', arrays.moving_xyz);
     at.paths.forEach((index, person) => layers.moveTrace(index, scene.walked(person, meta.frames - 1)));
     layers.moveTrace(at.cameraPath, scene.cameraPath());
     layers.moveTrace(at.grid, scene.grid());

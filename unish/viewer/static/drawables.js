@@ -83,6 +83,11 @@ function pointCloud(scene, xyz, color, place, spans = null) {
     first: 0, count: 0, size: 1, crop: null,
     isOpaque() { return this.visible && this.count > 0; },
     dispose() { buffers.forEach(buffer => gl.deleteBuffer(buffer)); gl.deleteProgram(program); },
+    move(places) {
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffers[0]);
+      gl.bufferData(gl.ARRAY_BUFFER, places, gl.STATIC_DRAW);
+      this.dirty = true;
+    },
     recolor(bytes) {
       gl.bindBuffer(gl.ARRAY_BUFFER, buffers[1]);
       gl.bufferData(gl.ARRAY_BUFFER, bytes, gl.STATIC_DRAW);

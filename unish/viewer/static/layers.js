@@ -84,6 +84,10 @@ class DirectLayers {
 
   setCloud(name, change) { Object.assign(this.clouds[name], change, {dirty: true}); }
   recolor(name, color) { this.clouds[name].recolor(color); }
+  moveCloud(name, xyz) {
+    this.source[name].xyz = xyz;
+    this.clouds[name].move(xyz);
+  }
 
   // What is drawn of a cloud: points first..first+count, inside the crop box.
   extent(name) {

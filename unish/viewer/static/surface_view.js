@@ -28,8 +28,9 @@ class SurfaceView {
     this.background.forEach((built, layer) => this.fillBackground(built, layer));
   }
 
-  // The same surfaces in other places.
-  moved() {
+  // The same surfaces in other places; or, with `anew`, surfaces of another shape.
+  moved(anew = false) {
+    if (anew) this.choice = '';
     for (const built of [...this.kept.values(), ...this.background]) built.positions = null;
     this.current = null;
   }

@@ -1,0 +1,77 @@
+"""Points that contradict a fitted body stand on it afterwards; all others stay bit for bit."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.walks import make_walk
+from unish.analysis.fit_report import fit_report
+from unish.analysis.summary import summarise
+from unish.body import open_body
+from unish.fitting import fit
+from unish.fitting.fit import fit_bodies
+from unish.fitting.person_points import CONTRADICTION_CM, points_on_bodies
+from unish.geometry.visibility import depth_map
+from unish.viewer.numbers import numbers_html
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return make_walk(open_body(), frames=4, people=2)
+
+
+def flattened(scene, person: int, by_m: float):
+    """The person's points as a sheet, so much beyond the farthest."""
+    depth = scene.depth_m.copy()
+    for frame, mask in enumerate(scene.person_mask == person + 1):
+        depth[frame][mask] = depth[frame][mask].max() + by_m
+    return dataclasses.replace(scene, depth_m=depth)
+
+
+def test_points_come_back_to_the_body_and_nothing_else_moves(truth):
+    wrong = flattened(truth, 0, 0.6)
+    moved = points_on_bodies(wrong, [0])
+    own = truth.person_mask == 1
+    assert np.median(np.abs(wrong.depth_m - truth.depth_m)[own]) > 0.5
+    assert np.quantile(np.abs(moved - truth.depth_m)[own], 0.9) < 0.1
+    np.testing.assert_array_equal(moved[~own], wrong.depth_m[~own])
+    assert points_on_bodies(wrong, []) is wrong.depth_m
+
+
+def test_what_the_body_does_not_cover_moves_with_what_is_beside_it(truth):
+    """A coat, or a leg that the body has elsewhere: no tear between it and the rest."""
+    wrong = flattened(truth, 0, 0.6)
+    masks = wrong.person_mask.copy()
+    row, column = (places.mean().astype(int) for places in np.nonzero(masks[0] == 1))
+    masks[0, row - 4 : row + 4, column : column + 14] = 1
+    wrong.depth_m[0, row - 4 : row + 4, column : column + 14] = wrong.depth_m[0][masks[0] == 1].max()
+    moved = points_on_bodies(dataclasses.replace(wrong, person_mask=masks), [0])
+    ratio = np.log(moved[0] / wrong.depth_m[0])[row, column + 5 : column + 14]
+    assert ratio.max() < -0.05 and np.abs(np.diff(ratio)).max() < 0.03
+
+
+def test_bodies_out_of_sight_move_nothing(truth):
+    away = dataclasses.replace(truth.people[0], vertices_world=truth.people[0].vertices_world + np.float32([0, -20, 0]))
+    scene = flattened(dataclasses.replace(truth, people=(away, *truth.people[1:])), 0, 0.6)
+    np.testing.assert_array_equal(points_on_bodies(scene, [0]), scene.depth_m)
+
+
+def test_the_fit_moves_points_only_where_they_contradict_the_body(truth, monkeypatch):
+    monkeypatch.setattr(fit, "AUTO", dataclasses.replace(fit.AUTO, vertices=80, placement_steps=8, refine_steps=6))
+    fitted = fit_bodies(flattened(truth, 0, 0.7), open_body())
+    assert fitted.fitting is not None and [person.fitted for person in fitted.fitting.people] == [True, True]
+    first, second = (person.points_moved_cm for person in fitted.fitting.people)
+    assert first > CONTRADICTION_CM and second == 0
+    assert fitted.depth_m[fitted.person_mask == 1].mean() < truth.depth_m[truth.person_mask == 1].mean() + 0.4
+    report = fit_report(fitted)
+    sentence = f"{fitted.people[0].name}'s points lay {first:.0f} cm off the body and were moved onto it."
+    assert sentence in report.text() and sentence in numbers_html(summarise(fitted), report).replace("&#x27;", "'")
+
+
+def test_a_depth_map_is_that_of_the_nearest_face():
+    corners = torch.tensor([[-1.0, -1, 2], [1, -1, 2], [0, 1, 2], [-1, -1, 4], [1, -1, 4], [0, 1, 4]])
+    intrinsics = torch.tensor([[10.0, 0, 8], [0, 10, 8], [0, 0, 1]])
+    depth = depth_map(corners, torch.tensor([[3, 4, 5], [0, 1, 2]]), intrinsics, 16, 16)
+    assert depth[7, 8] == pytest.approx(2.0) and torch.isinf(depth[0, 0])
