@@ -13,7 +13,7 @@ from unish.errors import InputError, MissingAssetError
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
 from unish.evaluation.runner import Predictor
 from unish.fitting.fit import fit_bodies
-from unish.people.detection import detect_people, with_best_keypoints
+from unish.people.detection import detect_people, with_keypoints_and_masks
 from unish.pipeline import reconstruct_tracked
 from unish.pipeline.options import MIN_WINDOW_FRAMES, ClipPriors
 from unish.runs.identity import Identity, as_identity, networks_identity, result_identity
@@ -96,7 +96,7 @@ def reconstruct_sequence(
     frames = sampled_frames(sequence, benchmark.sampled_fps)
     clip = _clip(sequence, frames)
     scale = clip.frames.shape[2] / sequence.size_px[0]
-    tracks = with_best_keypoints(clip.frames, _tracks(sequence, frames, scale), device)
+    tracks = with_keypoints_and_masks(clip.frames, _tracks(sequence, frames, scale), device)
     detector = "true boxes"
     if not tracks:
         detected = detect_people(clip, finder=finder, device=device)

@@ -36,7 +36,7 @@ __all__ = [
     "keypoint_detector",
     "mini_detector",
     "sam2_detector",
-    "with_best_keypoints",
+    "with_keypoints_and_masks",
 ]
 
 SAM2_CPU_FRAMES = 60
@@ -128,7 +128,7 @@ def detect_people(
     warnings = _warnings(detector, second_best, count, len(tracks))
     tracks = _picked(_most_prominent(tracks, count), picks)
     if isinstance(detector, DetectAndSegment | BoxPrompts | MaskPrompts):
-        tracks = with_best_keypoints(clip.frames, tracks, device, progress)
+        tracks = with_keypoints_and_masks(clip.frames, tracks, device, progress)
     return DetectedPeople(tracks, detector.name, warnings)
 
 
@@ -256,13 +256,14 @@ def _keypoint_obstacle(frames: int, device: str | None) -> str:
     return ""
 
 
-def with_best_keypoints(
+def with_keypoints_and_masks(
     frames: UInt8[np.ndarray, "frames height width 3"],
     tracks: tuple[PersonTrack, ...],
     device: str | None = None,
     progress: Progress = no_progress,
 ) -> tuple[PersonTrack, ...]:
-    """The tracks with keypoints, by ViTPose where that costs no download, else by the network in the repository."""
+    """The tracks with keypoints, by ViTPose where that costs no download, else by the network in the repository; and
+    with masks fitted to them where they have none."""
     from unish.people.hf_models import cached_folder
     from unish.people.keypoints import KEYPOINT_REPOSITORY, KeypointEstimator, load_keypoint_estimator, with_keypoints
 
@@ -271,7 +272,18 @@ def with_best_keypoints(
         with contextlib.suppress(MissingDependencyError):
             estimator = load_keypoint_estimator(device=device)
     estimator = estimator or _mini_keypoints()
-    return tracks if estimator is None else with_keypoints(frames, tracks, estimator, progress)
+    if estimator is None or not tracks:
+        return tracks
+    tracks = with_keypoints(frames, tracks, estimator, part_of(progress, 0.0, 0.6))
+    progress(0.6, "Segmenting people")
+    return tuple(with_mask(frames, track) for track in tracks)
+
+
+def with_mask(frames: UInt8[np.ndarray, "frames height width 3"], track: PersonTrack) -> PersonTrack:
+    """The track with a mask fitted to its keypoints, where it has none of its own."""
+    from unish.people.keypoint_masks import keypoint_masks
+
+    return track if track.masks is not None else dataclasses.replace(track, masks=keypoint_masks(frames, track))
 
 
 def _sam2_obstacle(frames: int, device: str | None) -> str:
@@ -326,7 +338,6 @@ class DetectAndTrack:
         if self.keypoints is None:
             return track_people(detector.detect(frames, progress), self.config)
         from unish.people.keypoint_evidence import grown_to_keypoints, one_track_per_body, trunk_confidence
-        from unish.people.keypoint_masks import keypoint_masks
         from unish.people.keypoints import with_keypoints
 
         height_px, width_px = frames.shape[1:3]
@@ -338,10 +349,7 @@ class DetectAndTrack:
             for number, track in enumerate(people, start=1)
         )
         progress(0.8, "Segmenting people")
-        return tuple(
-            track if track.masks is not None else dataclasses.replace(track, masks=keypoint_masks(frames, track))
-            for track in tracks
-        )
+        return tuple(with_mask(frames, track) for track in tracks)
 
     def relaxed(self) -> "DetectAndTrack":
         """The same, less strict."""
