@@ -383,7 +383,9 @@ def test_drawn_people_have_keypoints_of_the_best_network_that_is_there(moving_sq
     everywhere = SimpleNamespace(estimate=lambda frames, boxes_px: np.ones((len(frames), 17, 3)))
     monkeypatch.setattr(pretrained, "cached_folder", lambda repository: tmp_path)
     monkeypatch.setattr(keypoints, "load_keypoint_estimator", lambda device: everywhere)
-    assert (detect_people(clip, boxes=drawn).tracks[0].keypoints_px == 1).all()
+    (person,) = detect_people(clip, boxes=drawn).tracks
+    assert person.keypoints_px is not None and (person.keypoints_px == 1).all()
+    assert person.masks is not None and person.masks[person.present].any((1, 2)).all()
 
 
 def test_sam2_asked_for_needs_its_weights_and_transformers(monkeypatch):
