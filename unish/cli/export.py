@@ -60,7 +60,8 @@ def add(commands) -> None:
         "--fps",
         type=float,
         metavar="N",
-        help=f"frame rate of USD, FBX, BVH, AMASS and .chan files (default: the source's, at most {MAX_FPS:g})",
+        help="frame rate of USD, FBX, BVH, AMASS and .chan files (default: the source's, at most "
+        f"{MAX_FPS:g}), and of the robot bundle (30 or 50, default 30)",
     )
     export.add_argument("--person", type=int, action="append", default=[], metavar="ID", help="only this person")
     export.add_argument("--per-person", action="store_true", help="PLY and OBJ meshes: one file per person")

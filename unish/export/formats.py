@@ -312,7 +312,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         ),
         "fbx": Format(
             "fbx",
-            "each person skinned and animated; the moving camera; the scene's mesh",
+            "each person skinned and animated, the moving camera, the scene's mesh",
             _fbx,
             "*.fbx",
             of_clip=True,
