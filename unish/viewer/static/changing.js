@@ -21,9 +21,9 @@ async function takeScene(viewer, {scene, name = '', working = '', change = null,
 
 // Behind the words while a scene loads; null: nothing.
 function showPoster(viewer, image) {
-  const message = viewer.find('.uv-message');
-  message.classList.toggle('uv-poster', Boolean(image));
-  message.style.backgroundImage = image ? `url("${encodeURI(image.url)}")` : '';
+  const poster = viewer.find('.uv-poster');
+  poster.hidden = !image;
+  if (image) poster.src = image.url; else poster.removeAttribute('src');
 }
 
 // Other bodies, cameras and sizes, and people's points elsewhere (unish/viewer/fitted.py), seen from where the scene
