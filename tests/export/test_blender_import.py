@@ -13,8 +13,9 @@ import pytest
 
 from tests.export.test_export_command import SIZE, write_video
 from tests.helpers.posed import make_posed
-from unish.body.data import JOINT_NAMES
 from unish.export import export
+from unish.export.rigs import rig_of
+from unish.export.settings import RIG_NAMES
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "blender_import.py"
 LOOK = """
@@ -63,8 +64,8 @@ def test_the_script_needs_nothing_but_blenders_python():
 
 
 @pytest.mark.blender
-@pytest.mark.parametrize("name", ["glb", "usd", "fbx"])
-def test_people_camera_footage_and_points_stand_in_blender(tmp_path, name):
+@pytest.mark.parametrize(("name", "names"), [("glb", "smpl"), ("usd", "smpl"), *(("fbx", one) for one in RIG_NAMES)])
+def test_people_camera_footage_and_points_stand_in_blender(tmp_path, name, names):
     if importlib.util.find_spec("bpy") is None:
         pytest.skip("Blender's Python module is not installed")
     size = SIZE if name == "glb" else SIZE[::-1]  # a phone's footage is upright
@@ -73,10 +74,10 @@ def test_people_camera_footage_and_points_stand_in_blender(tmp_path, name):
     intrinsics[:, [0, 1], [0, 1]] *= np.linspace(1, 1.5, len(posed), dtype=np.float32)[:, None]
     posed = dataclasses.replace(posed, cameras=dataclasses.replace(posed.cameras, intrinsics=intrinsics))
     clip = write_video(tmp_path / "walk.mp4", size, 48)
-    export(posed, tmp_path / "exports", [name], max_points=300, fps=24)
+    export(posed, tmp_path / "exports", [name], max_points=300, fps=24, names=names)
     frames = [round(24 * (time_s - posed.times_s[0])) for time_s in posed.times_s]
     points = posed.people[0].joints_world[0].tolist()
-    asked = json.dumps([list(JOINT_NAMES), points, frames])
+    asked = json.dumps([list(rig_of(names).names), points, frames])
     command = [sys.executable, "-c", LOOK, str(SCRIPT.parent), asked, str(tmp_path), "--clip", str(clip)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("SEEN ")]

@@ -69,6 +69,11 @@ def test_three_files_hold_one_mesh(folder):
     assert np.array_equal(glb.faces, faces) and np.abs(glb.vertices - y_up).max() < 1e-5
 
 
+def test_no_triangle_is_collapsed_or_there_twice():
+    faces = np.int64([[0, 1, 2], [2, 0, 1], [3, 3, 1], [1, 3, 2], [2, 1, 0]])
+    assert scene_mesh_module._distinct(faces).tolist() == [[0, 1, 2], [1, 3, 2]]
+
+
 def test_the_mesh_lies_on_the_scene_and_shows_it(folder, posed):
     mesh = trimesh.load(folder / "scene.ply", process=False)
     assert np.quantile(off_m(mesh.vertices), 0.95) < 0.02 and off_m(mesh.vertices).max() < 0.1

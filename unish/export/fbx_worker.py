@@ -18,6 +18,9 @@ import numpy as np
 SHARE = "unish share done: "
 """Begins the lines of the output that tell the share done."""
 _NEAR_CM, _FAR_CM = 5.0, 1e5
+_ROOT_AXES = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+"""Of the bone above the pelvis: z up, y to the front. Were y up, importers would take the pelvis, which stands above it,
+for the bone's end, and not let it move."""
 _REST_FRAME = -1
 """Before the first frame, and so not in the file: people are in their T-pose."""
 
@@ -107,7 +110,7 @@ def _add_skeleton(file: dict[str, Any], arrays: dict[str, np.ndarray]) -> Any:
     skeleton.rotation_euler = (np.pi / 2, 0, 0)
     bpy.context.view_layer.objects.active = skeleton
     bpy.ops.object.mode_set(mode="EDIT")
-    root = _add_bone(skeleton, file["root"], None, np.eye(4), 10.0) if file["root"] else None
+    root = _add_bone(skeleton, file["root"], None, _ROOT_AXES, 10.0) if file["root"] else None
     bones: list[Any] = []
     for joint, parent in enumerate(file["parents"]):
         matrix = np.eye(4)

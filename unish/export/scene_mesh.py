@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Integer
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
@@ -153,5 +153,14 @@ def _simplified(mesh: TriangleMesh, max_triangles: int) -> TriangleMesh:
     made = fast_simplification.simplify(mesh.vertices_world, mesh.faces.astype(np.int32), target_count=max_triangles)
     vertices, faces = made[0], made[1]
     nearest = KDTree(mesh.vertices_world).query(vertices)[1]
-    faces = np.asarray(faces, np.int64)[:max_triangles]
+    faces = _distinct(np.asarray(faces, np.int64)[:max_triangles])
     return without_unused(TriangleMesh(np.asarray(vertices, np.float32), faces, mesh.colors[nearest]))
+
+
+def _distinct(faces: Integer[np.ndarray, "faces 3"]) -> Integer[np.ndarray, "kept 3"]:
+    """Without triangles that have collapsed or come twice, which importers throw away as errors."""
+    corners = np.sort(faces, axis=1)
+    first = np.unique(corners, axis=0, return_index=True)[1]
+    kept = np.zeros(len(faces), bool)
+    kept[first] = True
+    return faces[kept & (np.diff(corners, axis=1) > 0).all(1)]
