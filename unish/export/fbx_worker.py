@@ -19,8 +19,8 @@ SHARE = "unish share done: "
 """Begins the lines of the output that tell the share done."""
 _NEAR_CM, _FAR_CM = 5.0, 1e5
 _ROOT_AXES = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
-"""Of the bone above the pelvis: z up, y to the front. Were y up, importers would take the pelvis, which stands above it,
-for the bone's end, and not let it move."""
+"""Of the bone above the pelvis: z up, y to the front. Were y up, importers would take the pelvis, which stands above
+it, for the bone's end, and not let it move."""
 _REST_FRAME = -1
 """Before the first frame, and so not in the file: people are in their T-pose."""
 
