@@ -324,6 +324,16 @@ def test_a_lost_graphics_context_is_said_and_mended(empty_room):
     assert np.ptp(empty_room.pixels(), axis=(0, 1)).min() > 60
 
 
+def test_an_image_of_the_clip_is_seen_until_the_scene_is(empty_room):
+    seen = empty_room.tab.evaluate("""async () => {
+      const v = unishViewers[0], poster = v.find('.uv-poster'), url = 'data:image/gif;base64,R0lGODlhAQABAAAAACw=';
+      const loaded = v.take({scene: {buffer: v.buffer}, poster: {url}}), first = [poster.hidden, poster.src === url];
+      await loaded;
+      return [...first, poster.hidden, v.state.ready];
+    }""")
+    assert seen == [False, True, True, True]
+
+
 def test_a_scene_that_does_not_come_is_said(empty_room):
     empty_room.tab.evaluate("unishViewers[0].load({url: 'https://127.0.0.1:9/scene.bin'})")
     message = empty_room.tab.locator(".uv-message")
