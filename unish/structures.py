@@ -290,6 +290,8 @@ class Provenance:
     focal_from: str = ""
     """Where the focal length is from: "given" by the user, "recorded" by the camera, or "estimated" from the images;
     "" in results that do not say."""
+    focal_log_error: float = 0.0
+    """Standard deviation of its logarithm about the true one, as far as it is known."""
 
 
 @dataclass(frozen=True)

@@ -90,12 +90,19 @@ def _estimate(logs: list[float]) -> tuple[float, float, int] | None:
     return middle, spread, len(values)
 
 
-def clip_scale(scales: Sequence[PersonScale], known: Sequence[bool], prior_log: float, stature_log: float) -> float:
+def clip_scale(
+    scales: Sequence[PersonScale],
+    known: Sequence[bool],
+    prior_log: float,
+    stature_log: float,
+    lens_log: float = 0.0,
+) -> float:
     """The scale of the clip from what its people say: their mean by certainty, with the network's (1) for a prior.
 
-    `known`: whose height the user gave. 1 where nobody says anything, or hardly anything else.
+    `known`: whose height the user gave. `lens_log`: error of the focal length's logarithm, which all people
+    share, since a stature tells a distance by it. 1 where nobody says anything, or hardly anything else.
     """
-    weight, total = 1 / prior_log**2, 0.0
+    weight, total = 0.0, 0.0
     for scale, is_known in zip(scales, known, strict=True):
         stature = KNOWN_STATURE_LOG if is_known else stature_log
         for log_scale, sigma, frames, least in (
@@ -105,7 +112,10 @@ def clip_scale(scales: Sequence[PersonScale], known: Sequence[bool], prior_log: 
             sightings = max(1.0, frames / FRAMES_LIKE_ONE)
             certainty = 1 / (stature**2 + max(sigma, least) ** 2 / sightings)
             weight, total = weight + certainty, total + certainty * log_scale
-    log_scale = float(np.clip(total / weight, -np.log(3), np.log(3)))
+    if not weight:
+        return 1.0
+    told = 1 / (1 / weight + lens_log**2)
+    log_scale = float(np.clip(told * (total / weight) / (told + 1 / prior_log**2), -np.log(3), np.log(3)))
     return float(np.exp(log_scale)) if abs(log_scale) > HANDS_OFF_LOG else 1.0
 
 

@@ -67,7 +67,8 @@ def _fitted(
     told = {subject.index: person_scale(subject, _some_frames(subject), network_floor) for subject in subjects}
     says = [(index, scale) for index, scale in told.items() if scale is not None]
     ids_known = [scene.people[index].id in known for index, _ in says]
-    scale = clip_scale([scale for _, scale in says], ids_known, settings.scale_log, settings.stature_log)
+    lens_log = scene.provenance.focal_log_error
+    scale = clip_scale([scale for _, scale in says], ids_known, settings.scale_log, settings.stature_log, lens_log)
     sigmas = {
         index: np.inf if own is None else float(np.hypot(own.sigma, settings.surface_share))
         for index, own in told.items()

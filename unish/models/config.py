@@ -22,6 +22,7 @@ _LIMITS = {
     "refine_channels": (0, _LARGEST_SIZE),
     "mlp_ratio": (0.01, _LARGEST_FACTOR),
     "focal_gain": (0.01, 10.0),
+    "focal_log_error": (0.0, 10.0),
     "dropout": (0.0, 0.99),
 }
 """Smallest and largest value of a number; other whole numbers are 1 to 16384, others 0 to 100."""
@@ -60,6 +61,9 @@ class SceneConfig:
     focal_gain: float = 1.0
     """What the focal length fitted to the points is multiplied by in the result. Measured on training clips for a small
     network, whose points shrink towards the axis; its other branches were trained with the focal length as fitted."""
+    focal_log_error: float = 0.05
+    """Standard deviation of the logarithm of its focal lengths about the true ones: how far a fit trusts distances.
+    That of the release is a guess."""
     refine_channels: int = 0
     """Width of a full-resolution refinement of the point and confidence maps; 0 leaves the patch heads alone."""
 
@@ -211,7 +215,8 @@ MINI = UniSHConfig(
         stem="conv",
         ray_prior=True,
         predicts_lens=True,
-        focal_gain=0.72,
+        focal_gain=0.9,
+        focal_log_error=0.25,
         refine_channels=20,
     ),
     human=HumanConfig(

@@ -37,6 +37,8 @@ log = logging.getLogger("unish")
 
 GROUND_POINTS = 40_000
 STANDING_FRAMES = 120
+RECORDED_FOCAL_LOG_ERROR = 0.05
+"""Of what phones record: stabilisation cuts up to a tenth of the image."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,7 @@ def _provenance(
     warnings = [*clip.warnings, *_weaker_paths(predictions, intrinsics, body)]
     for warning in warnings:
         log.warning(warning)
+    focal_from = "estimated" if priors.focal is None else "recorded" if priors.focal_is_recorded else "given"
     return Provenance(
         source_name=clip.source_name,
         weights=model.weights_name,
@@ -230,7 +233,10 @@ def _provenance(
         metres_per_unit=metres_per_unit,
         source_fps=clip.source_fps,
         content_box=clip.content_box or (),
-        focal_from="estimated" if priors.focal is None else "recorded" if priors.focal_is_recorded else "given",
+        focal_from=focal_from,
+        focal_log_error={"estimated": model.config.scene.focal_log_error, "recorded": RECORDED_FOCAL_LOG_ERROR}.get(
+            focal_from, 0.0
+        ),
         warnings=tuple(warnings),
     )
 
