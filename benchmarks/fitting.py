@@ -271,6 +271,7 @@ def scores(scene: Reconstruction, sample: ClipSample, body: BodyModel) -> dict:
     true_masks = replace(scene, person_mask=_true_labels(scene, sample))
     overlaps = [outline_iou(true_masks, index) for index in range(len(scene.people))]
     known = {name: value.value for name, value in values.items()}
+    known["scale_error"] *= 100
     if sample.clip_id.endswith(f"{FIRST_SEED + STAIRS:08d}"):
         known["foot_floor_gap_cm"] = local_floor_gap_cm(scene, sequence)
     return known | {"outline_iou": float(np.mean([value for value in overlaps if value is not None]))}

@@ -139,6 +139,9 @@ def test_steps_and_beds_are_floors():
 def test_the_scale_is_that_on_which_people_agree():
     sure = PersonScale(np.log(1.1), 0.02, 30)
     assert clip_scale([sure], [False], 0.15, 0.05) == pytest.approx(1.09, abs=0.01)
+    told = [np.log(clip_scale([sure], [False], 0.15, 0.05, lens)) for lens in (0.0, 0.15, 0.3, 3.0)]
+    assert told == sorted(told, reverse=True) and told[1] == pytest.approx(told[0] / 2, rel=0.1)
+    assert told[-1] == 0, "whose lens is unknown says nothing of the scale"
     assert clip_scale([sure, PersonScale(np.log(0.8), 0.5, 30)], [False, False], 0.15, 0.05) > 1.05
     assert clip_scale([sure, PersonScale(0.0, 0.02, 30)], [False, True], 0.15, 0.05) == 1.0  # whose height is known
     floor = PersonScale(np.log(1.1), 0.02, 30, floor_log=-np.log(1.1), floor_sigma=0.02, floor_frames=30)
