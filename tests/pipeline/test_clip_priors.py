@@ -17,7 +17,7 @@ from unish.errors import InputError
 from unish.evaluation import metrics
 from unish.evaluation.predictions import prediction_of
 from unish.fusion.motion import shape_of_height, stature_m
-from unish.geometry.camera import FILM_DIAGONAL_MM
+from unish.geometry import FILM_DIAGONAL_MM
 from unish.pipeline.options import ClipPriors, Options, parse_focal
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unish.geometry.camera import FILM_DIAGONAL_MM
+from unish.geometry import FILM_DIAGONAL_MM
 from unish.structures import Cameras, Person, Reconstruction
 
 

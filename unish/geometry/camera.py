@@ -13,8 +13,6 @@ from torch import Tensor
 
 from unish.utils.device import float64_device
 
-FILM_DIAGONAL_MM = 43.2666
-"""Of a 36 × 24 mm frame of 35 mm film, which phones state focal lengths by."""
 MOST_STEPS = 50
 SETTLED = 1e-9
 ROUNDING = 1e-24

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from unish.errors import InputError
 from unish.fitting.settings import FIT_MODES
-from unish.geometry import VALID_CONFIDENCE
-from unish.geometry.camera import FILM_DIAGONAL_MM
+from unish.geometry import FILM_DIAGONAL_MM, VALID_CONFIDENCE
 from unish.video import LONGEST_SHOT, TRAINED_FPS
 
 if TYPE_CHECKING:

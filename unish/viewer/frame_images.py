@@ -22,7 +22,7 @@ log = logging.getLogger("unish")
 WIDTHS_PX = (768, 640, 512, 384, 256, 160, 96)
 MAX_TOTAL_BYTES = 10 * 2**20
 MAX_FRAME_BYTES = 60_000
-QUALITY = 68
+QUALITY = 65
 METHOD = 1
 """WebP's: more is smaller and slower. By a few per cent here, for twice the time."""
 MAX_THREADS = 4

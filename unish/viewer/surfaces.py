@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8, UInt16
-from scipy.ndimage import binary_dilation, distance_transform_edt, label, maximum_filter
+from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter, label, maximum_filter
 
+from unish.geometry import VALID_CONFIDENCE
 from unish.geometry.clouds import inverse_depth_bend
 from unish.structures import Reconstruction
 
@@ -15,6 +16,8 @@ MAX_COLUMNS = 224
 DEPTH_STEP = 1e-3
 """Of the logarithm of depth: a vertex is drawn within 0.05 % of its depth."""
 CONFIDENCE_LEVELS = 10
+CONFIDENCE_SIGMA = 2.0
+"""In vertices: without its ripple the confidence takes a third of the bytes, and surfaces end in smooth lines."""
 
 # A cell that bends is cut where its corners' depths differ, or where it is seen from the side as the sheet between a
 # person and the wall behind is. A floor is seen from the side too, and does not bend.
@@ -70,6 +73,8 @@ class Surfaces:
         if depth_m.any():
             depth_m[depth_m > FAR_FACTOR * np.percentile(depth_m[depth_m > 0], 98)] = 0
         confidence = np.nan_to_num(np.asarray(reconstruction.confidence[:, rows, columns]), nan=0.0)
+        smooth = gaussian_filter(confidence, CONFIDENCE_SIGMA, axes=(1, 2))
+        confidence = np.where(confidence < VALID_CONFIDENCE, confidence, smooth)
         masks = np.array(reconstruction.person_mask[:, rows, columns])
         people = np.zeros_like(masks)
         for frame, mask in enumerate(masks):
