@@ -125,11 +125,12 @@ def test_a_letterboxed_film(cases_dir):
     clip = without_bars(read_clip(cases_dir / "clips" / "letterbox_sample.mp4"))
     whole = read_clip(cases_dir / "clips" / "cut_sample.mp4", end_s=2.9)
     assert clip.content_size[0] == 640 and clip.content_size[1] == pytest.approx(480, abs=4)
+    assert min(clip.frames[:, row].mean() for row in (0, -1)) > 50, "a line of the bar is left"
     assert torch.allclose(torch.tensor(clip.frames[0].mean()), torch.tensor(whole.frames[0].mean()), atol=4)
 
 
 def test_a_result_is_that_of_the_clip_without_bars(cases_dir):
-    """Field of view and distance within 5 %, the camera's path, which drifts with a small network, within 10 %."""
+    """Field of view, distance and camera path within 5 %."""
     values = []
     for name in ("camcorder_sample.ts", "letterbox_sample.mp4"):
         result = reconstruct(
@@ -146,6 +147,5 @@ def test_a_result_is_that_of_the_clip_without_bars(cases_dir):
         path_m = np.linalg.norm(np.diff(cameras.centers_world, axis=0), axis=1).sum()
         distance_m = np.median(result.people[0].translation_camera[:, 2])
         values.append([cameras.intrinsics[0, 0, 0] / cameras.width_px, distance_m, path_m])
-    np.testing.assert_allclose(values[1][:2], values[0][:2], rtol=0.05)
-    assert values[1][2] == pytest.approx(values[0][2], rel=0.1)
+    np.testing.assert_allclose(values[1], values[0], rtol=0.05)
     assert result.provenance.content_box

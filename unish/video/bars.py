@@ -87,4 +87,10 @@ def _bars(brightest: UInt8[np.ndarray, "lines length"], uneven: Float[np.ndarray
         or any((edge > _BLACK + _EDGE).mean() < _EDGE_SHARE for edge in edges)
     ):
         return 0, 0
-    return first, last
+    return first + _seam(brightest[first:]), last + _seam(brightest[: lines - last][::-1])
+
+
+def _seam(brightest: UInt8[np.ndarray, "lines length"]) -> int:
+    """Of the lines beside a bar, how many are still black along most of their length: coding lets the image's edge ring
+    into the bar, which is then no longer even."""
+    return int((np.median(brightest[:_INSIDE_PX], axis=1) > _BLACK).argmax())
