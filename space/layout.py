@@ -21,7 +21,7 @@ LENSES = (
     ("Phone, 2×", "54mm"),
     ("Phone, 3×", "80mm"),
 )
-"""Of videos by phones of recent years, within a tenth: stabilisation takes a little of the image."""
+"""Roughly those of recent phones; a little longer than stated for photographs, as stabilisation crops videos."""
 HEIGHT_HELP = "Sets the true scale. 1.75 means person 1; 2=1.62 means person 2."
 SHOT_HELP = "The video has cuts. One shot is reconstructed at a time."
 MODELS = {

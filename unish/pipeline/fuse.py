@@ -38,7 +38,7 @@ log = logging.getLogger("unish")
 GROUND_POINTS = 40_000
 STANDING_FRAMES = 120
 RECORDED_FOCAL_LOG_ERROR = 0.05
-"""Of what phones record: stabilisation cuts up to a tenth of the image."""
+"""Of what phones record; a guess, since stabilisation crops videos by an amount that is not written down."""
 
 
 @dataclass(frozen=True)
