@@ -25,7 +25,7 @@ from train.score import ScoreConfig
 from train.stage1 import Stage1Config
 from train.stage2 import Stage2Config
 from train.stage3 import Stage3Config
-from train.synthetic.__main__ import DatasetConfig
+from train.synthetic.dataset import DatasetConfig
 from unish.structures import Reconstruction
 
 SETTINGS = {

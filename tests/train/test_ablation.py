@@ -13,7 +13,7 @@ from train.engine.stage_commands import run_command
 from train.stage1 import Stage1Config
 from train.stage2 import Stage2Config
 from train.stage3 import Stage3Config
-from train.synthetic.__main__ import DatasetConfig
+from train.synthetic.dataset import DatasetConfig
 from unish.errors import InputError
 
 STAGES = {1: Stage1Config, 2: Stage2Config, 3: Stage3Config}

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from train.data.schema import UNLABELLED, ClipSample, decode_sample, encode_sample, iterate_clips
-from train.synthetic.__main__ import DatasetConfig, main, make_dataset
+from train.synthetic.__main__ import main
 from train.synthetic.clips import generate_clip
+from train.synthetic.dataset import DatasetConfig, make_dataset
 from train.synthetic.labeller import LabellerConfig, pseudo_labels
 
 ARRAYS = ("depth_m", "person_mask", "intrinsics", "boxes_px", "visibility", "joints_px", *UNLABELLED)

@@ -1,5 +1,7 @@
 """The data set's command line, and the bundled clip with its ground truth."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,8 @@ from safetensors.numpy import load_file
 
 import unish
 from train.data.schema import iterate_clips
-from train.synthetic.__main__ import SPLIT_SEEDS, DatasetConfig, main, make_dataset
+from train.synthetic.__main__ import main
+from train.synthetic.dataset import SPLIT_SEEDS, DatasetConfig, make_dataset
 from train.synthetic.sample_clip import SampleClipConfig, truth_path
 from unish.body import open_body
 from unish.video.reader import read_clip
@@ -29,6 +32,12 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path):
     make_dataset(config)
     assert shards[0].stat().st_mtime_ns == kept
     assert [clip.clip_id for clip in iterate_clips(tmp_path, "validation")] == before
+
+
+def test_the_command_renders_in_several_processes(tmp_path):
+    command = [sys.executable, "-m", "train.synthetic", "--out", str(tmp_path), "--clips", "2", "--per-shard", "1"]
+    subprocess.run([*command, "--frames", "1", "--long-side-px", "56", "--workers", "2"], check=True, timeout=300)
+    assert len({clip.clip_id for clip in iterate_clips(tmp_path, "train")}) == 2
 
 
 @pytest.mark.parametrize("wrong", [["--split", "mine"], ["--clips", "0"], ["--fps", "0"], ["--long-side-px", "100"]])

@@ -12,7 +12,7 @@ from train.data.batches import StageBatch
 from train.data.prepare.label_videos import LabelConfig
 from train.real_ablation import COLUMNS, ROWS, RealAblationConfig, surface_scores, table
 from train.stage1 import Stage1Config
-from train.synthetic.__main__ import DatasetConfig
+from train.synthetic.dataset import DatasetConfig
 from unish.models.config import MINI
 from unish.models.unish import UniSH
 
