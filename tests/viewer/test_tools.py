@@ -199,6 +199,25 @@ def test_by_person_everybody_is_in_their_colour_and_the_scene_paled_from_the_sid
     assert walls.mean() > 0.1 and 0.3 < np.median(seen["person"][walls] / seen["photo"][walls]) < 0.8
 
 
+def test_what_stands_before_a_person_fades_towards_them(direct):
+    """Seen from behind the wall that they walk along: through it at the person, not at all far away, in part between."""
+    direct.tab.evaluate("""() => {
+      const v = unishViewers[0], [x, y, z] = v.scene.pelvis(0, v.frame), place = point => v.scene.place(point);
+      v.look({eye: place([x, y + 5, z + 0.4]), center: place([x, y, z])});
+    }""")
+    direct.settle()
+    faded = direct.pixels()
+    direct.tab.evaluate("unishViewers[0].layers.surface.focus = []")
+    whole = direct.pixels()
+    direct.tab.evaluate("unishViewers[0].layers.surface.crop = {low: [-9, -9, -9], high: [9, 4.5, 9]}")
+    gone = direct.pixels()
+    apart = np.linalg.norm(whole - gone, axis=-1)
+    wall = apart > 60
+    kept = ((faded - gone) * (whole - gone)).sum(-1)[wall] / apart[wall] ** 2
+    assert (kept < 0.1).mean() > 0.02 and (kept > 0.9).mean() > 0.2
+    assert ((kept > 0.2) & (kept < 0.8)).mean() > 0.05, "along a wide border, not a line"
+
+
 @pytest.mark.parametrize("layer", ["skeleton", "paths"])
 def test_bones_and_ways_can_be_switched(viewer, layer):
     viewer.set(".uv-frame", 8)

@@ -30,6 +30,7 @@ _SCRIPTS = (
     "pictures.js",
     "drawables.js",
     "surface_data.js",
+    "surface_shaders.js",
     "surface.js",
     "surface_view.js",
     "body_data.js",

@@ -52,10 +52,12 @@ class DirectLayers {
     }
     this.quad = pictureQuad(this.scene);
     this.scene.glplot.add(this.quad);
-    // First of all, so that what comes after is drawn over the people's own pixels: surfaces, then bodies.
+    // First of all, so that what comes after is drawn over the people's own pixels: surfaces, then bodies, then
+    // what of the surfaces fades before them.
     this.surface = surfaceLayer(this.scene, surfaces);
     this.people = peopleLayer(this.scene, bodies, this.surface);
-    for (const object of [this.people, this.surface]) {
+    this.veil = drawable({isOpaque: () => this.surface.isOpaque(), dispose() {}, draw: camera => this.surface.drawVeil(camera)});
+    for (const object of [this.veil, this.people, this.surface]) {
       this.scene.glplot.add(object);
       this.scene.glplot.objects.unshift(this.scene.glplot.objects.pop());
     }

@@ -1,63 +1,5 @@
 // Surfaces in the GL layer: the current frame, and the background that other frames make, where the current one does
 // not show it. From the clip's own camera this is the video.
-const SURFACE_VERTEX = `
-  attribute vec2 grid; attribute float code; attribute vec4 tint, normal;
-  uniform mat4 model, view, projection, pose;
-  uniform vec4 lens; uniform vec2 size, first; uniform vec3 scale; uniform float stride, near, step, pixels, part;
-  varying vec2 at; varying vec3 metres, seen; varying vec4 color; varying float shade;
-  void main() {
-    float depth = near * exp((code - 1.0) * step);
-    at = (first + stride * grid + 0.5) / size;
-    vec3 ray = vec3((at - lens.zw) / lens.xy, 1.0);
-    metres = (pose * vec4(ray * depth, 1.0)).xyz;
-    vec4 place = view * (model * vec4(metres * scale, 1.0));
-    seen = place.xyz;
-    gl_Position = projection * place;
-    color = tint;
-    vec3 n = normalize((pose * vec4(normal.xyz, 0.0)).xyz + 1e-6);
-    shade = 0.62 + 0.24 * n.z + 0.3 * max(0.0, dot(n, normalize((pose * vec4(-ray, 0.0)).xyz)));
-    // As points: one kind of vertex, whole ones, each as wide as the pixel that saw it.
-    bool hidden = part > 0.5 && (tint.a < 0.5 || abs((part > 1.5 ? 1.0 : 0.0) - normal.w) > 0.5);
-    gl_PointSize = clamp(pixels * depth * stride / (lens.x * size.x) / gl_Position.w, 1.0, 64.0);
-    if (hidden) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
-  }`;
-const SURFACE_FRAGMENT = `
-  precision highp float;
-  const vec3 GREY = vec3(0.3, 0.59, 0.11);
-  varying vec2 at; varying vec3 metres, seen; varying vec4 color; varying float shade;
-  uniform sampler2D picture, codes;
-  uniform mat4 nowFromDisplay; uniform vec4 nowLens, focus[4]; uniform float soles[4];
-  uniform vec3 cropLow, cropHigh; uniform vec2 size, first, cells;
-  uniform float stride, near, step, behind, photo, paled, dyed, shading, opacity, turned, part, presence;
-  // Whether the current frame shows what is here, or sees through it.
-  bool covered() {
-    vec3 point = (nowFromDisplay * vec4(metres, 1.0)).xyz;
-    if (point.z < 0.01) return false;
-    vec2 cell = ((point.xy / point.z * nowLens.xy + nowLens.zw) * size - first - 0.5) / stride + 0.5;
-    if (any(lessThan(cell, vec2(0.0))) || any(greaterThan(cell, cells))) return false;
-    vec4 texel = texture2D(codes, cell / cells);
-    float code = floor(texel.r * 255.0 + 0.5) + 256.0 * floor(texel.a * 255.0 + 0.5);
-    return code > 0.5 && point.z < 1.2 * near * exp((code - 1.0) * step);
-  }
-  void main() {
-    if (any(lessThan(metres, cropLow)) || any(greaterThan(metres, cropHigh))) discard;
-    if (behind > 0.5 && covered()) discard;
-    // What stands between the eye and a person is cut away, along a clean edge; what they stand on is not in the way.
-    float kept = 1.0;
-    if (turned > 0.01) for (int i = 0; i < 4; i++) {
-      float away = length(seen), far = length(focus[i].xyz);
-      float aside = length(cross(seen / away, focus[i].xyz / max(far, 1e-6))) * far / max(focus[i].w, 1e-6);
-      float before = smoothstep(0.0, focus[i].w, far - focus[i].w * 0.7 - away) * smoothstep(0.05, 0.3, metres.z - soles[i]);
-      if (focus[i].w > 0.0) kept = min(kept, 1.0 - turned * before * (1.0 - smoothstep(0.5, 1.2, aside)));
-    }
-    float alpha = opacity * presence * smoothstep(0.46, 0.54, kept) * (part > 0.5 ? 1.0 : smoothstep(0.12, 0.62, color.a));
-    if (alpha < 0.02) discard;
-    vec3 image = texture2D(picture, at).rgb, rgb = mix(color.rgb, image, photo);
-    rgb = mix(rgb, vec3(0.376 + 0.5 * dot(rgb, GREY)), paled);               // as colors.js pales points
-    rgb = mix(rgb, color.rgb * (0.6 + 0.7 * dot(image, GREY)), dyed);        // a person's image in the person's colour
-    rgb *= mix(1.0, shade, shading);
-    gl_FragColor = vec4(rgb * alpha, alpha);
-  }`;
 const TURNED_FROM = 0.03, TURNED_TO = 0.2;   // of the distance to the middle: how far the eye is from the clip's camera
 
 const smoothstep = (low, high, value) => {
@@ -176,12 +118,42 @@ function surfaceLayer(scene, data) {
     // 0 where the eye is the clip's own camera, 1 once it has left it.
     turned: camera => smoothstep(TURNED_FROM, TURNED_TO, leaving(camera, current.built ? current.built.frame : 0)),
     draw(camera) {
-      const frame = current.built ? current.built.frame : 0, away = leaving(camera, frame);
-      const turned = smoothstep(TURNED_FROM, TURNED_TO, away), now = this.ready() && this.showCurrent;
+      const {frame, away, turned, now} = this.seen(camera);
       if (now && this.showPeople && !this.points && !this.colored && !this.crop && turned < 1) {
         backdrop.opacity = 1 - smoothstep(0.5 * TURNED_FROM, 0.6 * TURNED_TO, away);
         backdrop.draw(camera);
       }
+      this.begin(camera);
+      this.drawScene(camera, false);
+      // People do not hide what is drawn later: their bodies. Seen from the side, where they are thin, they give way.
+      if (this.ready() && this.showPeople) {
+        gl.uniform1f(at.turned, 0);
+        gl.uniform1f(at.paled, 0);
+        gl.uniform1f(at.dyed, this.paled ? 1 : 0);
+        gl.uniform1f(at.opacity, this.bodies && !this.points ? 1 - turned : 1);
+        gl.depthMask(!this.bodies || this.points);
+        drawPart(current, frame, {from: current.built.sceneCount, count: current.built.triangles.length - current.built.sceneCount, points: this.points ? 2 : 0});
+      }
+      this.end();
+    },
+
+    // What fades before people, to be drawn after their bodies: they are seen through it.
+    drawVeil(camera) {
+      if (!this.focus.length || this.seen(camera).turned < 0.01) return;
+      this.begin(camera);
+      gl.depthMask(false);
+      this.drawScene(camera, true);
+      this.end();
+    },
+
+    // The frame, whether its surface is drawn, and how far the eye has turned from its camera.
+    seen(camera) {
+      const frame = current.built ? current.built.frame : 0, away = leaving(camera, frame);
+      return {frame, away, turned: smoothstep(TURNED_FROM, TURNED_TO, away), now: this.ready() && this.showCurrent};
+    },
+
+    begin(camera) {
+      const {frame, turned} = this.seen(camera);
       glStart(scene, compiled, camera);
       gl.enable(gl.BLEND);
       gl.blendFuncSeparate(gl.ONE, gl.ONE_MINUS_SRC_ALPHA, gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
@@ -198,47 +170,50 @@ function surfaceLayer(scene, data) {
       gl.uniform3fv(at.cropLow, this.crop ? this.crop.low : [-1e9, -1e9, -1e9]);
       gl.uniform3fv(at.cropHigh, this.crop ? this.crop.high : [1e9, 1e9, 1e9]);
       gl.uniform1f(at.pixels, 0.65 * this.size * gl.drawingBufferHeight * camera.projection[5] * data.scene.unit);
-      const byNumber = this.colored && !this.paled, photo = byNumber ? 0 : 1;
-      gl.uniform1f(at.photo, photo);
+      gl.uniform1f(at.photo, this.byNumber ? 0 : 1);
       gl.uniform1f(at.paled, this.paled);
       gl.uniform1f(at.dyed, 0);
-      gl.uniform1f(at.shading, byNumber ? 0.6 : 0.55 * turned);
+      gl.uniform1f(at.shading, this.byNumber ? 0.6 : 0.55 * turned);
       gl.uniform1f(at.turned, turned);
       gl.uniform1f(at.opacity, 1);
       gl.uniform4fv(at['focus[0]'], this.focusInView(camera));
       gl.uniform1fv(at['soles[0]'], [0, 1, 2, 3].map(person => this.soles[person] || 0));   // heights of people's feet
+      gl.uniform3fv(at.upward, unitVector(Array.from(camera.view).slice(8, 11)));
       gl.uniformMatrix4fv(at.nowFromDisplay, false, inverse(poseMatrix(frame)));
       gl.uniform4fv(at.nowLens, lensOf(frame));
-      if (this.showLayers) {
-        gl.uniform1f(at.behind, now ? 1 : 0);
-        gl.uniform1f(at.presence, now && !this.colored && !this.points ? smoothstep(0, 1, 2 * turned) : 1);   // through the clip's camera, the video alone
-        fillings.filter(() => layers[0].filled && !byNumber && !this.points).forEach(filling => {   // whatever else there is lies over it
-          gl.depthMask(false);
-          gl.uniform1f(at.photo, 0);
-          drawPart(filling, guessed.frame, {count: guessed.triangles.length, texture: layers[0].texture});
-          gl.uniform1f(at.photo, photo);
-          gl.depthMask(true);
-        });
-        layers.forEach(({built, filled}, layer) => {
-          if (built && filled) drawPart(layers[layer], built.frame, {count: built.triangles.length, points: this.points ? 1 : 0});
-        });
-      }
-      gl.uniform1f(at.behind, 0);
-      gl.uniform1f(at.presence, 1);
-      if (now) drawPart(current, frame, {count: current.built.sceneCount, points: this.points ? 1 : 0});
-      // People do not hide what is drawn later: their bodies. Seen from the side, where they are thin, they give way.
-      if (this.ready() && this.showPeople) {
-        gl.uniform1f(at.turned, 0);
-        gl.uniform1f(at.paled, 0);
-        gl.uniform1f(at.dyed, this.paled ? 1 : 0);
-        gl.uniform1f(at.opacity, this.bodies && !this.points ? 1 - turned : 1);
-        gl.depthMask(!this.bodies || this.points);
-        drawPart(current, frame, {from: current.built.sceneCount, count: current.built.triangles.length - current.built.sceneCount, points: this.points ? 2 : 0});
-      }
+    },
+
+    end() {
       Object.values(attributes).forEach(attribute => gl.disableVertexAttribArray(attribute));
       gl.depthMask(true);
       gl.disable(gl.BLEND);
       gl.activeTexture(gl.TEXTURE0);
+    },
+
+    get byNumber() { return this.colored && !this.paled; },   // colours stand for numbers, and no image is seen
+
+    // Background and current frame: either what fades before people (`veiled`) or all the rest.
+    drawScene(camera, veiled) {
+      const {frame, turned, now} = this.seen(camera), points = this.points ? 1 : 0;
+      gl.uniform1f(at.veiled, veiled ? 1 : 0);
+      if (this.showLayers) {
+        gl.uniform1f(at.behind, now ? 1 : 0);
+        gl.uniform1f(at.presence, now && !this.colored && !this.points ? smoothstep(0, 1, 2 * turned) : 1);   // through the clip's camera, the video alone
+        fillings.filter(() => layers[0].filled && !this.byNumber && !this.points).forEach(filling => {   // whatever else there is lies over it
+          gl.depthMask(false);
+          gl.uniform1f(at.photo, 0);
+          drawPart(filling, guessed.frame, {count: guessed.triangles.length, texture: layers[0].texture});
+          gl.uniform1f(at.photo, this.byNumber ? 0 : 1);
+          gl.depthMask(!veiled);
+        });
+        for (const buffers of layers.filter(({built, filled}) => built && filled)) {
+          drawPart(buffers, buffers.built.frame, {count: buffers.built.triangles.length, points});
+        }
+      }
+      gl.uniform1f(at.behind, 0);
+      gl.uniform1f(at.presence, 1);
+      if (now) drawPart(current, frame, {count: current.built.sceneCount, points});
+      gl.uniform1f(at.veiled, 0);
     },
 
     // Up to four people, in the view's frame, with a radius.
