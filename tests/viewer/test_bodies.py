@@ -116,6 +116,26 @@ def test_what_gl_draws_is_what_was_computed(viewer, posed):
     assert (np.array([columns.max(), rows.max() + 60]) < high + 3).all()
 
 
+def test_light_shows_a_figure_and_not_its_anatomy(viewer):
+    """A trunk is lit as an upright oval is, whatever its shape; arms and legs as they are shaped."""
+    points, lit, mesh = (
+        np.array(each).reshape(-1, 3)
+        for each in viewer.tab.evaluate("""() => {
+      const {bodies, arrays} = unishViewers[0].scene, points = bodies.rest(0), rest = bodies.of('rest_joints', 0);
+      const lit = figureNormals(arrays, points, rest), mesh = meshNormals(points, arrays.faces, FIGURE_RINGS);
+      return [points, lit, mesh].map(each => [...each]);
+    }""")
+    )
+    np.testing.assert_allclose(np.linalg.norm(lit, axis=1), 1, atol=1e-5)
+    joints = np.array(viewer.tab.evaluate("[...unishViewers[0].scene.bodies.of('rest_joints', 0)]")).reshape(-1, 3)
+    x, y, z = points.T
+    front = (np.abs(x) < 0.1) & (y > joints[1, 1]) & (y < joints[9, 1] + 0.02) & (z > joints[6, 2] + 0.05)
+    assert front.sum() > 100 and np.abs(mesh[front, 1]).max() > 0.3, "breasts and belly have an underside"
+    assert np.abs(lit[front, 1]).max() < 0.05 and lit[front, 2].min() > 0.6
+    limbs = (np.abs(x) > 1.6 * joints[16, 0]) | (y < joints[4, 1])
+    np.testing.assert_allclose(lit[limbs], mesh[limbs], atol=1e-2)
+
+
 def test_joints_are_named_under_the_pointer(viewer):
     viewer.tab.evaluate("{ const v = unishViewers[0]; v.setFrame(3); v.showLayer('skeleton', true); v.refresh(); }")
     x, y = viewer.tab.evaluate("""() => {

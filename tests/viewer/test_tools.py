@@ -200,7 +200,7 @@ def test_by_person_everybody_is_in_their_colour_and_the_scene_paled_from_the_sid
 
 
 def test_what_stands_before_a_person_fades_towards_them(direct):
-    """Seen from behind the wall that they walk along: through it at the person, not at all far away, in part between."""
+    """Seen from behind the wall that they walk along: through it at the person, not far away, in part between."""
     direct.tab.evaluate("""() => {
       const v = unishViewers[0], [x, y, z] = v.scene.pelvis(0, v.frame), place = point => v.scene.place(point);
       v.look({eye: place([x, y + 5, z + 0.4]), center: place([x, y, z])});

@@ -34,6 +34,7 @@ _SCRIPTS = (
     "surface.js",
     "surface_view.js",
     "body_data.js",
+    "figure.js",
     "bodies.js",
     "layers.js",
     "camera.js",

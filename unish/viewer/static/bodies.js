@@ -1,8 +1,8 @@
 // People in the GL layer: bodies of tinted clay, skinned in the vertex shader; what they stand on; their bones.
 const BODY_VERTEX = `
-  attribute vec3 position, normal; attribute vec4 jointsA, jointsB, weightsA, weightsB; attribute float region;
+  attribute vec3 position, normal; attribute vec4 jointsA, jointsB, weightsA, weightsB; attribute vec2 clothes;
   uniform mat4 model, view, projection; uniform vec3 scale; uniform vec4 bones[72];
-  varying vec3 facing, metres; varying float part;
+  varying vec3 facing, metres; varying vec2 worn;
   vec4 place, turn;
   void blend(float joint, float weight) {
     int at = 3 * int(joint + 0.5);
@@ -16,13 +16,13 @@ const BODY_VERTEX = `
     blend(jointsB.x, weightsB.x); blend(jointsB.y, weightsB.y); blend(jointsB.z, weightsB.z); blend(jointsB.w, weightsB.w);
     facing = turn.xyz;
     metres = place.xyz;
-    part = region;
+    worn = clothes;
     gl_Position = projection * (view * (model * vec4(place.xyz * scale, 1.0)));
   }`;
 // Clay in the person's colour, as a figure in plain clothes: paler where there is skin, darker downwards.
 const BODY_FRAGMENT = `
   precision highp float;
-  varying vec3 facing, metres; varying float part;
+  varying vec3 facing, metres; varying vec2 worn;
   uniform vec3 tint, eye; uniform float opacity, vivid;
   void main() {
     vec3 n = normalize(facing), away = normalize(eye - metres);
@@ -30,9 +30,7 @@ const BODY_FRAGMENT = `
     vec3 side = normalize(cross(vec3(0.0, 0.0, 1.0), away) + vec3(1e-4, 0.0, 0.0));
     float key = max(0.0, dot(n, normalize(away + 0.75 * vec3(0.0, 0.0, 1.0) - 0.55 * side)));
     float sky = 0.5 + 0.5 * n.z, rim = pow(1.0 - max(0.0, dot(n, away)), 3.0);
-    float cloth = part < 0.5 ? 0.34 : 0.66, tone = part < 0.5 ? 1.0 : part < 1.5 ? 0.98 : part < 2.5 ? 0.78 : part < 3.5 ? 0.52 : 0.62;
-    cloth = mix(cloth, 0.95, vivid);
-    tone = mix(tone, max(tone, 0.8), vivid);
+    float cloth = mix(worn.x, 0.95, vivid), tone = mix(worn.y, max(worn.y, 0.8), vivid);
     vec3 clay = mix(vec3(0.95, 0.93, 0.90), tint, cloth) * tone;
     vec3 rgb = clay * (0.36 + 0.26 * sky + 0.48 * key) + 0.10 * rim * (0.4 + 0.6 * sky);
     gl_FragColor = vec4(rgb * opacity, opacity);
@@ -78,7 +76,7 @@ const BONE_VERTEX = `
 const BONE_FRAGMENT = `
   precision mediump float; varying float shade; uniform vec3 tint;
   void main() { gl_FragColor = vec4(mix(tint * 0.35, mix(tint, vec3(1.0), 0.55), shade), 1.0); }`;
-const SEE_THROUGH = 0.32, OVER_VIDEO = 0.82, NORMAL_RINGS = 5, SHADOW_REACH_M = 1.3;
+const SEE_THROUGH = 0.32, OVER_VIDEO = 0.82, SHADOW_REACH_M = 1.3;
 
 // One bone: two pyramids with a common square, thickest near the parent; a corner is x, y, z, shade.
 function addBone(into, from, to) {
@@ -108,12 +106,11 @@ function peopleLayer(scene, data, surface) {
   const first = Uint16Array.from({length: 8 * count}, (_, i) => (i % 8 ? 0 : 65535));   // all of joint 0, for bodies that come as vertices
   const [jointsA, jointsB] = halves(data.skinned ? arrays.skin_joints : new Uint8Array(8 * count), Uint8Array);
   const [weightsA, weightsB] = halves(data.skinned ? arrays.skin_weights : first, Uint16Array);
-  const region = glBuffer(gl, data.skinned ? arrays.skin_regions : new Uint8Array(count).fill(1));
+  const clothes = glBuffer(gl, clothesOf(data.skinned ? arrays.skin_regions : new Uint8Array(count).fill(1), faces));
   const meshes = people.map(({color}, person) => {
     const mesh = {tint: unit01(color), position: gl.createBuffer(), normal: gl.createBuffer(), filled: null};
-    mesh.fill = points => {
-      // Evened out, so that the light draws a figure and not its anatomy; less so where it is done for every frame.
-      const normals = meshNormals(points, arrays.faces, data.skinned ? NORMAL_RINGS : 1);
+    mesh.fill = points => {   // for bodies that come as vertices, in every frame
+      const normals = data.skinned ? figureNormals(arrays, points, data.of('rest_joints', person)) : meshNormals(points, arrays.faces, 1);
       for (const [buffer, values] of [[mesh.position, points], [mesh.normal, normals]]) {
         gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
         gl.bufferData(gl.ARRAY_BUFFER, values, gl.DYNAMIC_DRAW);
@@ -167,7 +164,7 @@ function peopleLayer(scene, data, surface) {
     attribute(bodies, 'jointsB', jointsB, 4, gl.UNSIGNED_BYTE);
     attribute(bodies, 'weightsA', weightsA, 4, gl.UNSIGNED_SHORT, true);
     attribute(bodies, 'weightsB', weightsB, 4, gl.UNSIGNED_SHORT, true);
-    attribute(bodies, 'region', region, 1, gl.UNSIGNED_BYTE);
+    attribute(bodies, 'clothes', clothes, 2, gl.UNSIGNED_BYTE, true);
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, index);
     const draw = () => gl.drawElements(gl.TRIANGLES, faces.length, wide ? gl.UNSIGNED_INT : gl.UNSIGNED_SHORT, 0);
     if (opacity < 1) {   // only the nearest layer of a body is seen through it
@@ -192,7 +189,7 @@ function peopleLayer(scene, data, surface) {
     shown: [], floorShown: true,   // {person, pose, standing, body, skeleton} of everybody in the frame
     isOpaque() { return this.visible && this.shown.length > 0; },
     dispose() {
-      [index, corners, boneBuffer, jointsA, jointsB, weightsA, weightsB, region, ...meshes.flatMap(mesh => [mesh.position, mesh.normal])].forEach(buffer => gl.deleteBuffer(buffer));
+      [index, corners, boneBuffer, jointsA, jointsB, weightsA, weightsB, clothes, ...meshes.flatMap(mesh => [mesh.position, mesh.normal])].forEach(buffer => gl.deleteBuffer(buffer));
       [bodies, floor, bones].forEach(({program}) => gl.deleteProgram(program));
     },
     draw(camera) {

@@ -141,35 +141,3 @@ function interleaved([x, y, z]) {
   for (let i = 0; i < x.length; i++) points.set([x[i], y[i], z[i]], 3 * i);
   return points;
 }
-
-// Smooth unit normals of a mesh (points x, y, z each), evened out over so many rings of neighbours.
-function meshNormals(points, faces, rings = 0) {
-  let normals = new Float32Array(points.length);
-  for (let face = 0; face < faces.length; face += 3) {
-    const a = 3 * faces[face], b = 3 * faces[face + 1], c = 3 * faces[face + 2];
-    const ux = points[b] - points[a], uy = points[b + 1] - points[a + 1], uz = points[b + 2] - points[a + 2];
-    const vx = points[c] - points[a], vy = points[c + 1] - points[a + 1], vz = points[c + 2] - points[a + 2];
-    const nx = uy * vz - uz * vy, ny = uz * vx - ux * vz, nz = ux * vy - uy * vx;
-    normals[a] += nx; normals[a + 1] += ny; normals[a + 2] += nz;
-    normals[b] += nx; normals[b + 1] += ny; normals[b + 2] += nz;
-    normals[c] += nx; normals[c + 1] += ny; normals[c + 2] += nz;
-  }
-  unitRows(normals);
-  for (let ring = 0; ring < rings; ring++) {
-    const wider = Float32Array.from(normals);
-    for (let corner = 0; corner < faces.length; corner++) {
-      const here = 3 * faces[corner], there = 3 * faces[corner % 3 === 2 ? corner - 2 : corner + 1];
-      wider[here] += normals[there]; wider[here + 1] += normals[there + 1]; wider[here + 2] += normals[there + 2];
-    }
-    normals = unitRows(wider);
-  }
-  return normals;
-}
-
-function unitRows(values) {
-  for (let at = 0; at < values.length; at += 3) {
-    const x = values[at], y = values[at + 1], z = values[at + 2], length = Math.sqrt(x * x + y * y + z * z) || 1;
-    values[at] = x / length; values[at + 1] = y / length; values[at + 2] = z / length;
-  }
-  return values;
-}
