@@ -88,6 +88,7 @@ def build(demo: Demo) -> gr.Blocks:
         r.gallery.input(demo.use_example, None, f.video, **quiet)
         example.success(None, name, js=KEEP_LINK)
         reopened = page.load(demo.reopen, None, outputs, **quiet)
+        reopened.then(None, js=SETTLE_VIEWER)
         for ready in (running.success, example.success, reopened.success):
             ready(demo.finish, result, r.files, show_progress_on=r.overlay, **files)
         r.overlay.select(demo.original, result, r.overlay, show_progress_on=r.overlay, **files)

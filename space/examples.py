@@ -27,7 +27,7 @@ from unish.video.suffixes import VIDEO_SUFFIXES, has_suffix
 
 BUNDLED = Path(__file__).parent / "examples"
 TITLE_FILE = "title.txt"
-POSTER_LONG_SIDE_PX = 320
+POSTER_LONG_SIDE_PX = 640
 log = logging.getLogger("unish")
 
 
@@ -100,7 +100,7 @@ class Examples:
         return next((name for name, ready in self._ready.items() if ready.name == result.name), None)
 
     def poster(self, name: str) -> Path:
-        """A frame of the clip as a small JPEG, in the middle of it."""
+        """The first frame of the clip, with which its scene opens, as a JPEG."""
         path = Path(self._work.name) / name / "poster.jpg"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,5 +131,5 @@ def _place(folder: Path) -> tuple[float, str]:
 
 def _write_poster(clip: Path, path: Path) -> None:
     source = open_source(clip)
-    middle = next(iter(source.frames([len(source.times_s) // 2], POSTER_LONG_SIDE_PX, [])))
-    cv2.imwrite(str(path), np.ascontiguousarray(middle.rgb[..., ::-1]))
+    first = next(iter(source.frames([0], POSTER_LONG_SIDE_PX, [])))
+    cv2.imwrite(str(path), np.ascontiguousarray(first.rgb[..., ::-1]))

@@ -2,7 +2,9 @@
 
 import argparse
 import html
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,7 +12,7 @@ import gradio as gr
 
 from space.examples import Examples
 from space.limits import MAX_UPLOAD_MB, TIME_LIMIT_S
-from space.style import CSS, HEAD, THEME
+from space.style import ARRIVAL, CSS, HEAD, THEME
 from unish.viewer.numbers import NUMBERS_CSS
 from unish.viewer.page import plotly_js_path
 
@@ -42,25 +44,37 @@ def offered_weights(weights: str) -> dict[str, str]:
     return {name: weights if name == "own" else name for name in names}
 
 
+def served_address(file: Path) -> str:
+    """Where Gradio serves a file that `gr.set_static_paths` names."""
+    return f"/gradio_api/file={quote(file.as_posix())}"
+
+
 def card_image(poster: Path | None) -> str:
     """The image of the page's preview card, for those who are sent its link; only a Space knows its own address."""
     host = os.environ.get("SPACE_HOST")
     if poster is None or not host:
         return ""
-    address = f"https://{host}/gradio_api/file={quote(poster.as_posix())}"
-    return f'<meta property="og:image" content="{html.escape(address)}">'
+    return f'<meta property="og:image" content="{html.escape(f"https://{host}{served_address(poster)}")}">'
+
+
+def arrival_script(posters: Mapping[str, Path]) -> str:
+    """Shows an example's poster in the viewer until its scene comes. `posters` in the examples' order."""
+    addresses = json.dumps([(name, served_address(poster)) for name, poster in posters.items()])
+    script = ARRIVAL.replace("new Map(POSTERS)", f"new Map({addresses})").replace("</", r"<\/")
+    return f"<script>\n{script}</script>\n"
 
 
 def serve(page: gr.Blocks, examples: Examples, options: argparse.Namespace) -> None:
     """Listens until the process is ended."""
-    poster = next((examples.poster(name) for name in examples.examples), None)
-    gr.set_static_paths([plotly_js_path(), *([poster] if poster else [])])
+    posters = {name: examples.poster(name) for name in examples.examples}
+    first = next(iter(posters.values()), None)
+    gr.set_static_paths([plotly_js_path(), *posters.values()])
     page.launch(
         server_name=options.host,
         server_port=options.port,
         share=options.share,
         theme=THEME,
-        head=f"{HEAD}{card_image(poster)}<style>{CSS}{NUMBERS_CSS}</style>",
+        head=f"{HEAD}{card_image(first)}{arrival_script(posters)}<style>{CSS}{NUMBERS_CSS}</style>",
         max_file_size=f"{MAX_UPLOAD_MB}mb",
         allowed_paths=[str(example.clip) for example in examples.examples.values()],
         footer_links=["api", "settings"],

@@ -64,7 +64,9 @@ HEAD = f"""
 }}
 </script>
 """
-CSS = (Path(__file__).parent / "static" / "page.css").read_text(encoding="utf-8")
+_STATIC = Path(__file__).parent / "static"
+CSS = (_STATIC / "page.css").read_text(encoding="utf-8")
+ARRIVAL = (_STATIC / "arrival.js").read_text(encoding="utf-8")
 SHOW_VIEWER = "() => document.getElementById('viewer').scrollIntoView({behavior: 'smooth', block: 'nearest'})"
 # The button under the focus goes away as it is pressed: the focus goes to what takes its place, once that is there
 # (within two minutes: a busy server is slow to give a button back), unless the visitor has moved it meanwhile.
@@ -80,7 +82,7 @@ _FOCUS = """() => {{
 FOCUS_RUN, FOCUS_CANCEL, FOCUS_VIEWER = (
     _FOCUS.format(selector=selector) for selector in ("#run", "#cancel", "#viewer .unish-viewer")
 )
-SETTLE_VIEWER = "() => unishViewers.forEach(viewer => viewer.work(''))"
+SETTLE_VIEWER = "() => unishViewers.forEach(viewer => viewer.settle())"
 # The query of the link to what is shown. On a Space the page stands in a frame: the address that visitors see and share
 # is that of the page around it.
 KEEP_LINK = """(queryString) => {

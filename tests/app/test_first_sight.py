@@ -11,6 +11,16 @@ pytestmark = pytest.mark.slow
 EXAMPLES = [example.name for example in Example.found_in(BUNDLED)]
 READY = "#viewer [data-ready=true]"
 
+# What stood in the viewer's stage whenever the page was painted: words, and whether there was an image.
+WATCH = """
+window.arrival = [];
+(function look() {
+  const find = name => document.querySelector(`#viewer .uv-${name}`), words = find('message');
+  const poster = find("poster");
+  if (words && words.offsetParent) window.arrival.push([words.textContent, poster.naturalWidth > 0 && !poster.hidden]);
+  requestAnimationFrame(look);
+})();
+"""
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 
 
@@ -24,6 +34,7 @@ def arrived(app, browser):
         visitor = Visit(contexts[-1].new_page())
         visitor.tab.set_default_timeout(120_000)
         visitor.tab.on("pageerror", lambda error: visitor.errors.append(str(error)))
+        visitor.tab.add_init_script(WATCH)
         visitor.tab.goto(app.url + query)
         return visitor
 
@@ -41,6 +52,9 @@ def test_a_finished_result_plays_until_it_is_touched_and_others_are_a_click_away
     tab = visitor.tab
     tab.locator(READY).wait_for()
     state = visitor.state()
+    words, images = zip(*tab.evaluate("arrival"), strict=True)
+    assert set(words) == {"Loading scene…"}, "never an empty box"
+    assert sum(images) > 0.5 * len(images), "a frame of its clip until the scene is there"
     tab.locator(".uv-plot").dispatch_event("pointerdown")
     assert state["opening"] and state["playing"] and not visitor.state()["opening"]
     tab.evaluate("unishViewers[0].pause()")

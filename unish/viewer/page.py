@@ -47,6 +47,7 @@ _SCRIPTS = (
     "hover.js",
     "screenshot.js",
     "controls.js",
+    "playback.js",
     "viewer.js",
 )
 

@@ -1,6 +1,7 @@
 // Where the view is taken from. Cameras are Plotly's ({eye, center, up}, in plot units); points are in metres.
 const PLOTLY_FOV = Math.PI / 4;   // from top to bottom; what Plotly draws with
 
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const add = (a, b, times = 1) => a.map((value, axis) => value + times * b[axis]);
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];

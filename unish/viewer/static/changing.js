@@ -1,4 +1,5 @@
 // A scene that is shown before all is done, and changes under the visitor's eyes when it is.
+const EMPTY = 'Your 3D scene will appear here.';
 
 // `value` is {scene, name, working}, a scene under a name, with words for what is still being done to it; later
 // {scene, name, change, done}: the whole, and what differs where the scene of that name is shown. With a `poster`, an
@@ -19,11 +20,25 @@ async function takeScene(viewer, {scene, name = '', working = '', change = null,
   }
 }
 
-// Behind the words while a scene loads; null: nothing.
+// Behind the words while a scene loads, one image after another without a gap; null: nothing.
 function showPoster(viewer, image) {
-  const poster = viewer.find('.uv-poster');
+  const poster = viewer.find('.uv-poster'), shown = !poster.hidden && poster.naturalWidth;
+  viewer.poster = image;
   poster.hidden = !image;
-  if (image) poster.src = image.url; else poster.removeAttribute('src');
+  if (!image) poster.removeAttribute('src');
+  else if (!shown) poster.src = image.url;
+  else {
+    const next = Object.assign(new Image(), {src: image.url});
+    next.decode().then(() => { if (viewer.poster === image) poster.src = next.src; }, () => {});
+  }
+}
+
+// What was awaited does not come: without a scene the stage is as at first.
+function settleViewer(viewer) {
+  viewer.work('');
+  if (viewer.loads) return;
+  showPoster(viewer, null);
+  viewer.say(EMPTY);
 }
 
 // Other bodies, cameras and sizes, and people's points elsewhere (unish/viewer/fitted.py), seen from where the scene

@@ -1,13 +1,12 @@
 // The viewer: UnishViewer.mount(element, options).load(source). Loads a scene file, draws it with Plotly, plays it in
 // the browser. Text that comes with a scene (names, notes) is only ever set as textContent.
 const UnishViewer = (() => {
-  const SLOW_TICK_MS = 60, SLOW_TICKS = 6;
   const all = window.unishViewers = window.unishViewers || [];
   const nextPaint = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-  const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
-  class Viewer {
+  class Viewer extends Playback {
     constructor(element, {fallback = false, keys = element, opening = false, plotly = null} = {}) {
+      super();
       this.element = element;
       this.opens = opening;
       this.plotlyReady = plotly ? runPacked(plotly) : plotlyReady();
@@ -15,7 +14,6 @@ const UnishViewer = (() => {
       this.find = selector => element.querySelector(selector);
       this.plot = this.find('.uv-plot');
       this.frame = 0;
-      this.playing = false;
       this.layers = null;         // DirectLayers or PublicLayers, while a scene is shown
       this.shown = {};            // layer name → on or off; person index → on or off in shownPeople
       this.shownPeople = [];
@@ -50,6 +48,8 @@ const UnishViewer = (() => {
     // ---- loading -------------------------------------------------------------------------------------------------
 
     take(value) { return takeScene(this, value); }
+
+    settle() { settleViewer(this); }
 
     // What is still being done, beside the scene.
     work(text) {
@@ -184,16 +184,6 @@ const UnishViewer = (() => {
       this.showFrame();
     }
 
-    // A slow machine draws the frames alone.
-    get smooth() { return this.layers.constructor.kind === 'direct' && this.slowTicks < SLOW_TICKS; }
-
-    // Between two frames, while they play: bodies move on, and the video does not. Seen as the video they wait for it.
-    get share() {
-      const {times_s, frames} = this.scene.meta, {frame} = this;
-      if (!this.playing || !this.smooth || frame + 1 >= frames || this.follow.mode === 'clip' || this.opening.atCamera) return 0;
-      return clamp((this.time - times_s[frame]) / (times_s[frame + 1] - times_s[frame]), 0, 1);
-    }
-
     drawPeople() {
       const {scene: {bodies, meta}, frame, share} = this;
       this.layers.setPeople(meta.people.map((_, person) => ({
@@ -260,58 +250,6 @@ const UnishViewer = (() => {
       this.find('.uv-scale').hidden = !scale;
       [this.find('.uv-from').textContent, this.find('.uv-to').textContent] = scale || ['', ''];
       this.refresh();
-    }
-
-    // ---- time ----------------------------------------------------------------------------------------------------
-
-    play() {
-      if (this.playing || !this.scene || this.scene.meta.frames < 2) return;
-      this.playing = true;
-      this.time = this.scene.meta.times_s[this.frame];
-      this.slowTicks = 0;
-      let last = performance.now();
-      const tick = now => {
-        if (!this.playing) return;
-        if (!this.element.isConnected) { this.pause(); return; }
-        if (now - last > SLOW_TICK_MS) this.slowTicks++;
-        this.advance(clamp((now - last) / 1000, 0, 1));
-        last = now;
-        requestAnimationFrame(tick);
-      };
-      requestAnimationFrame(tick);
-      this.showPlaying();
-    }
-
-    pause() {
-      this.playing = false;
-      this.showPlaying();
-    }
-
-    toggle() { if (this.playing) this.pause(); else this.play(); }
-
-    // Real time: frames are skipped when the machine is slow, and the clip starts again at its end.
-    advance(seconds) {
-      const {times_s, fps, frames} = this.scene.meta;
-      this.time = (this.time + seconds * Number(this.find('.uv-speed').value)) % (times_s[frames - 1] + 1 / fps);
-      let frame = this.time < times_s[this.frame] ? 0 : this.frame;
-      while (frame + 1 < frames && times_s[frame + 1] <= this.time) frame++;
-      if (frame !== this.frame) this.setFrame(frame);
-      else if (this.smooth) {
-        this.drawPeople();
-        this.follow.apply();
-      }
-    }
-
-    step(by) {
-      this.pause();
-      this.setFrame((this.frame + by + this.scene.meta.frames) % this.scene.meta.frames);
-    }
-
-    showPlaying() {
-      const button = this.find('.uv-play');
-      button.classList.toggle('uv-playing', this.playing);
-      button.setAttribute('aria-label', this.playing ? 'Pause' : 'Play');
-      this.tell();
     }
 
     // ---- the view ------------------------------------------------------------------------------------------------
