@@ -120,6 +120,14 @@ def test_a_body_off_its_points_is_in_front_or_behind(walker, sign):
     assert farther["body_to_points_median"] - found["body_to_points_median"] == pytest.approx(100, abs=15)
 
 
+def test_one_distance_counts_once(walker):
+    """All of a body 8 cm in front of its surface is fair, as its distance is; the share in front tells the side."""
+    report = fit_report(moved(walker, -0.08 * walker.cameras.world_from_camera[:, :3, 2]))
+    words = {measure.name: measure.word for measure in report.people[0].measures}
+    assert (words["body_to_points_median"], words["in_front"], words["behind"]) == ("fair", "poor", "good")
+    assert report.word == "fair"
+
+
 def test_what_hides_a_body_is_not_held_against_it(walker):
     """Something in front of the lower half, of another label, changes nothing but what is left to look at."""
     depth, mask = walker.depth_m.copy(), walker.person_mask.copy()
