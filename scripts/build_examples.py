@@ -4,12 +4,14 @@
     python scripts/build_examples.py --wardrobe … --motions … --only 2      # one, by its number
     python scripts/build_examples.py --results-only                         # new weights: the clips stay as they are
 
-Their seeds belong to no split of any data set, so nothing is trained on them. Each was chosen among 15 to 20 by how
-well bodies stand on what the clip shows of people and floor: they are good examples, not typical ones. People wear
-garments of MakeHuman (CC0), and one of them moves as recorded by CMU: see docs/synthetic_world.md for both.
+Their seeds belong to no split of any data set, so nothing is trained on them. Each was chosen among 20 to 60 by how
+well bodies stand on what the clip shows of people and floor: they are good examples, not typical ones. The clips say
+which lens they were rendered with, as those of many phones do. People wear garments of MakeHuman (CC0): see
+docs/synthetic_world.md.
 """
 
 import argparse
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from train.synthetic.sample_clip import write_video
 from unish.analysis.fit_report import fit_report
 from unish.body import open_body
 from unish.errors import InputError
+from unish.geometry import FILM_DIAGONAL_MM
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Rendering:
 
 
 RENDERINGS = (
-    Rendering("1_a_greeting", 900_000_406, "indoor", 2, script=("walk", "wave")),
+    Rendering("1_a_walk_and_a_wave", 900_000_601, "indoor", 1, script=("walk", "turn", "wave")),
     Rendering(
         "2_walk_turn_and_wave", 900_000_417, "indoor", 1, script=("walk", "turn", "wave"), title="Walk, turn and wave"
     ),
@@ -89,7 +92,9 @@ def render(rendering: Rendering, folder: Path, motions: Path | None, wardrobe: P
     folder.mkdir(parents=True)
     if rendering.title:
         (folder / TITLE_FILE).write_text(f"{rendering.title}\n", "utf-8")
-    write_video(clip.images, SOURCE_FPS, video_of(rendering, folder), crf=25)
+    height, width = clip.images.shape[1:3]
+    focal_mm = FILM_DIAGONAL_MM * float(clip.intrinsics[0, 0, 0]) / math.hypot(width, height)
+    write_video(clip.images, SOURCE_FPS, video_of(rendering, folder), crf=25, focal_mm=focal_mm)
 
 
 def reconstruct(rendering: Rendering, folder: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.videos import gray_ramp, write_video
+from train.synthetic import sample_clip as rendered
 from unish.video.reader import read_clip
 from unish.video.recorded_lens import recorded_focal_mm
 
@@ -58,6 +59,13 @@ def test_a_video_that_says_its_lens(video, tmp_path, kind, value, in_track):
     assert recorded_focal_mm(path) == 26
     clip = read_clip(path)
     assert clip.recorded_focal_mm == 26 and len(clip) > 1
+
+
+def test_our_own_clips_say_the_lens_that_they_were_rendered_with(tmp_path):
+    rendered.write_video(np.zeros((2, 16, 16, 3), np.uint8), 30, tmp_path / "clip.mp4", focal_mm=30.081)
+    assert recorded_focal_mm(tmp_path / "clip.mp4") == 30.08
+    rendered.write_video(np.zeros((2, 16, 16, 3), np.uint8), 30, tmp_path / "clip.mp4")
+    assert recorded_focal_mm(tmp_path / "clip.mp4") is None
 
 
 @pytest.mark.parametrize(

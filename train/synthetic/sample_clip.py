@@ -19,6 +19,7 @@ from train.synthetic.assets import load_assets
 from train.synthetic.clips import generate_clip
 from unish.body import open_body
 from unish.utils.atomic_write import atomic_path
+from unish.video.recorded_lens import APPLE_FOCAL_KEY
 
 TRUTH_NAMES = (
     "intrinsics", "world_from_camera", "body_rotations", "translation_camera", "betas", "boxes_px", "visibility",
@@ -79,9 +80,14 @@ def truth_path(video: Path) -> Path:
     return video.with_name(video.stem + "_truth.safetensors")
 
 
-def write_video(images: np.ndarray, fps: int, path: Path, crf: int = 20) -> None:
-    """Writes (frames, height, width, 3) uint8 as H.264, yuv420p, playable while it loads."""
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+def write_video(images: np.ndarray, fps: int, path: Path, crf: int = 20, focal_mm: float | None = None) -> None:
+    """Writes (frames, height, width, 3) uint8 as H.264, yuv420p, playable while it loads.
+
+    `focal_mm` of 35 mm film is written as phones do that record their lens (`unish.video.recorded_lens`).
+    """
+    with av.open(str(path), "w", options={"movflags": "+faststart+use_metadata_tags"}) as container:
+        if focal_mm is not None:
+            container.metadata[APPLE_FOCAL_KEY] = f"{focal_mm:.2f}"
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = images.shape[2], images.shape[1], "yuv420p"
         stream.options = {"crf": str(crf), "preset": "slow"}

@@ -11,8 +11,9 @@ from unish.errors import UniSHError
 from unish.video.containers import open_file
 from unish.video.images import holds_image, images_in_order, opened_image
 
-_APPLE_KEY = "com.apple.quicktime.camera.focal_length.35mm_equivalent"
-"""Of the metadata of a video track (Apple, AVMetadataIdentifier): text like "26.00mm", or a number."""
+APPLE_FOCAL_KEY = "com.apple.quicktime.camera.focal_length.35mm_equivalent"
+"""Of the metadata of a video track (Apple, AVMetadataIdentifier): text like "26.00mm", or a number. Programs that
+keep it put it among the user data of the whole file (`ffmpeg -movflags use_metadata_tags`)."""
 _LENSES_MM = (6.0, 500.0)
 _MOST_ATOMS = 4096
 _MOST_METADATA_BYTES = 2**20
@@ -60,7 +61,8 @@ def _from_video(path: Path) -> float | None:
         whole = _Atom(b"", 0, file.tell())
         movies = list(_atoms(file, whole, b"moov"))
         tracks = [track for movie in movies for track in _atoms(file, movie, b"trak")]
-        for place in (*tracks, *movies):
+        user_data = [data for movie in movies for data in _atoms(file, movie, b"udta")]
+        for place in (*tracks, *movies, *user_data):
             for metadata in _atoms(file, place, b"meta"):
                 value = _apple_value(file, metadata)
                 if value is not None:
@@ -89,7 +91,7 @@ def _atoms(file: BinaryIO, within: _Atom, name: bytes | None = None) -> Iterator
 
 
 def _apple_value(file: BinaryIO, metadata: _Atom) -> float | None:
-    """The value of `_APPLE_KEY` in an atom of keys and values."""
+    """The value of `APPLE_FOCAL_KEY` in an atom of keys and values."""
     if metadata.stop - metadata.start > _MOST_METADATA_BYTES:
         return None
     file.seek(metadata.start)
@@ -101,7 +103,7 @@ def _apple_value(file: BinaryIO, metadata: _Atom) -> float | None:
     names = [_bytes(file, key).decode("utf-8", "replace") for key in _keys(file, parts[b"keys"])]
     for item in _atoms(file, parts[b"ilst"]):
         number = int.from_bytes(item.name, "big")  # of its key, from 1
-        if 1 <= number <= len(names) and names[number - 1] == _APPLE_KEY:
+        if 1 <= number <= len(names) and names[number - 1] == APPLE_FOCAL_KEY:
             return next((_number(_bytes(file, data)) for data in _atoms(file, item, b"data")), None)
     return None
 
