@@ -39,7 +39,7 @@ def extended(repository, tmp_path_factory) -> Path:
     page = repository / "docs" / "extending.md"
     files = [block for block in blocks(page, "python") if block.path]
     patches = blocks(page, "diff")
-    assert len(files) == 4 and len(patches) == 5
+    assert len(files) == 4 and len(patches) == 6
     for block in files:
         assert not (root / block.path).exists()
         (root / block.path).write_text(block.code)

@@ -1,6 +1,7 @@
 """A folder of clips: resumable, shared by processes, one clip's failure its own."""
 
 import csv
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from tests.helpers.reconstructions import make_reconstruction
 from unish.body import open_body
 from unish.cli import main
 from unish.errors import InputError
+from unish.export import installed_formats
 from unish.models.config import MINI
 from unish.pipeline import Options
 from unish.runs.batch import find_jobs, run_batch
@@ -285,6 +287,24 @@ def test_exports_have_the_clips_own_frames_also_where_the_result_is_kept(tmp_pat
     assert [image.size for image in images] == [(320, 240)] * 3
     red = [image.getpixel((160, 120))[0] for image in images]
     np.testing.assert_allclose(red, [0, 80, 160], atol=4)  # every second image, at the rate that was given
+
+
+def test_all_formats_are_those_that_can_be_written_of_a_clip(tmp_path, monkeypatch):
+    source, written = tmp_path / "clips", []
+    for name in ("nobody", "two"):
+        (source / name).mkdir(parents=True)
+        Image.new("RGB", (64, 48)).save(source / name / "0.png")
+    two = make_reconstruction(1)
+    nobody = dataclasses.replace(two, people=(), person_mask=np.zeros_like(two.person_mask))
+    found = {"nobody": nobody, "two": two}
+    monkeypatch.setattr("unish.runs.batch.reconstruct_clip", lambda clip, *rest, **more: found[clip.source_name])
+    monkeypatch.setattr(
+        "unish.runs.batch.export", lambda scene, folder, formats, *rest, **more: written.append(formats)
+    )
+    made = run_batch(find_jobs(source, tmp_path / "out"), Network(1), open_body(), Options(fps=1.0), ["all"])
+    assert [row.sentence for row in made] == ["", ""]
+    installed = installed_formats()
+    assert written == [[name for name, one in installed.items() if not one.of_people], list(installed)]
 
 
 def test_what_cannot_be_is_one_sentence(tmp_path, capsys):

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 from unish.cli.common_options import ALL, add_common_options, common_options_of
+from unish.cli.export import FORMATS_HELP, tell_absent
+from unish.cli.parsing import comma_separated
 from unish.errors import InputError
-from unish.export.formats import FORMATS, check_formats
+from unish.export.formats import check_formats, expand_formats
 from unish.utils.interrupts import Interrupts, deferred_interrupts
 
 
@@ -23,7 +25,7 @@ def add(commands) -> None:
     )
     batch.add_argument("source", type=Path, help="a folder of clips")
     batch.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where a folder for each clip goes")
-    batch.add_argument("--to", default="", metavar="FORMATS", help=f"write these as well: {','.join(FORMATS)}")
+    batch.add_argument("--to", default="", metavar="FORMATS", help=f"write these as well: {FORMATS_HELP}")
     batch.add_argument("--overwrite", action="store_true", help="replace results of other weights or options")
     add_common_options(batch)
     batch.set_defaults(command=_batch)
@@ -51,8 +53,8 @@ def _run(options: argparse.Namespace, interrupts: Interrupts) -> int:
     chosen = Options(**common_options_of(options))
     chosen = dataclasses.replace(chosen, device=rank.device or chosen.device)
     jobs = find_jobs(options.source, options.out)
-    formats = [name.strip() for name in options.to.split(",") if name.strip()]
-    check_formats(formats)
+    formats = comma_separated(options.to)
+    check_formats(expand_formats(formats))
     with interrupts.raising():
         model, body = load_chosen(chosen), load_body(chosen.body)
     with progress_bar() as show:
@@ -61,6 +63,7 @@ def _run(options: argparse.Namespace, interrupts: Interrupts) -> int:
         return 0
     write_table(rows, options.out / TABLE)
     print(table(rows))
+    tell_absent(formats)
     failed = [row for row in rows if row.status == "failed"]
     for row in failed:
         print(f"unish: {row.clip}: {row.sentence}", file=sys.stderr)

@@ -2,17 +2,21 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unish.cli.parsing import comma_separated
 from unish.cli.progress_bar import progress_bar
 from unish.errors import InputError
-from unish.export.formats import ALL, FORMATS, check_places, installed_formats, named_formats
+from unish.export.formats import ALL, FORMATS, check_places, expand_formats, installed_formats
 from unish.export.settings import LAYOUTS, MAX_FPS, RIG_NAMES, SCENES, UNITS, check_fps
 from unish.runs.result_folder import RESULT_EXPORTS
 
 if TYPE_CHECKING:
     from unish.structures import FrameSequence, Reconstruction
+
+FORMATS_HELP = f"one or more of {','.join(FORMATS)}, or {ALL}: those whose packages are installed"
 
 
 def add(commands) -> None:
@@ -29,7 +33,7 @@ def add(commands) -> None:
         "--to",
         required=True,
         metavar="FORMATS",
-        help=f"one or more of {','.join(FORMATS)}, or {ALL}: those whose packages are installed",
+        help=FORMATS_HELP,
     )
     export.add_argument(
         "--out", type=Path, metavar="FOLDER", help=f"where the files go (default: {RESULT_EXPORTS} in the result)"
@@ -74,11 +78,11 @@ def add(commands) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    formats = named_formats(options.to)
-    if not formats:
+    names = comma_separated(options.to)
+    if not names:
         raise InputError(f"Expected formats after --to, among {', '.join(FORMATS)}, got none.")
     out = options.out or options.folder / RESULT_EXPORTS
-    check_places(out, formats, options.overwrite)
+    check_places(out, expand_formats(names), options.overwrite)
     check_fps(options.fps)
 
     from unish.body import load_body
@@ -86,8 +90,7 @@ def _export(options: argparse.Namespace) -> int:
     from unish.structures import Reconstruction
 
     scene = Reconstruction.load(options.folder)
-    if options.to == ALL and not scene.people:
-        formats = [name for name in formats if not FORMATS[name].of_people]
+    formats = expand_formats(names, has_people=bool(scene.people))
     body = None if options.body is None else load_body(options.body)
     try:
         with progress_bar() as show:
@@ -116,11 +119,16 @@ def _export(options: argparse.Namespace) -> int:
         return 130
     for name, path in written.items():
         print(f"{name:7}{path}")
-    if options.to == ALL and (absent := [name for name in FORMATS if name not in installed_formats()]):
-        print(f"Not written, because their packages are not installed: {', '.join(absent)}.")
+    tell_absent(names)
     if "colmap" in written and clip is None:
         print("COLMAP has the network's small images; --clip with the clip of the result gives it the full ones.")
     return 0
+
+
+def tell_absent(names: Sequence[str]) -> None:
+    """Says which of the formats that "all" stands for are left out."""
+    if ALL in names and (absent := [name for name in FORMATS if name not in installed_formats()]):
+        print(f"Not written, because their packages are not installed: {', '.join(absent)}.")
 
 
 def _frames(options: argparse.Namespace, scene: "Reconstruction") -> "FrameSequence | None":

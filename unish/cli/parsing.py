@@ -40,3 +40,8 @@ def parse_heights(texts: Sequence[str]) -> dict[int, float] | None:
                 f"A height is a number of metres, or person=metres, got {text!r}. Examples: 1.75, 2=1.62."
             ) from error
     return heights or None
+
+
+def comma_separated(text: str) -> list[str]:
+    """What a text lists, separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]

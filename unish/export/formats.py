@@ -1,6 +1,6 @@
 """The formats that a result can be written in: one list for the command, for Python and for the app.
 
-A format's writer, and what it imports, is loaded when it is asked for.
+What a format's writer imports is loaded when it is asked for.
 """
 
 import dataclasses
@@ -11,11 +11,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from unish.errors import InputError, MissingDependencyError
+from unish.export import writers
 from unish.export.optional_packages import check_fbx, check_mesh, check_usd
 from unish.export.settings import ExportSettings, Layout, RigName, Scene, Unit
-from unish.utils.atomic_write import atomic_path
 from unish.utils.progress import Progress
-from unish.utils.result_files import EXPORT_FILES
 
 if TYPE_CHECKING:
     from unish.body import BodyModel
@@ -33,8 +32,6 @@ Tool = Literal[
 TOOLS: tuple[Tool, ...] = get_args(Tool)
 ALL = "all"
 """In place of the names of formats."""
-_MESH_SHARE = 0.5
-"""Of the work on a file with the scene's mesh, what making the mesh takes."""
 Writer = Callable[[Any, Path, ExportSettings, Callable[[float], None]], object]
 
 
@@ -129,11 +126,11 @@ def check_formats(formats: Sequence[str]) -> None:
             check()
 
 
-def named_formats(names: str) -> list[str]:
-    """The formats that `--to` lists, separated by commas; `ALL` stands for those that can be written here, whose
-    packages are installed. Names are checked by `check_formats`."""
-    listed = [name.strip() for name in names.split(",") if name.strip()]
-    return list(dict.fromkeys(name for one in listed for name in (installed_formats() if one == ALL else [one])))
+def expand_formats(names: Sequence[str], has_people: bool = True) -> list[str]:
+    """The formats of these names, each once, where `ALL` stands for those that can be written here: their packages are
+    installed and, without people, there is something to write. Names are checked by `check_formats`."""
+    writable = [name for name, one in installed_formats().items() if has_people or not one.of_people]
+    return list(dict.fromkeys(name for one in names for name in (writable if one == ALL else [one])))
 
 
 def installed_formats() -> dict[str, Format]:
@@ -165,166 +162,41 @@ def check_places(folder: Path, formats: Sequence[str], overwrite: bool) -> dict[
     return targets
 
 
-# --- one function a format -----------------------------------------------------------------------------------------
-
-
-def _glb(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
-    from unish.export.glb import write_glb
-
-    options = {**_budget(settings), **_scene(settings, report)}
-    write_glb(_only(reconstruction, settings), path, **options, body=settings.body, clip=settings.clip)
-
-
-def _bvh(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
-    from unish.export.bvh import write_bvh
-
-    with atomic_path(path, EXPORT_FILES["bvh"]) as folder:
-        folder.mkdir()
-        write_bvh(_only(reconstruction, settings), folder, unit=settings.unit, body=settings.body, fps=settings.fps)
-
-
-def _npz(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
-    from unish.export.npz import write_npz
-
-    with atomic_path(path, EXPORT_FILES["npz"]) as folder:
-        folder.mkdir()
-        scene = _only(reconstruction, settings)
-        write_npz(scene, folder, body=settings.body, fps=settings.fps, clip=settings.clip)
-
-
-def _robot(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
-    from unish.export.robot import write_robot
-
-    write_robot(_only(reconstruction, settings), path, settings.body, settings.fps, progress=report)
-
-
-def _check_robot(settings: ExportSettings) -> None:
-    from unish.export.robot import robot_fps
-
-    robot_fps(settings.fps)
-
-
-def _chan(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
-    from unish.export.chan import write_chan
-
-    write_chan(reconstruction, path, settings.clip, unit=settings.unit, fps=settings.fps)
-
-
-def _usd(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
-    from unish.export.usd import write_usd
-
-    scene = _only(reconstruction, settings)
-    options = {**_budget(settings), **_scene(settings, report)}
-    write_usd(scene, path, settings.clip, **options, body=settings.body, fps=settings.fps)
-
-
-def _mesh(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
-    from unish.export.mesh import write_mesh
-
-    write_mesh(reconstruction, path, **_triangles(settings), collision=settings.collision, progress=report)
-
-
-def _fbx(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
-    from unish.export.fbx import write_fbx
-
-    scene, options = _only(reconstruction, settings), _scene(settings, report)
-    start = 0.0 if settings.scene == "points" else _MESH_SHARE
-
-    def rest(share: float) -> None:
-        report(start + (1 - start) * share)
-
-    write_fbx(
-        scene, path, settings.clip, settings.names, body=settings.body, fps=settings.fps, progress=rest, **options
-    )
-
-
-def _ply(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
-    from unish.export.ply import write_ply
-
-    write_ply(reconstruction, path, **_budget(settings), **_people(settings), progress=report)
-
-
-def _obj(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
-    from unish.export.obj import write_obj
-
-    write_obj(reconstruction, path, **_people(settings), progress=report)
-
-
-def _colmap(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
-    from unish.export.colmap import write_colmap
-
-    write_colmap(reconstruction, path, settings.clip, **_budget(settings), progress=report)
-
-
-def _video(reconstruction: Any, path: Path, settings: ExportSettings, report: Callable[[float], None]) -> None:
-    from unish.export.video import write_video
-
-    scene = _only(reconstruction, settings)
-    write_video(scene, path, settings.clip, settings.layout, body=settings.body, progress=report)
-
-
-def _budget(settings: ExportSettings) -> dict[str, Any]:
-    return {} if settings.max_points is None else {"max_points": settings.max_points}
-
-
-def _scene(settings: ExportSettings, report: Callable[[float], None]) -> dict[str, Any]:
-    """What shows the scene; its mesh, which takes long, is made here so that `report` tells how far it is."""
-    if settings.scene != "points" and settings.shared_mesh:
-        settings.shared_mesh.mesh(lambda share: report(_MESH_SHARE * share))
-    return {"scene": settings.scene, **_triangles(settings)}
-
-
-def _triangles(settings: ExportSettings) -> dict[str, Any]:
-    budget = {} if settings.max_triangles is None else {"max_triangles": settings.max_triangles}
-    return {**budget, "shared_mesh": settings.shared_mesh}
-
-
-def _people(settings: ExportSettings) -> dict[str, Any]:
-    return {"person": settings.person, "per_person": settings.per_person}
-
-
-def _only(reconstruction: Any, settings: ExportSettings) -> Any:
-    """The result with the people asked for. Its mask still names all of them: nobody becomes part of the scene."""
-    from unish.export.person_files import chosen_people
-
-    return dataclasses.replace(reconstruction, people=chosen_people(reconstruction, settings.person))
-
-
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "glb": Format(
             "scene.glb",
             "people (skinned, animated), scene and camera in one file",
-            _glb,
+            writers.glb,
             of_clip=True,
             shows_scene=True,
         ),
         "usd": Format(
             "scene.usdz",
             "the same as GLB, with the lens of every frame",
-            _usd,
+            writers.usd,
             of_clip=True,
             shows_scene=True,
             check_packages=check_usd,
         ),
         "usda": Format(
-            "scene.usda", "the same USD as text", _usd, of_clip=True, shows_scene=True, check_packages=check_usd
+            "scene.usda", "the same USD as text", writers.usd, of_clip=True, shows_scene=True, check_packages=check_usd
         ),
         "fbx": Format(
             "fbx",
             "each person skinned and animated, the moving camera, the scene's mesh",
-            _fbx,
+            writers.fbx,
             "*.fbx",
             of_clip=True,
             shows_scene=True,
             check_packages=check_fbx,
             tool="Unreal, Unity, Maya",
         ),
-        "bvh": Format("bvh", "each person's skeleton and motion", _bvh, "*.bvh", True),
+        "bvh": Format("bvh", "each person's skeleton and motion", writers.bvh, "*.bvh", True),
         "npz": Format(
             "npz",
             "SMPL parameters per person, in AMASS / WHAM / GVHMR layout",
-            _npz,
+            writers.npz,
             "*.npz",
             True,
             of_clip=True,
@@ -333,32 +205,40 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "robot": Format(
             "robot",
             "motion, contacts and floor for retargeting to robots",
-            _robot,
+            writers.robot,
             "README.md",
             True,
             tool="Robots",
-            check_settings=_check_robot,
+            check_settings=writers.check_robot,
         ),
-        "ply": Format("ply", "scene points, each frame's points, people's meshes", _ply, "scene.ply"),
-        "obj": Format("obj", "people's meshes, one file per frame", _obj, "people.mtl", True),
+        "ply": Format("ply", "scene points, each frame's points, people's meshes", writers.ply, "scene.ply"),
+        "obj": Format("obj", "people's meshes, one file per frame", writers.obj, "people.mtl", True),
         "mesh": Format(
-            "mesh", "the scene as a coloured mesh: PLY, GLB, OBJ", _mesh, "scene.ply", check_packages=check_mesh
+            "mesh", "the scene as a coloured mesh: PLY, GLB, OBJ", writers.mesh, "scene.ply", check_packages=check_mesh
         ),
         "colmap": Format(
             "colmap",
             "cameras, images, points and person masks, for nerfstudio as well",
-            _colmap,
+            writers.colmap,
             "sparse/0/cameras.bin",
             of_clip=True,
             tool="Gaussian splats",
         ),
         "chan": Format(
-            "camera.chan", "the moving camera, for compositing", _chan, of_clip=True, tool="Nuke and other compositors"
+            "camera.chan",
+            "the moving camera, for compositing",
+            writers.chan,
+            of_clip=True,
+            tool="Nuke and other compositors",
         ),
         "mp4": Format(
-            "overlay.mp4", "the clip with the people drawn over it (H.264)", _video, of_clip=True, tool="Video players"
+            "overlay.mp4",
+            "the clip with the people drawn over it (H.264)",
+            writers.video,
+            of_clip=True,
+            tool="Video players",
         ),
-        "webm": Format("overlay.webm", "the same video in VP9", _video, of_clip=True, tool="Video players"),
+        "webm": Format("overlay.webm", "the same video in VP9", writers.video, of_clip=True, tool="Video players"),
     }
 )
 """Name on the command line → format."""

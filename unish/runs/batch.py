@@ -21,6 +21,7 @@ from unish.analysis.fit_report import fit_report
 from unish.body import BodyModel
 from unish.errors import InputError, Interrupted, UniSHError
 from unish.export import FORMATS, check_formats, export
+from unish.export.formats import expand_formats
 from unish.pipeline import Options, reconstruct_clip
 from unish.runs.identity import Identity, batch_identity, clip_identity, difference, is_replaced
 from unish.runs.result_folder import RESULT_EXPORTS, RESULT_RECORD, reserve_result, write_result
@@ -109,11 +110,11 @@ def run_batch(
 
     A result of the same clip, weights, body and options is kept, and only the formats that it lacks are written. It is
     made again where the clip or the weights were replaced under their names. A result of other weights or options is
-    replaced with `overwrite`, else its clip fails. Raises `InputError` for an unknown format, before any work. A clip
-    that fails does not stop the others. Ctrl-C and SIGTERM do, and keep the finished windows of the current clip, which
-    the next run reconstructs from the start.
+    replaced with `overwrite`, else its clip fails. "all" among the formats stands for those that can be written of a
+    clip. Raises `InputError` for an unknown format, before any work. A clip that fails does not stop the others. Ctrl-C
+    and SIGTERM do, and keep the finished windows of the current clip, which the next run reconstructs from the start.
     """
-    check_formats(formats)
+    check_formats(expand_formats(formats))
     identity = batch_identity(model, body, options)
     mine, rows = rank.of(list(jobs)), []
     with (
@@ -255,8 +256,9 @@ def _one(
             write_result(scene, fit, job.folder, job.name, extra, source=opened.clip)
         status = "made"
     assert record is not None
+    wanted = expand_formats(formats, has_people=record["people"] > 0)
     with interrupts.raising():
-        _export(job, body, formats, options.source_fps, lambda part, message: report(0.8 + 0.2 * part, message))
+        _export(job, body, wanted, options.source_fps, lambda part, message: report(0.8 + 0.2 * part, message))
     return Row(job.name, status, record["frames"], record["people"], record["fit"], record["seconds"])
 
 
