@@ -224,7 +224,7 @@ def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch):
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("unish.structures.write_arrays", fail)
+    monkeypatch.setattr("unish.structures.result.write_arrays", fail)
     with pytest.raises(InputError, match="No space left"):
         make_reconstruction().save(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
