@@ -3,10 +3,13 @@
 import errno
 import os
 import signal
+import stat
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from unish.errors import InputError, MissingAssetError
 from unish.utils import atomic_write, scratch
@@ -130,6 +133,25 @@ def test_what_cannot_be_put_back_is_not_lost(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "rename", rename)
     sweep(tmp_path)
     assert names(tmp_path) == ["result/new.txt", "result/notes.md"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_files_have_the_mode_that_open_gives_whoever_wrote_them(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "weights.safetensors") as path:
+            save_file({"a": np.zeros(2)}, path)
+        with atomic_path(tmp_path / "folder") as folder:
+            (folder / "inside").mkdir(parents=True)
+            save_file({"a": np.zeros(2)}, folder / "inside" / "a.safetensors")
+            (folder / "b.txt").write_text("b")
+            (folder / "run.sh").touch(0o700)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*.*")}
+    usual = 0o666 & ~umask
+    assert modes == {"weights.safetensors": usual, "a.safetensors": usual, "b.txt": usual, "run.sh": 0o700}
 
 
 def test_links_to_folders_are_followed(tmp_path):

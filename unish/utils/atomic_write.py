@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -60,6 +61,7 @@ def publish(scratch: Scratch, replace: bool = True) -> Path:
     NAME.2. Raises `OSError` when it cannot be moved.
     """
     new, final = scratch.new, scratch.final
+    _open_to_others(scratch)
     if not new.is_dir():
         return new.replace(final)
     try:
@@ -76,6 +78,15 @@ def publish(scratch: Scratch, replace: bool = True) -> Path:
         new.rename(final)  # if that fails, `scratch_beside` puts the old one back
     put_back(scratch)
     return final
+
+
+def _open_to_others(scratch: Scratch) -> None:
+    """Gives the mode that `open` gives, which made the lock, to files that a library (safetensors) made their owner's
+    alone."""
+    mode = stat.S_IMODE(scratch.lock.stat().st_mode)
+    for path in (scratch.new, *scratch.new.rglob("*")):
+        if path.lstat().st_mode == stat.S_IFREG | 0o600:
+            path.chmod(mode)
 
 
 def _has_owned(folder: Path, owned: tuple[str, ...] | None) -> bool:

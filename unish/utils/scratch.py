@@ -49,6 +49,11 @@ class Scratch:
         return self.folder.parent / self.name
 
     @property
+    def lock(self) -> Path:
+        """The file that its process keeps locked."""
+        return self.folder / _LOCK
+
+    @property
     def new(self) -> Path:
         """Where the result is made, under its own name."""
         return self.folder / "new" / self.name
@@ -99,7 +104,7 @@ def _created(final: Path, owned: tuple[str, ...] | None, reserved: bool) -> tupl
 def sweep(parent: Path) -> None:
     """Puts back and removes what processes that are gone left in a folder; what cannot be moved or told stays."""
     for scratch in _scratches(parent):
-        with contextlib.suppress(OSError), (scratch.folder / _LOCK).open("r+") as lock:
+        with contextlib.suppress(OSError), scratch.lock.open("r+") as lock:
             if _is_acquired(lock):
                 put_back(scratch)
                 _remove(scratch.folder)
@@ -201,7 +206,7 @@ def _scratches(parent: Path) -> Iterator[Scratch]:
 
 def _is_alive(scratch: Scratch) -> bool:
     try:
-        with (scratch.folder / _LOCK).open("r+") as lock:
+        with scratch.lock.open("r+") as lock:
             return not _is_acquired(lock)
     except OSError:
         return False
