@@ -55,11 +55,15 @@ def format_name(name: str) -> str:
 
 
 def described_sizes(exports: Path, formats: Sequence[str]) -> str:
-    """How large each format's files are in what `write_exports` wrote, as "GLB 1.2 MB, BVH 0.1 MB"."""
+    """How large each format's files are in what `write_exports` wrote, as "GLB 1.2 MB, Chan 13 kB"."""
     with zipfile.ZipFile(exports) as archive:
         files = [(name.split("/")[1], size) for name, size in ((i.filename, i.file_size) for i in archive.infolist())]
     sizes = {name: sum(size for top, size in files if top == FORMATS[name].target) for name in FORMATS}
-    return ", ".join(f"{format_name(name)} {sizes[name] / 1e6:.1f} MB" for name in FORMATS if name in formats)
+    return ", ".join(f"{format_name(name)} {_in_words(sizes[name])}" for name in FORMATS if name in formats)
+
+
+def _in_words(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
 
 
 def write_all(result: Result, choices: ExportChoices, progress: Progress) -> tuple[Path, Path, Path]:
