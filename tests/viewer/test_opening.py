@@ -144,13 +144,13 @@ def test_time_is_told_to_whoever_keeps_it_too(viewer):
 
 
 def test_a_turn_is_recorded_as_a_video_that_plays(viewer, tmp_path):
+    viewer.tab.set_viewport_size({"width": 360, "height": 480})  # it is drawn without a graphics card
+    viewer.settle()
     before = viewer.state()["camera"]
     encoded = viewer.tab.evaluate("""async () => {
-      const video = await recordTurntable(unishViewers[0], 2), reader = new FileReader();
+      const video = await recordTurntable(unishViewers[0], 1), reader = new FileReader();
       return new Promise(done => { reader.onload = () => done(reader.result); reader.readAsDataURL(video); });
     }""")
-    if "," not in encoded or not encoded.split(",")[1]:
-        pytest.skip("the browser's encoder got nothing in time beside a software renderer")
     kind, data = encoded.removeprefix("data:video/").split(";base64,")
     file = tmp_path / f"turn.{kind}"
     file.write_bytes(base64.b64decode(data))
@@ -159,6 +159,7 @@ def test_a_turn_is_recorded_as_a_video_that_plays(viewer, tmp_path):
     assert len(frames) >= 2 and max(np.abs(frame - frames[0]).mean() for frame in frames[1:]) > 1, "it turns"
     viewer.settle()
     assert viewer.state()["camera"]["eye"] == pytest.approx(before["eye"], abs=1e-2), "and comes back"
+    viewer.tab.set_viewport_size({"width": 700, "height": 560})
 
 
 def test_the_whole_screen_is_one_key_away(viewer):

@@ -1,5 +1,6 @@
 // Surfaces in the GL layer: the current frame, and the background that other frames make, where the current one does
 // not show it. From the clip's own camera this is the video.
+const VEIL_REACH = 2.4;   // of a person's reach, and somewhat more than the shader fades
 const TURNED_FROM = 0.03, TURNED_TO = 0.2;   // of the distance to the middle: how far the eye is from the clip's camera
 
 const smoothstep = (low, high, value) => {
@@ -142,8 +143,26 @@ function surfaceLayer(scene, data) {
       if (!this.focus.length || this.seen(camera).turned < 0.01) return;
       this.begin(camera);
       gl.depthMask(false);
+      gl.enable(gl.SCISSOR_TEST);
+      gl.scissor(...this.veilBox(camera));
       this.drawScene(camera, true);
+      gl.disable(gl.SCISSOR_TEST);
       this.end();
+    },
+
+    // Left, bottom, width and height in pixels of where anything can fade: around the people.
+    veilBox(camera) {
+      const {drawingBufferWidth: width, drawingBufferHeight: height} = gl, {projection} = camera, values = this.focusInView(camera);
+      let [left, bottom, right, top] = [width, height, 0, 0];
+      for (let at = 0; at < 4 * Math.min(4, this.focus.length); at += 4) {
+        const [x, y, z, reach] = values.subarray(at, at + 4), most = VEIL_REACH * reach / -z;
+        if (z > -reach) return [0, 0, width, height];   // beside the eye or behind it
+        const across = 0.5 * width * projection[0], up = 0.5 * height * projection[5];
+        left = Math.min(left, 0.5 * width + across * (x / -z - most)); right = Math.max(right, 0.5 * width + across * (x / -z + most));
+        bottom = Math.min(bottom, 0.5 * height + up * (y / -z - most)); top = Math.max(top, 0.5 * height + up * (y / -z + most));
+      }
+      const [x0, y0] = [clamp(Math.floor(left), 0, width), clamp(Math.floor(bottom), 0, height)];
+      return [x0, y0, clamp(Math.ceil(right), x0, width) - x0, clamp(Math.ceil(top), y0, height) - y0];
     },
 
     // The frame, whether its surface is drawn, and how far the eye has turned from its camera.

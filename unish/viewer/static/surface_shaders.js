@@ -41,7 +41,6 @@ const SURFACE_FRAGMENT = `
   }
   void main() {
     if (any(lessThan(metres, cropLow)) || any(greaterThan(metres, cropHigh))) discard;
-    if (behind > 0.5 && covered()) discard;
     // What stands between the eye and a person fades towards them, around all their height; what they stand on is not
     // in the way. What fades is drawn last of all, over the people.
     float kept = 1.0;
@@ -53,6 +52,7 @@ const SURFACE_FRAGMENT = `
       if (focus[i].w > 0.0) kept = min(kept, 1.0 - turned * before * (1.0 - smoothstep(0.4, 1.5, length(aside) / reach)));
     }
     if ((veiled > 0.5) != (kept < WHOLE)) discard;
+    if (behind > 0.5 && covered()) discard;
     float alpha = opacity * presence * (veiled > 0.5 ? kept : 1.0) * (part > 0.5 ? 1.0 : smoothstep(0.12, 0.62, color.a));
     if (alpha < 0.02) discard;
     vec3 image = texture2D(picture, at).rgb, rgb = mix(color.rgb, image, photo);
