@@ -67,6 +67,21 @@ def test_between_frames_every_joint_turns_evenly(viewer, posed):
     assert np.abs(browser_body(viewer, 0, 0, share) - expected @ turn(posed).T).max() < WITHIN_M
 
 
+def test_a_camera_that_follows_has_no_jerk_at_a_frame(viewer):
+    """It comes to a frame as fast as it leaves it, though the steps before and after differ."""
+    places = np.array(
+        viewer.tab.evaluate("""() => {
+      const {bodies} = unishViewers[0].scene;
+      const moments = [[0, 1], [1, 0], [1, 0.99], [2, 0], [2, 0.01], [3, 0]];
+      return moments.map(([frame, share]) => bodies.steadyPelvis(0, frame, share));
+    }""")
+    )
+    _, first, before, here, after, last = places
+    np.testing.assert_allclose(places[0], first, atol=1e-9)
+    assert np.abs((last - here) - (here - first)).max() > 1e-3, "what is followed does not move evenly"
+    np.testing.assert_allclose((here - before) / 0.01, (after - here) / 0.01, atol=2e-4)
+
+
 def test_the_networks_motion_is_a_choice_beside_the_fitted_one(viewer, posed):
     """The second person of the file was fitted: the network had them half a metre aside, and slimmer."""
     person = posed.people[1]

@@ -9,7 +9,7 @@ from unish.structures import Person, Reconstruction
 
 DISTANCE_RANGE_M = 0.3
 UNKNOWN_DISTANCE = 255
-HEADING_SMOOTHING_S = 0.4
+HEADING_SMOOTHING_S = 0.7
 
 
 def heading(person: Person, display_from_world: np.ndarray, fps: float) -> Float[np.ndarray, "frames"]:

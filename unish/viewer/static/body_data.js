@@ -19,6 +19,9 @@ function slerp(out, place, from, a, to, b, share) {
   for (let k = 0; k < 4; k++) out[place + k] /= length;
 }
 
+// From b to c along a smooth curve through a, b, c and d: no jerk where the next share begins (Catmull and Rom 1974).
+const curve = (a, b, c, d, share) => b + 0.5 * share * (c - a + share * (2 * a - 5 * b + 4 * c - d + share * (3 * (b - c) + d - a)));
+
 class BodyData {
   constructor({meta, arrays}) {
     Object.assign(this, {meta, arrays, place: meta.bodies, motion: ''});
@@ -130,7 +133,8 @@ class BodyData {
       }
       return sum.map(value => value / total);
     });
-    return add(path[frame], add(path[Math.min(frame + 1, frames - 1)], path[frame], -1), share);
+    const [before, here, next, after] = [-1, 0, 1, 2].map(step => path[clamp(frame + step, 0, frames - 1)]);
+    return here.map((value, axis) => curve(before[axis], value, next[axis], after[axis], share));
   }
 
   standing(person, frame) { return Array.from(this.of('contacts', person).subarray(2 * frame, 2 * frame + 2), Boolean); }

@@ -76,8 +76,11 @@ class Follow {
 
   behind(person) {
     const {scene, frame, share} = this.viewer, pelvis = scene.bodies.steadyPelvis(person, frame, share), heading = scene.arrays[`heading_${person}`];
-    const next = heading[Math.min(frame + 1, heading.length - 1)] - heading[frame];
-    const angle = heading[frame] + share * Math.atan2(Math.sin(next), Math.cos(next)), ahead = [Math.cos(angle), Math.sin(angle), 0];
+    const turn = step => {
+      const apart = heading[clamp(frame + step, 0, heading.length - 1)] - heading[frame];
+      return Math.atan2(Math.sin(apart), Math.cos(apart));
+    };
+    const angle = heading[frame] + curve(turn(-1), 0, turn(1), turn(2), share), ahead = [Math.cos(angle), Math.sin(angle), 0];
     const eye = add(add(pelvis, ahead, -3.2), [0, 0, 1]), target = add(pelvis, ahead, 0.4);
     return {camera: {eye: scene.place(eye), center: scene.place(target), up: {x: 0, y: 0, z: 1}}, fov: PLOTLY_FOV, tilted: false};
   }

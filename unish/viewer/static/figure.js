@@ -86,7 +86,7 @@ function figureNormals(arrays, points, restJoints) {
 
 // How much of a person's colour, and how light, every vertex is: [bare skin, shirt, trousers, shoes, hair], with soft
 // edges; two bytes each.
-const CLOTHES = [[0.34, 1], [0.66, 0.98], [0.66, 0.78], [0.66, 0.52], [0.66, 0.62]];
+const CLOTHES = [[0.34, 1], [0.66, 0.98], [0.66, 0.66], [0.66, 0.45], [0.66, 0.55]];
 
 function clothesOf(regions, faces) {
   const values = evened(Array.from(regions).flatMap(region => CLOTHES[region]), 2, faces, CLOTHES_RINGS);

@@ -48,7 +48,7 @@ const SURFACE_FRAGMENT = `
       float away = length(seen), far = length(focus[i].xyz), reach = max(focus[i].w, 1e-6);
       vec3 aside = seen * (far / away) - focus[i].xyz;
       aside -= upward * clamp(dot(aside, upward), -0.65 * reach, 0.65 * reach);
-      float before = smoothstep(0.0, 0.6 * reach, far - 0.5 * reach - away) * smoothstep(0.05, 0.3, metres.z - soles[i]);
+      float before = smoothstep(0.0, 0.4 * reach, far - 0.35 * reach - away) * smoothstep(0.05, 0.3, metres.z - soles[i]);
       if (focus[i].w > 0.0) kept = min(kept, 1.0 - turned * before * (1.0 - smoothstep(0.4, 1.5, length(aside) / reach)));
     }
     if ((veiled > 0.5) != (kept < WHOLE)) discard;
