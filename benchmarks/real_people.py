@@ -210,7 +210,7 @@ def run(config: BenchmarkConfig) -> dict[str, Score]:
             truths = teachers_truth(path, {k: frames[k] for k in judged}, config)
         else:
             truths = {frame: truth for frame, truth in drawn_truth(path, config).items() if frame < len(frames)}
-        tracks = mini_detector(detector).track(frames)
+        tracks = mini_detector(detector, 1 / fps).track(frames)
         scores[path.stem], verdicts = score_clip(truths, tracks, frames.shape[1])
         if config.images is not None:
             for frame, verdict in verdicts.items():

@@ -356,7 +356,7 @@ def test_what_sam2_lacks_is_said(gpu, monkeypatch, caplog, error, reason):
 
 def test_auto_takes_the_best_detector_that_is_there_and_says_why_not_a_better_one(monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(people_module, "keypoint_detector", lambda device: _Three())
+    monkeypatch.setattr(people_module, "keypoint_detector", lambda device, step_s: _Three())
     found = detect_people(_clip(_frames()))
     assert found.finder == "three" and len(found.warnings) == 1
     assert "outlines are rough" in found.warnings[0]

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 
 from unish.people.detection import DetectAndTrack
-from unish.people.keypoint_evidence import grown_to_keypoints, one_track_per_body, trunk_confidence
+from unish.people.keypoint_evidence import (
+    grown_to_keypoints,
+    one_track_per_body,
+    scored_by_keypoints,
+    trunk_confidence,
+)
 from unish.people.tracking import Detections
 from unish.structures import KEYPOINT_NAMES, PersonTrack
 
-HIP, SHOULDER, WRIST = (KEYPOINT_NAMES.index(f"left_{name}") for name in ("hip", "shoulder", "wrist"))
+HIP, SHOULDER, ELBOW, WRIST = (KEYPOINT_NAMES.index(f"left_{name}") for name in ("hip", "shoulder", "elbow", "wrist"))
 BOX = [40.0, 30.0, 80.0, 130.0]
 
 
@@ -88,6 +93,7 @@ class _SeesShouldersAtTheLeft:
         keypoints[:, WRIST] = np.concatenate([boxes_px[:, :2] + 5, np.full((len(frames), 1), 0.9)], axis=1)
         keypoints[:, SHOULDER] = [40, 30, 0.9]
         keypoints[:, SHOULDER, 2] = np.where(boxes_px[:, 0] < 80, 0.9, 0.17)
+        keypoints[:, ELBOW] = [44, 60, 0.5]
         return keypoints
 
 
@@ -100,3 +106,29 @@ def test_what_has_no_trunk_is_dropped_and_the_others_are_numbered_anew():
     assert person.id == 1 and person.boxes_px[0, 0] == 20
     assert len(strict.relaxed().track(frames)) == 1
     assert len(dataclasses.replace(strict, min_trunk_confidence=0.2).relaxed().track(frames)) == 2
+
+
+def test_keypoints_contribute_to_scores_and_show_one_body_once():
+    """A chair of a high score and a person of a low one change places; a second box round the person is dropped."""
+    frames = np.zeros((2, 150, 200, 3), np.uint8)
+    boxes = np.array([[100.0, 20, 160, 130], [20, 20, 60, 120], [22, 20, 62, 124]])
+    detections = [Detections(boxes, np.array([0.46, 0.3, 0.25]))] * 2
+    for scored in scored_by_keypoints(frames, detections, _SeesShouldersAtTheLeft()):
+        np.testing.assert_array_equal(scored.boxes_px, boxes[[1, 0]])
+        np.testing.assert_allclose(scored.scores, [0.794, 0.149], atol=1e-3)
+        assert scored.keypoints_px is not None and scored.keypoints_px.shape == (2, 17, 3)
+
+
+def test_keypoints_of_detections_are_not_located_again():
+    class Counting(_SeesShouldersAtTheLeft):
+        boxes = 0
+
+        def estimate(self, frames, boxes_px):
+            self.boxes += len(boxes_px)
+            return super().estimate(frames, boxes_px)
+
+    counting = Counting()
+    detector = DetectAndTrack(_TwoThings(), keypoints=counting, min_trunk_confidence=0.3, keypoints_score=True)
+    (person,) = detector.track(np.zeros((5, 150, 200, 3), np.uint8))
+    assert counting.boxes == 2 * 5
+    assert person.keypoints_px is not None and (person.keypoints_px[:, SHOULDER, 2] == 0.9).all()

@@ -204,3 +204,18 @@ def test_a_person_hidden_while_crossing_comes_back_as_the_same(hidden, colored):
     for track in tracks:
         steps = np.diff(_centers(track)[track.present, 0])
         assert (steps > 0).all() or (steps < 0).all()
+
+
+def test_few_frames_per_second_leave_time_to_walk_far():
+    """A person 40 x 80 pixels large walks 70 pixels a frame: 1.2 of its sides, too far in a sixth of a second."""
+    frames = [{"a": (50.0 + 70 * t, 100)} for t in range(8)]
+    assert track_people(_scripted(frames, size=(40.0, 80.0)), TrackingConfig().at_step(1 / 6)) == ()
+    (track,) = track_people(_scripted(frames, size=(40.0, 80.0)), TrackingConfig().at_step(1.0))
+    assert track.present.all()
+
+
+def test_no_boxes_are_made_up_over_more_than_a_second():
+    frames = [{} if t == 5 else {"a": (100.0, 100)} for t in range(12)]
+    for step_s, filled in ((1 / 6, True), (0.5, True), (1.0, False)):
+        (track,) = track_people(_scripted(frames), TrackingConfig().at_step(step_s))
+        assert track.present[5] == filled, step_s

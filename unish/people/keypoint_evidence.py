@@ -1,12 +1,17 @@
-"""What keypoints say of tracks: whether one is a person, whether two are the same, how far a body reaches."""
+"""What keypoints say of detections and tracks: whether one is a person, whether two are the same, how far a body
+reaches."""
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from scipy.special import expit, logit
 
+from unish.people.keypoints import KeypointEstimator
+from unish.people.tracking import Detections
 from unish.structures import KEYPOINT_NAMES, PersonTrack
+from unish.utils.progress import Progress, no_progress
 
 _TRUNK = [KEYPOINT_NAMES.index(f"{side}_{joint}") for joint in ("shoulder", "hip") for side in ("left", "right")]
 _SURE = 0.4
@@ -21,6 +26,49 @@ people whose boxes overlap are about half a side apart."""
 _MIN_KEYPOINTS, _MIN_FRAMES = 3, 3
 """Keypoints that both tracks see in a frame, and frames with as many, before two tracks are taken for one body; of
 tracks that are shorter, half of their frames."""
+
+
+def scored_by_keypoints(
+    frames: UInt8[np.ndarray, "frames height width 3"],
+    detections: Sequence[Detections],
+    estimator: KeypointEstimator,
+    progress: Progress = no_progress,
+) -> tuple[Detections, ...]:
+    """The detections with their keypoints, and scores to which these contribute, each body once.
+
+    The score and the highest confidence among shoulders and hips are taken for independent evidence, so their odds are
+    multiplied. Keypoints tell people from shadows, rocks and chairs far better than the bundled detector's score does.
+    """
+    scored = []
+    for index, (frame, detected) in enumerate(zip(frames, detections, strict=True)):
+        repeated = np.broadcast_to(frame, (len(detected), *frame.shape))
+        keypoints = estimator.estimate(repeated, detected.boxes_px) if len(detected) else np.zeros((0, 17, 3))
+        scores = expit(_log_odds(detected.scores) + _log_odds(keypoints[:, _TRUNK, 2].max(axis=1, initial=0.0)))
+        boxes, kept = detected.boxes_px, []
+        for i in np.argsort(-scores, kind="stable").tolist():
+            if all(_distance(keypoints[i], keypoints[k], boxes[i], boxes[k]) >= _SAME_PLACE for k in kept):
+                kept.append(i)
+        scored.append(replace(detected, keypoints_px=keypoints).chosen(kept, scores[kept]))
+        progress((index + 1) / len(frames), "Locating keypoints")
+    return tuple(scored)
+
+
+def _log_odds(probability: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    return logit(probability.clip(1e-3, 1 - 1e-3))
+
+
+def _distance(
+    keypoints: Float[np.ndarray, "17 3"],
+    others: Float[np.ndarray, "17 3"],
+    box_px: Float[np.ndarray, "4"],
+    other_px: Float[np.ndarray, "4"],
+) -> float:
+    """Median distance of the keypoints that both show, in longer sides of the smaller box; infinite for too few."""
+    seen = np.minimum(keypoints[:, 2], others[:, 2]) >= _SEEN
+    if seen.sum() < _MIN_KEYPOINTS:
+        return np.inf
+    side = min((box[2:] - box[:2]).max() for box in (box_px, other_px))
+    return float(np.median(np.linalg.norm(keypoints[seen, :2] - others[seen, :2], axis=1)) / max(side, 1.0))
 
 
 def trunk_confidence(track: PersonTrack) -> float:
@@ -54,13 +102,10 @@ def one_track_per_body(tracks: Sequence[PersonTrack]) -> tuple[PersonTrack, ...]
 def _are_one_body(track: PersonTrack, other: PersonTrack) -> bool:
     if track.keypoints_px is None or other.keypoints_px is None:
         return False
-    distances = []
-    for frame in np.flatnonzero(track.present & other.present):
-        mine, theirs = track.keypoints_px[frame], other.keypoints_px[frame]
-        seen = np.minimum(mine[:, 2], theirs[:, 2]) >= _SEEN
-        if seen.sum() >= _MIN_KEYPOINTS:
-            side = min((box[2:] - box[:2]).max() for box in (track.boxes_px[frame], other.boxes_px[frame]))
-            distances.append(np.median(np.linalg.norm(mine[seen, :2] - theirs[seen, :2], axis=1)) / max(side, 1.0))
+    shared = np.flatnonzero(track.present & other.present)
+    arrays = (track.keypoints_px, other.keypoints_px, track.boxes_px, other.boxes_px)
+    distances = [_distance(*(array[frame] for array in arrays)) for frame in shared]
+    distances = [distance for distance in distances if np.isfinite(distance)]
     fewest = min(int(track.present.sum()), int(other.present.sum()))
     enough = len(distances) >= min(_MIN_FRAMES, (fewest + 1) // 2)
     return bool(distances) and enough and float(np.median(distances)) < _SAME_PLACE
@@ -99,7 +144,7 @@ def grown_to_keypoints(track: PersonTrack, width_px: int, height_px: int) -> Per
         boxes[frame] = _grown(boxes[frame], keypoints[keypoints[:, 2] >= _SURE, :2])
     inside = np.clip(boxes, 0, [width_px, height_px] * 2)
     grown = np.concatenate([np.minimum(inside, track.boxes_px)[:, :2], np.maximum(inside, track.boxes_px)[:, 2:]], 1)
-    return dataclasses.replace(track, boxes_px=grown)
+    return replace(track, boxes_px=grown)
 
 
 def _grown(box_px: Float[np.ndarray, "4"], points_px: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "4"]:

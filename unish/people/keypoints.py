@@ -139,10 +139,12 @@ def with_keypoints(
     progress: Progress = no_progress,
     batch: int = 16,
 ) -> tuple[PersonTrack, ...]:
-    """The tracks with keypoints in every frame in which their person is present."""
-    total, done, located = sum(int(track.present.sum()) for track in tracks), 0, []
-    for track in tracks:
-        keypoints, seen = np.zeros((len(frames), len(KEYPOINT_NAMES), 3)), np.flatnonzero(track.present)
+    """The tracks with keypoints in every frame in which their person is present; those that they have are kept."""
+    known = [np.zeros((len(frames), 17, 3)) if track.keypoints_px is None else track.keypoints_px for track in tracks]
+    asked = [np.flatnonzero(t.present & (k[..., 2] == 0).all(1)) for t, k in zip(tracks, known, strict=True)]
+    total, done, located = sum(map(len, asked)), 0, []
+    for track, old, seen in zip(tracks, known, asked, strict=True):
+        keypoints = old.copy()
         for start in range(0, len(seen), batch):
             some = seen[start : start + batch]
             keypoints[some] = estimator.estimate(frames[some], track.boxes_px[some])
