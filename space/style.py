@@ -69,18 +69,24 @@ CSS = (_STATIC / "page.css").read_text(encoding="utf-8")
 ARRIVAL = (_STATIC / "arrival.js").read_text(encoding="utf-8")
 SHOW_VIEWER = "() => document.getElementById('viewer').scrollIntoView({behavior: 'smooth', block: 'nearest'})"
 # The button under the focus goes away as it is pressed: the focus goes to what takes its place, once that is there
-# (within two minutes: a busy server is slow to give a button back), unless the visitor has moved it meanwhile.
+# (within two minutes: a busy server is slow to give a button back), unless the visitor has moved it meanwhile or a new
+# run has begun. For two seconds it is held there: a button that is drawn anew loses it. A cancelled run may still end
+# as a success: the viewer gets the focus only with a scene in it.
 _FOCUS = """() => {{
-  const hand = tries => {{
+  const run = window.unishRuns = (window.unishRuns || 0) + {begun};
+  const hand = (tries, checks) => {{
     const now = document.activeElement, target = document.querySelector('{selector}');
-    if (now && now !== document.body && !['run', 'cancel'].includes(now.id)) return;
-    if (target && target.offsetParent) target.focus({{preventScroll: true}});
-    else if (tries) setTimeout(() => hand(tries - 1), 50);
+    if (run !== window.unishRuns) return;
+    if (now && now !== document.body && now !== target && !['run', 'cancel'].includes(now.id)) return;
+    const there = target && target.offsetParent;
+    if (there) target.focus({{preventScroll: true}});
+    if (there ? checks : tries) setTimeout(() => there ? hand(tries, checks - 1) : hand(tries - 1, checks), 50);
   }};
-  hand(2400);
+  hand(2400, 40);
 }}"""
-FOCUS_RUN, FOCUS_CANCEL, FOCUS_VIEWER = (
-    _FOCUS.format(selector=selector) for selector in ("#run", "#cancel", "#viewer .unish-viewer")
+FOCUS_CANCEL = _FOCUS.format(selector="#cancel", begun=1)
+FOCUS_RUN, FOCUS_VIEWER = (
+    _FOCUS.format(selector=selector, begun=0) for selector in ("#run", "#viewer .unish-viewer[data-ready=true]")
 )
 SETTLE_VIEWER = "() => unishViewers.forEach(viewer => viewer.settle())"
 # The query of the link to what is shown. On a Space the page stands in a frame: the address that visitors see and share

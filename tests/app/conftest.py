@@ -1,5 +1,6 @@
 """The real app in a process of its own, and a Chromium that looks at it."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,14 +40,38 @@ class Visit:
         self.tab.locator("#clip input[type=file]").set_input_files(clip)
         self.tab.locator(".pp-people input").first.wait_for()
 
+    def upload(self, clip: Path) -> None:
+        """Add a video, whatever comes of it."""
+        self.tab.locator("#clip input[type=file]").set_input_files(clip)
+        self.tab.locator("#clip video").wait_for(state="attached")
+
+    def toasts(self) -> list[str]:
+        """The messages that are on the screen."""
+        shown = self.tab.locator("[data-testid=toast-body]").all()
+        return [toast.inner_text() for toast in shown if toast.is_visible()]
+
+    def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
+        """Wait for what only a look at the page can tell."""
+        for _ in range(int(10 * seconds)):
+            if condition():
+                return
+            self.tab.wait_for_timeout(100)
+        raise AssertionError(f"not within {seconds} s")
+
+    def shorten(self, end_s: float) -> None:
+        """Take the clip up to a moment only: a few frames, where a test needs no more."""
+        self.tab.locator("#options button").first.click()
+        self.tab.locator("#to textarea, #to input").fill(f"{end_s:g}")
+        self.tab.keyboard.press("Tab")
+
     def set(self, control: str, value: float) -> None:
         self.tab.evaluate("document.querySelector('.uv-more').open = true")  # folded where the page is narrow
         self.tab.locator(control).fill(str(value))
 
 
-@pytest.fixture(scope="module")
-def visit(app, browser) -> Iterator[Callable[[], Visit]]:
-    """Opens the app as a new visitor."""
+@contextlib.contextmanager
+def visitors(app: RunningApp, browser) -> Iterator[Callable[[], Visit]]:
+    """Opens the app as a new visitor; all of them leave at the end."""
     contexts = []
 
     def open_visit() -> Visit:
@@ -64,3 +89,17 @@ def visit(app, browser) -> Iterator[Callable[[], Visit]]:
     yield open_visit
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def visit(app, browser) -> Iterator[Callable[[], Visit]]:
+    """Opens the app as a new visitor, who leaves after the test."""
+    with visitors(app, browser) as open_visit:
+        yield open_visit
+
+
+@pytest.fixture(scope="module")
+def long_visit(app, browser) -> Iterator[Callable[[], Visit]]:
+    """Opens the app as a new visitor, who stays for all tests of the file."""
+    with visitors(app, browser) as open_visit:
+        yield open_visit

@@ -2,12 +2,9 @@
 
 import io
 import re
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 import zipfile
-from pathlib import Path
 from urllib.parse import urlparse
 
 import av
@@ -24,9 +21,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def shown(visit):
+def shown(long_visit):
     """A visitor who clicked the example and the button, and sees the scene."""
-    visitor = visit()
+    visitor = long_visit()
     visitor.add()
     visitor.tab.locator("#run").click()
     visitor.tab.locator("#viewer [data-ready=true], [data-testid=toast-body]").first.wait_for()
@@ -141,212 +138,6 @@ def test_nothing_comes_from_elsewhere_and_nothing_is_wrong(shown, app):
     assert not app.failed()
 
 
-def write_video(path, picture: np.ndarray, frames: int = 12) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=12)
-        stream.height, stream.width = picture.shape[:2]
-        stream.pix_fmt = "yuv420p"
-        for _ in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-
-
-def upload(visitor, path) -> None:
-    visitor.tab.locator("#clip input[type=file]").set_input_files(path)
-    visitor.tab.locator("#clip video").wait_for(state="attached")
-
-
-def toasts(visitor) -> list[str]:
-    return [toast.inner_text() for toast in visitor.tab.locator("[data-testid=toast-body]").all() if toast.is_visible()]
-
-
-def test_a_bad_file_is_said_beside_it_and_once_more_by_the_button(visit, app, tmp_path):
-    path = tmp_path / "notes.mp4"
-    path.write_text("this is no video\n" * 50)
-    visitor = visit()
-    upload(visitor, path)
-    note = visitor.tab.locator("#note p.error")
-    note.wait_for()
-    assert "couldn't open this file as a video" in note.inner_text()
-    assert toasts(visitor) == [], "said once, beside the clip"
-    visitor.tab.locator("#run").click()
-    visitor.tab.locator("[data-testid=toast-body]").filter(has_text="couldn't open").first.wait_for()
-    said = " ".join(toasts(visitor))
-    assert said.count("couldn't open this file") == 1 and str(app.files) not in said
-    visitor.tab.locator("#cancel").wait_for(state="hidden")
-    assert visitor.tab.locator("#run").is_visible(), "an error that comes at once leaves no Cancel behind"
-    assert not app.failed() and "Traceback" not in visitor.tab.content()
-
-
-def test_nobody_found_explains_the_box(visit, app, tmp_path):
-    path = tmp_path / "empty.mp4"
-    write_video(path, np.full((240, 320, 3), 128, np.uint8))
-    visitor = visit()
-    upload(visitor, path)
-    visitor.tab.locator(".pp-hint").filter(has_text="No people found. Drag a box").wait_for()
-    visitor.tab.locator("#run").click()
-    visitor.tab.locator("[data-testid=toast-body]").filter(has_text="No people found. Drag a box").wait_for()
-    assert not app.failed()
-
-
-def still_video(path, seconds: int) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=1)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for _ in range(seconds):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
-        container.mux(stream.encode(None))
-
-
-def test_a_clip_that_is_too_long_is_said_before_the_run(visit, tmp_path):
-    still_video(tmp_path / "long.mp4", 400)
-    visitor = visit()
-    upload(visitor, tmp_path / "long.mp4")
-    visitor.tab.locator("#note p.error").filter(has_text="6 min 40 s long; the limit here is 5 min").wait_for()
-
-
-def test_a_clip_that_will_be_cut_is_said_before_the_run(visit, tmp_path):
-    still_video(tmp_path / "walk.mp4", 180)
-    visitor = visit()
-    upload(visitor, tmp_path / "walk.mp4")
-    note = visitor.tab.locator("#note p.warning")
-    note.filter(has_text="Only 0 s to 50 s of 3 min will be used").wait_for()
-    visitor.tab.locator("#options button").first.click()
-    visitor.tab.locator("#from textarea, #from input").fill("2:20")
-    visitor.tab.keyboard.press("Tab")
-    note.wait_for(state="hidden")
-
-
-@pytest.mark.parametrize("first", ["options", "clip"])
-def test_the_options_change_nothing_by_being_looked_at(visit, first):
-    visitor = visit()
-
-    def open_options() -> None:
-        visitor.tab.locator("#options button").first.click()
-        visitor.tab.locator("#from textarea, #from input").wait_for()
-
-    def open_clip() -> None:
-        visitor.add()
-
-    steps = [open_options, open_clip]
-    for step in steps if first == "options" else reversed(steps):
-        step()
-    visitor.tab.locator("#from textarea, #from input").fill("0.2")
-    visitor.tab.locator("#to textarea, #to input").fill("1")
-    visitor.tab.locator("#from textarea, #from input").fill("")
-    visitor.tab.keyboard.press("Tab")
-    visitor.tab.locator("#run").click()
-    visitor.tab.locator("#viewer [data-ready=true], [data-testid=toast-body]").first.wait_for()
-    assert toasts(visitor) == []
-    assert visitor.state()["frames"] == 6, "of one second"
-
-
-# --- picking people ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def picking(visit):
-    """A visitor who has clicked the example and sees who is in it."""
-    visitor = visit()
-    visitor.add()
-    return visitor
-
-
-def at(visitor, x: float, y: float) -> tuple[float, float]:
-    """A place at shares of the preview's width and height; the preview is in view and has come to rest."""
-    frame = visitor.tab.locator(".pp-frame")
-    frame.scroll_into_view_if_needed()
-    box = frame.bounding_box()
-    return box["x"] + x * box["width"], box["y"] + y * box["height"]
-
-
-def included(visitor) -> list[bool]:
-    return [box.is_checked() for box in visitor.tab.locator(".pp-people input[type=checkbox]").all()]
-
-
-def until(visitor, condition, seconds: float = 30) -> None:
-    for _ in range(int(10 * seconds)):
-        if condition():
-            return
-        visitor.tab.wait_for_timeout(100)
-    raise AssertionError(f"not within {seconds} s; {included(visitor)}")
-
-
-WALKER = 0.27, 0.45  # where the walker of the bundled clip is in its first frame
-
-
-def test_a_click_leaves_a_person_out_and_includes_them_again(picking):
-    picking.tab.locator(".pp-time input").fill("0")
-    assert picking.tab.locator(".pp-time output").inner_text() == "0.0 s"
-    assert included(picking) == [True]
-    for expected in (False, True):
-        picking.tab.mouse.click(*at(picking, *WALKER))
-        assert included(picking) == [expected]
-        assert picking.tab.locator(".pp-boxes g").first.get_attribute("aria-checked") == str(expected).lower()
-
-
-def test_a_box_is_dragged_and_seen_while_it_is(picking):
-    picking.tab.mouse.move(*at(picking, 0.6, 0.2))
-    picking.tab.mouse.down()
-    picking.tab.mouse.move(*at(picking, 0.7, 0.5), steps=3)
-    assert picking.tab.locator(".pp-new").count() == 1, "it grows under the pointer"
-    picking.tab.mouse.move(*at(picking, 0.8, 0.9), steps=3)
-    picking.tab.mouse.up()
-    assert picking.tab.locator(".pp-new").count() == 0
-    assert included(picking) == [True, True]
-    assert picking.tab.locator(".pp-boxes g").count() == 2
-    picking.tab.locator(".pp-people button").click()
-    assert included(picking) == [True]
-    picking.tab.mouse.move(*at(picking, 0.6, 0.2))
-    picking.tab.mouse.down()
-    picking.tab.mouse.move(*at(picking, 0.602, 0.4), steps=3)
-    picking.tab.mouse.up()
-    assert included(picking) == [True]
-    assert "too small" in picking.tab.locator(".pp-said").inner_text()
-
-
-def test_people_are_added_and_left_out_by_keyboard_alone(picking):
-    tab = picking.tab
-    tab.locator(".pp-add").focus()
-    tab.keyboard.press("Enter")
-    group = tab.locator(".pp-boxes g[data-person='2']")
-    before = group.locator("rect").bounding_box()
-    tab.keyboard.press("ArrowRight")
-    tab.keyboard.press("Shift+ArrowUp")
-    after = group.locator("rect").bounding_box()
-    assert after["x"] > before["x"] and after["height"] < before["height"]
-    tab.keyboard.press("Space")
-    assert included(picking) == [True, False]
-    tab.keyboard.press("Delete")
-    assert included(picking) == [True] and tab.evaluate("document.activeElement.className") == "pp-add"
-    tab.locator(".pp-people input[type=checkbox]").focus()
-    tab.keyboard.press("Space")
-    assert included(picking) == [False]
-    assert tab.evaluate("document.activeElement.type") == "checkbox", "the focus stays where it was"
-    tab.keyboard.press("Space")
-
-
-def test_nobody_selected_is_said_and_a_name_is_carried_into_the_viewer(picking):
-    tab = picking.tab
-    tab.locator(".pp-people input[type=checkbox]").uncheck()
-    tab.locator("#run").click()
-    tab.locator("[data-testid=toast-body]").filter(has_text="No one is selected").wait_for()
-    tab.locator("#cancel").wait_for(state="hidden")
-    tab.locator(".pp-people input[type=checkbox]").check()
-    tab.locator(".pp-people input[type=text]").fill("Ada <b>")
-    tab.mouse.move(*at(picking, 0.75, 0.3))
-    tab.mouse.down()
-    tab.mouse.move(*at(picking, 0.95, 0.95), steps=3)
-    tab.mouse.up()
-    tab.locator("#run").click()
-    tab.locator("#numbers").wait_for()
-    assert tab.locator(".uv-people button").all_inner_texts() == ["Ada <b>", "Person 2"]
-    assert "Ada <b>" in tab.locator("#numbers").inner_text()
-
-
-# --- links, visitors, cancelling -----------------------------------------------------------------------------------
-
-
 def test_a_reload_and_a_shared_link_keep_the_result(shown, visit, app):
     link = shown.tab.url
     assert "?result=" in link
@@ -366,14 +157,14 @@ VIDEO = "document.querySelector('.vc-screen video')"
 def test_the_video_keeps_time_with_the_scene(shown):
     tab = shown.tab
     tab.locator("#overlay video").wait_for()
-    until(shown, lambda: (tab.evaluate(f"{VIDEO}.duration") or 0) > 4)
+    shown.until(lambda: (tab.evaluate(f"{VIDEO}.duration") or 0) > 4)
     shown.set(".uv-frame", 12)
-    until(shown, lambda: abs(tab.evaluate(f"{VIDEO}.currentTime - unishViewers[0].scene.meta.times_s[12]")) < 0.01)
+    shown.until(lambda: abs(tab.evaluate(f"{VIDEO}.currentTime - unishViewers[0].scene.meta.times_s[12]")) < 0.01)
     tab.locator(".uv-speed").select_option("2")
     tab.locator(".uv-play").dispatch_event("click")
-    until(shown, lambda: not tab.evaluate(f"{VIDEO}.paused") and tab.evaluate(f"{VIDEO}.playbackRate") == 2)
+    shown.until(lambda: not tab.evaluate(f"{VIDEO}.paused") and tab.evaluate(f"{VIDEO}.playbackRate") == 2)
     tab.locator("#overlay video").dispatch_event("click")
-    until(shown, lambda: tab.evaluate(f"{VIDEO}.paused") and not shown.state()["playing"])
+    shown.until(lambda: tab.evaluate(f"{VIDEO}.paused") and not shown.state()["playing"])
     tab.locator(".uv-speed").select_option("1")
 
 
@@ -400,10 +191,10 @@ def test_a_line_between_video_and_scene_is_dragged_and_moved_by_keys(shown):
 def test_the_original_video_comes_when_it_is_asked_for(shown, app):
     before = shown.tab.evaluate(f"{VIDEO}.src")
     shown.tab.locator(".vc-kind").select_option("original")
-    until(shown, lambda: shown.tab.evaluate(f"{VIDEO}.src") != before, 90)
+    shown.until(lambda: shown.tab.evaluate(f"{VIDEO}.src") != before, 90)
     assert shown.tab.locator(".vc-save").get_attribute("download") == "sample_clip_video.mp4"
     shown.tab.locator(".vc-kind").select_option("overlay")
-    until(shown, lambda: shown.tab.evaluate(f"{VIDEO}.src") == before)
+    shown.until(lambda: shown.tab.evaluate(f"{VIDEO}.src") == before)
 
 
 def test_files_for_other_programs_are_made_on_demand(shown, tmp_path):
@@ -480,9 +271,11 @@ def test_cancel_takes_the_buttons_place_says_so_and_ends_the_work(visit, app):
     tab.locator("[data-testid=toast-body]").filter(has_text="Cancelled").first.wait_for()
     tab.wait_for_function("document.activeElement.id === 'run'")
     tab.wait_for_timeout(4000)
-    assert len(toasts(visitor)) == 1, "said once"
+    assert len(visitor.toasts()) == 1, "said once"
     assert tab.locator("#viewer [data-ready=true]").count() == 0
     assert "?result=" not in tab.url
+    visitor.shorten(1)
+    tab.locator("#run").focus()
     tab.keyboard.press("Enter")
     tab.locator("#viewer [data-ready=true]").wait_for()
     tab.wait_for_function("document.activeElement.matches('#viewer .unish-viewer')")
@@ -498,6 +291,7 @@ def results_of(app) -> int:
 
 def test_a_closed_tab_ends_its_work(visit, app):
     visitor, other = visit(), visit()
+    other.shorten(1)
     for one in (visitor, other):
         one.add()
     before = results_of(app)
@@ -521,100 +315,6 @@ def test_on_a_space_the_page_around_learns_the_link(visit):
         [{"queryString": query}, "https://huggingface.co"] for query in ("", "result=A-name_of_22_letters00")
     ]
     assert tab.url.endswith("?result=A-name_of_22_letters00")
-
-
-# --- programs ------------------------------------------------------------------------------------------------------
-
-
-def test_the_api_takes_a_box_and_a_part_of_the_clip(app, repository, tmp_path):
-    """What a program gets, and that a drawn box is followed."""
-    from gradio_client import Client, handle_file
-
-    client = Client(app.url, verbose=False, download_files=str(tmp_path))
-    clip = handle_file(str(repository / "unish" / "assets" / "sample_clip.mp4"))
-    part = {"fps": 3, "start_s": 0, "end_s": 1.5, "weights": "mini"}
-    archive, page, overlay, numbers = client.predict(
-        clip=clip, boxes="100,100,400,460", focal="26mm", height="1.8", formats="bvh", api_name="/reconstruct", **part
-    )
-    assert "<dd>1</dd>" in numbers, "one box, one person"
-    with zipfile.ZipFile(archive) as files:
-        names = {name.rsplit("/")[-1] for name in files.namelist()}
-    assert Path(page).name == "sample_clip_viewer.html"
-    assert names >= {"reconstruction.safetensors", "reconstruction.json", "report.json", "person_1.bvh"}
-    assert Path(page).read_text(encoding="utf-8").startswith("<!doctype html>")
-    with av.open(overlay) as video:
-        assert sum(1 for _ in video.decode(video=0)) > 30, "every frame of the part, not those that were sampled"
-    for wrong, sentence in (({"boxes": "banana"}, "banana"), ({"focal": "wide"}, "focal length")):
-        with pytest.raises(Exception, match=sentence):
-            client.predict(clip=clip, api_name="/reconstruct", **(part | wrong))
-
-
-def test_weights_that_are_not_there_end_the_start(repository):
-    command = [sys.executable, "app.py", "--weights", "nowhere/at/all"]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 2
-    assert "nowhere/at/all" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_it_runs_without_the_spaces_package(repository):
-    code = "import sys; sys.modules['spaces'] = None; import app; print(app.networks.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=600)
-    assert done.stdout.strip() == "networks", done.stderr
-
-
-def test_cuda_is_touched_inside_the_decorated_function_only(repository):
-    """As on ZeroGPU: outside of what `spaces.GPU` wraps there is no device, and whoever asks for one is found out."""
-    code = """
-import os
-import re, pathlib, sys, tempfile, types
-inside = []
-def gpu(duration):
-    def decorate(function):
-        def run(*arguments):
-            assert 8 <= duration(*arguments) <= 60
-            inside.append(True)
-            try:
-                return function(*arguments)
-            finally:
-                inside.pop()
-        run.__name__ = function.__name__
-        return run
-    return decorate
-sys.modules['spaces'] = types.SimpleNamespace(GPU=gpu)
-import torch
-touched = []
-def refuse(*arguments, **options):
-    if not inside:
-        touched.append(True)
-    raise RuntimeError('no CUDA here')
-torch.cuda._lazy_init = refuse
-import app
-from space import gpu, upload_pipeline
-from space.request import ClipRequest, Settings
-from space.results import ResultFolders
-from space.tasks import Task
-from unish.utils.assets import SAMPLE_CLIP
-torch.cuda.is_available = lambda: True  # ZeroGPU says so outside as well
-looked = []
-detect_people = gpu.detect_people
-def detect_inside(clip, **options):
-    looked.append(bool(inside))
-    return detect_people(clip, finder='mini', **options)
-gpu.detect_people = detect_inside
-folders = ResultFolders.beside(pathlib.Path(tempfile.mkdtemp()) / 'results')
-task, request = Task('', 600), ClipRequest.of(SAMPLE_CLIP, 3, None, 1.0)
-seen = task.run(lambda report: upload_pipeline.preview_upload(request, folders, task, report))
-torch.cuda.is_available = lambda: False
-gpu.networks('mini')
-settings = Settings.of({'mini': 'mini'}, 'mini')
-people = upload_pipeline.selected(seen, upload_pipeline.PeopleSelection.of(None, seen))
-made = task.run(lambda report: upload_pipeline.reconstruct_upload(request, people, settings, folders, task, report))
-app.build(app.Demo({'mini': 'mini'}, folders, app.Examples([])))
-print(len(made.load()), touched, looked)
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=600)
-    assert done.stdout.strip() == "3 [] [True]", done.stderr
 
 
 @pytest.mark.long
