@@ -14,9 +14,9 @@ MAX_LAYERS = 8
 MAX_CANDIDATES = 24
 LEAST_NEW = 0.008
 """A frame becomes a layer where this share of its vertices shows something new."""
-SAME_SURFACE = 0.2
+SAME_SURFACE = 0.18
 """Of the depth that a layer has there: what lies no farther behind it is the surface that the layer shows."""
-SEAM = 8
+SEAM = 10
 """Cells by which a layer reaches into those before it, so that no seam opens where two depth maps disagree."""
 BOX_MARGIN = 0.08
 """Of a box's longer side."""
