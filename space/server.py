@@ -12,7 +12,7 @@ import gradio as gr
 
 from space.examples import Examples
 from space.limits import MAX_UPLOAD_MB, TIME_LIMIT_S
-from space.style import ARRIVAL, CSS, HEAD, THEME
+from space.style import ARRIVAL, CSS, HEAD, THEME, WAITING
 from unish.viewer.numbers import NUMBERS_CSS
 from unish.viewer.page import plotly_js_path
 
@@ -74,7 +74,7 @@ def serve(page: gr.Blocks, examples: Examples, options: argparse.Namespace) -> N
         server_port=options.port,
         share=options.share,
         theme=THEME,
-        head=f"{HEAD}{card_image(first)}{arrival_script(posters)}<style>{CSS}{NUMBERS_CSS}</style>",
+        head=f"{HEAD}{card_image(first)}{arrival_script(posters)}<script>\n{WAITING}</script><style>{CSS}{NUMBERS_CSS}</style>",
         max_file_size=f"{MAX_UPLOAD_MB}mb",
         allowed_paths=[str(example.clip) for example in examples.examples.values()],
         footer_links=["api", "settings"],

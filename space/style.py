@@ -67,6 +67,7 @@ HEAD = f"""
 _STATIC = Path(__file__).parent / "static"
 CSS = (_STATIC / "page.css").read_text(encoding="utf-8")
 ARRIVAL = (_STATIC / "arrival.js").read_text(encoding="utf-8")
+WAITING = (_STATIC / "waiting.js").read_text(encoding="utf-8")
 SHOW_VIEWER = "() => document.getElementById('viewer').scrollIntoView({behavior: 'smooth', block: 'nearest'})"
 # The button under the focus goes away as it is pressed: the focus goes to what takes its place, once that is there
 # (within two minutes: a busy server is slow to give a button back), unless the visitor has moved it meanwhile or a new

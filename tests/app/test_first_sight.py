@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import gradio
 import pytest
 
 from space.examples import BUNDLED, Example
@@ -45,6 +46,27 @@ def arrived(app, browser):
 
 def pressed(visitor) -> list[str]:
     return visitor.tab.locator("#gallery [aria-pressed=true]").evaluate_all("all => all.map(one => one.dataset.name)")
+
+
+def test_the_queue_speaks_in_words(app, browser):
+    """Gradio's own element, as its script writes it, needs a full queue: here only its words are put in."""
+    source = next((Path(gradio.__file__).parent / "templates/frontend/assets").glob("statustracker-*.js"))
+    assert all(words in source.read_text(encoding="utf-8") for words in ("meta-text", "`queue: ${", "`processing |`"))
+    tab = browser.new_page(reduced_motion="reduce")
+    tab.goto(app.url)
+    tab.locator("#clip").wait_for(timeout=120_000)
+    tab.evaluate("""() => {
+        const status = document.createElement('div');
+        status.id = 'status';
+        status.className = 'meta-text';
+        status.append('queue: 3/4 |', '1.5s');
+        document.body.append(status);
+    }""")
+    tab.wait_for_function("document.getElementById('status').textContent === '2 ahead of you · 1.5s'")
+    for theirs, ours in (("queue: 1/4 |", "You are next · 1.5s"), ("processing |", "Working · 1.5s")):
+        tab.evaluate("words => document.getElementById('status').firstChild.data = words", theirs)
+        tab.wait_for_function("ours => document.getElementById('status').textContent === ours", arg=ours)
+    tab.close()
 
 
 def test_a_finished_result_plays_until_it_is_touched_and_others_are_a_click_away(arrived):
