@@ -125,10 +125,10 @@ def test_evaluation_prints_the_table_that_readme_quotes(repository, tmp_path):
 
 
 def test_training_commands(tmp_path, repository):
-    """The same commands with small numbers: two clips, two steps."""
-    for make in commands(repository, "python -m train.synthetic"):
+    """The same commands with small numbers: two clips, two steps; the first one in its two processes."""
+    for number, make in enumerate(commands(repository, "python -m train.synthetic")):
         make[make.index("--clips") + 1] = "2"
-        run([*make, "--workers", "1"], tmp_path, repository)
+        run([*make, *(("--workers", "1") if number else ("--per-shard", "1"))], tmp_path, repository)
     train = command(repository, "accelerate launch train/pretrain.py")
     train = [word.replace("train/pretrain.py", str(repository / "train" / "pretrain.py")) for word in train]
     train[train.index("--minutes") : train.index("--minutes") + 2] = ["--steps", "2"]

@@ -1,7 +1,5 @@
 """The data set's command line, and the bundled clip with its ground truth."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +30,6 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path):
     make_dataset(config)
     assert shards[0].stat().st_mtime_ns == kept
     assert [clip.clip_id for clip in iterate_clips(tmp_path, "validation")] == before
-
-
-def test_the_command_renders_in_several_processes(tmp_path):
-    command = [sys.executable, "-m", "train.synthetic", "--out", str(tmp_path), "--clips", "2", "--per-shard", "1"]
-    subprocess.run([*command, "--frames", "1", "--long-side-px", "56", "--workers", "2"], check=True, timeout=300)
-    assert len({clip.clip_id for clip in iterate_clips(tmp_path, "train")}) == 2
 
 
 @pytest.mark.parametrize("wrong", [["--split", "mine"], ["--clips", "0"], ["--fps", "0"], ["--long-side-px", "100"]])
