@@ -109,14 +109,14 @@ def test_what_has_no_trunk_is_dropped_and_the_others_are_numbered_anew():
 
 
 def test_keypoints_contribute_to_scores_and_show_one_body_once():
-    """A chair of a high score and a person of a low one change places; a second box round the person is dropped."""
+    """A chair of a high score and a person of a low one change places; a second box of the person scores 0."""
     frames = np.zeros((2, 150, 200, 3), np.uint8)
     boxes = np.array([[100.0, 20, 160, 130], [20, 20, 60, 120], [22, 20, 62, 124]])
     detections = [Detections(boxes, np.array([0.46, 0.3, 0.25]))] * 2
     for scored in scored_by_keypoints(frames, detections, _SeesShouldersAtTheLeft()):
-        np.testing.assert_array_equal(scored.boxes_px, boxes[[1, 0]])
-        np.testing.assert_allclose(scored.scores, [0.794, 0.149], atol=1e-3)
-        assert scored.keypoints_px is not None and scored.keypoints_px.shape == (2, 17, 3)
+        np.testing.assert_array_equal(scored.boxes_px, boxes)
+        np.testing.assert_allclose(scored.scores, [0.149, 0.794, 0], atol=1e-3)
+        assert scored.keypoints_px is not None and scored.keypoints_px.shape == (3, 17, 3)
 
 
 def test_keypoints_of_detections_are_not_located_again():

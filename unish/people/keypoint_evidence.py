@@ -11,6 +11,7 @@ from scipy.special import expit, logit
 from unish.people.keypoints import KeypointEstimator
 from unish.people.tracking import Detections
 from unish.structures import KEYPOINT_NAMES, PersonTrack
+from unish.utils.disk_arrays import release_pages
 from unish.utils.progress import Progress, no_progress
 
 _TRUNK = [KEYPOINT_NAMES.index(f"{side}_{joint}") for joint in ("shoulder", "hip") for side in ("left", "right")]
@@ -26,6 +27,8 @@ people whose boxes overlap are about half a side apart."""
 _MIN_KEYPOINTS, _MIN_FRAMES = 3, 3
 """Keypoints that both tracks see in a frame, and frames with as many, before two tracks are taken for one body; of
 tracks that are shorter, half of their frames."""
+_RELEASED_AFTER = 16
+"""Frames after which those of a long clip, which lie on disk, leave the memory."""
 
 
 def scored_by_keypoints(
@@ -34,7 +37,7 @@ def scored_by_keypoints(
     estimator: KeypointEstimator,
     progress: Progress = no_progress,
 ) -> tuple[Detections, ...]:
-    """The detections with their keypoints, and scores to which these contribute, each body once.
+    """The detections with their keypoints, and scores to which these contribute; 0 for a body's second detection.
 
     The score and the highest confidence among shoulders and hips are taken for independent evidence, so their odds are
     multiplied. Keypoints tell people from shadows, rocks and chairs far better than the bundled detector's score does.
@@ -42,13 +45,19 @@ def scored_by_keypoints(
     scored = []
     for index, (frame, detected) in enumerate(zip(frames, detections, strict=True)):
         repeated = np.broadcast_to(frame, (len(detected), *frame.shape))
-        keypoints = estimator.estimate(repeated, detected.boxes_px) if len(detected) else np.zeros((0, 17, 3))
+        keypoints = (
+            estimator.estimate(repeated, detected.boxes_px) if len(detected) else np.zeros((0, len(KEYPOINT_NAMES), 3))
+        )
         scores = expit(_log_odds(detected.scores) + _log_odds(keypoints[:, _TRUNK, 2].max(axis=1, initial=0.0)))
-        boxes, kept = detected.boxes_px, []
+        boxes, bodies = detected.boxes_px, []
         for i in np.argsort(-scores, kind="stable").tolist():
-            if all(_distance(keypoints[i], keypoints[k], boxes[i], boxes[k]) >= _SAME_PLACE for k in kept):
-                kept.append(i)
-        scored.append(replace(detected, keypoints_px=keypoints).chosen(kept, scores[kept]))
+            if all(_distance(keypoints[i], keypoints[k], boxes[i], boxes[k]) >= _SAME_PLACE for k in bodies):
+                bodies.append(i)
+            else:
+                scores[i] = 0.0
+        scored.append(replace(detected, keypoints_px=keypoints, scores=scores))
+        if index % _RELEASED_AFTER == 0:
+            release_pages(frames)
         progress((index + 1) / len(frames), "Locating keypoints")
     return tuple(scored)
 

@@ -140,7 +140,10 @@ def with_keypoints(
     batch: int = 16,
 ) -> tuple[PersonTrack, ...]:
     """The tracks with keypoints in every frame in which their person is present; those that they have are kept."""
-    known = [np.zeros((len(frames), 17, 3)) if track.keypoints_px is None else track.keypoints_px for track in tracks]
+    known = [
+        np.zeros((len(frames), len(KEYPOINT_NAMES), 3)) if track.keypoints_px is None else track.keypoints_px
+        for track in tracks
+    ]
     asked = [np.flatnonzero(t.present & (k[..., 2] == 0).all(1)) for t, k in zip(tracks, known, strict=True)]
     total, done, located = sum(map(len, asked)), 0, []
     for track, old, seen in zip(tracks, known, asked, strict=True):

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.optimize import linear_sum_assignment
 
-from unish.structures import PersonTrack
+from unish.structures import KEYPOINT_NAMES, PersonTrack
 from unish.utils.disk_arrays import new_array
 from unish.utils.progress import Progress, no_progress
 
@@ -26,8 +26,7 @@ _MOTION_DECAY = 0.85
 """What is left of a person's velocity from one frame unseen to the next."""
 _DENSE_S, _SPARSE_S, _SPARSE_REACH = 0.5, 1.0, 1.5
 """Up to the first interval between frames a person moves at most `max_distance`, from the second on so many times as
-far. Chosen on clips that the detector was trained on, at one frame per second: with 1.3 to 1.6 nobody is split in two,
-with 2 people are confused."""
+far. Chosen on clips that the detector was trained on, at one frame per second."""
 _LONGEST_GAP_S = 1.0
 """Between two detections farther apart than this nobody moves evenly: no boxes are made up for the frames between."""
 
@@ -49,12 +48,6 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.boxes_px)
-
-    def chosen(self, people: Sequence[int], scores: Float[np.ndarray, "people"]) -> "Detections":
-        """Only these people, in this order, with new scores."""
-        rows = np.asarray(people, int)
-        arrays = (self.masks, self.colors, self.keypoints_px)
-        return Detections(self.boxes_px[rows], scores, *(None if a is None else a[rows] for a in arrays))
 
 
 @runtime_checkable
@@ -276,7 +269,7 @@ def _person_track(track: _Track, detections: Sequence[Detections], config: Track
             masks[frame] = detections[frame].masks[track.detections[frame][0]]  # type: ignore[index]
     keypoints = None
     if all(detected.keypoints_px is not None for detected in detections):
-        keypoints = np.zeros((len(detections), 17, 3))
+        keypoints = np.zeros((len(detections), len(KEYPOINT_NAMES), 3))
         for frame in frames:
             keypoints[frame] = detections[frame].keypoints_px[track.detections[frame][0]]  # type: ignore[index]
     confidence = np.zeros(len(detections))
