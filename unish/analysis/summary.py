@@ -40,9 +40,8 @@ class Summary:
 
     def lens(self) -> str:
         """The lens in words: "26 mm lens (recorded by the camera)"."""
-        source = {"recorded": "recorded by the camera", "given": "as given", "estimated": "estimated"}.get(
-            self.focal_from
-        )
+        sources = {"recorded": "recorded by the camera", "given": "as given", "estimated": "estimated"}
+        source = (sources | {"measured": "measured from the camera's motion"}).get(self.focal_from)
         return f"{self.focal_mm:.0f} mm lens" + (f" ({source})" if source else "")
 
 

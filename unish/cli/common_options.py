@@ -5,7 +5,7 @@ from typing import Any
 
 from unish.fitting.settings import FIT_MODES
 from unish.people import FINDERS
-from unish.pipeline.options import CROP_SOURCES, PRECISIONS, Options
+from unish.pipeline.options import CROP_SOURCES, PRECISIONS, SFM_MODES, Options
 from unish.video import LONGEST_SHOT
 
 ALL = "all"
@@ -53,6 +53,12 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         "recorded, else estimated)",
     )
     parser.add_argument("--static-camera", action="store_true", help="the camera does not move")
+    parser.add_argument(
+        "--sfm",
+        choices=SFM_MODES,
+        default=Options.sfm,
+        help="measure camera, lens and depth by structure from motion where the camera moves: auto (default) or off",
+    )
     parser.add_argument(
         "--window",
         type=int,
@@ -112,6 +118,7 @@ def common_options_of(parsed: argparse.Namespace) -> dict[str, Any]:
         "people",
         "focal",
         "static_camera",
+        "sfm",
         "window",
         "body",
         "device",

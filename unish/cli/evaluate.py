@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from unish.cli.progress_bar import without_warnings
 from unish.errors import InputError
 from unish.fitting.settings import FIT_MODES
+from unish.pipeline.options import SFM_MODES
 
 if TYPE_CHECKING:
     from unish.evaluation.benchmark import Benchmark, BenchmarkSequence
@@ -51,6 +52,12 @@ def add(commands) -> None:
         choices=FIT_MODES,
         default="off",
         help="also score the bodies after they were fitted to the clip, in a row of their own (default: off)",
+    )
+    command.add_argument(
+        "--sfm",
+        choices=SFM_MODES,
+        default="off",
+        help="score with camera, lens and depth measured by structure from motion (default: off, the weights' own)",
     )
     command.add_argument(
         "--known-lens", action="store_true", help="tell the weights the true focal length (default: they estimate it)"
@@ -147,6 +154,8 @@ def _predictor(
     if options.predictions is not None:
         if options.fit != "off":
             raise InputError("--fit fits what weights predict; results of --predictions are scored as they are.")
+        if options.sfm != "off":
+            raise InputError("--sfm measures cameras for weights; results of --predictions are scored as they are.")
         if options.known_lens:
             raise InputError("--known-lens is told to weights; results of --predictions are scored as they are.")
         return saved_predictor(options.predictions, data), f"results in {options.predictions}"
@@ -158,7 +167,7 @@ def _predictor(
     model, body = load(options.weights, device=device), load_body(options.body)
     place = next(model.parameters()).device
     source = f"unish {unish.__version__}, {model.weights_name} weights, {body.name} body, on {place}"
-    return weights_predictor(model, body, benchmark, data, device, options.fit, options.known_lens), source
+    return weights_predictor(model, body, benchmark, data, device, options.fit, options.known_lens, options.sfm), source
 
 
 @contextlib.contextmanager

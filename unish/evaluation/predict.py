@@ -36,16 +36,18 @@ def weights_predictor(
     device: str | None = None,
     fit: str = "off",
     known_lens: bool = False,
+    sfm: str = "off",
 ) -> Predictor:
     """Weights as a method under test; `data` names the data that they are tested on. With a `fit` (as in
     `unish.pipeline.Options`) the network's bodies and the fitted ones are both scored. `known_lens`: the method is told
-    the true focal length, as by a phone that records it."""
-    choices = ({} if fit == "off" else {"fit": fit}) | ({"lens": "known"} if known_lens else {})
+    the true focal length, as by a phone that records it. `sfm` is that of the pipeline's `Options`."""
+    choices = {"fit": fit, "lens": "known" if known_lens else "off", "sfm": sfm}
+    choices = {name: choice for name, choice in choices.items() if choice != "off"}
     identity = as_identity(**networks_identity(model, body), data=data, **choices)
     return Predictor(
-        name=f"unish {model.weights_name}" + (", known lens" if known_lens else ""),
+        name=f"unish {model.weights_name}" + (", known lens" if known_lens else "") + (", sfm" if sfm != "off" else ""),
         predict=lambda sequence: reconstruct_sequence(
-            sequence, benchmark, model, body, device=device, known_lens=known_lens
+            sequence, benchmark, model, body, device=device, known_lens=known_lens, sfm=sfm
         ),
         identity=lambda sequence: identity,
         body=body,

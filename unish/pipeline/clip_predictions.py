@@ -28,6 +28,8 @@ class ClipPredictions:
     windows: tuple[WindowPrediction, ...]
     bodies: tuple[Mapping[int, WindowBody], ...]
     """Of every window: index of the track → its body."""
+    mapped_frames: int = 0
+    """Frames whose cameras are those of structure from motion."""
 
     def rows(self, window: int) -> slice:
         """Where a window's maps lie in `depth` and `confidence`."""

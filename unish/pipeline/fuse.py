@@ -37,8 +37,6 @@ log = logging.getLogger("unish")
 
 GROUND_POINTS = 40_000
 STANDING_FRAMES = 120
-RECORDED_FOCAL_LOG_ERROR = 0.05
-"""Of what phones record; a guess, since stabilisation crops videos by an amount that is not written down."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +219,7 @@ def _provenance(
     warnings = [*clip.warnings, *_weaker_paths(predictions, intrinsics, body)]
     for warning in warnings:
         log.warning(warning)
-    focal_from = "estimated" if priors.focal is None else "recorded" if priors.focal_is_recorded else "given"
+    is_estimated = priors.focal is None
     return Provenance(
         source_name=clip.source_name,
         weights=model.weights_name,
@@ -233,10 +231,9 @@ def _provenance(
         metres_per_unit=metres_per_unit,
         source_fps=clip.source_fps,
         content_box=clip.content_box or (),
-        focal_from=focal_from,
-        focal_log_error={"estimated": model.config.scene.focal_log_error, "recorded": RECORDED_FOCAL_LOG_ERROR}.get(
-            focal_from, 0.0
-        ),
+        focal_from="estimated" if is_estimated else priors.focal_from,
+        focal_log_error=model.config.scene.focal_log_error if is_estimated else priors.focal_log_error,
+        mapped_frames=predictions.mapped_frames,
         warnings=tuple(warnings),
     )
 

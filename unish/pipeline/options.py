@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from unish.people.prompts import Box
 
 ESTIMATE = "estimate"
+RECORDED_FOCAL_LOG_ERROR = 0.05
+"""Of what phones record; a guess, since stabilisation crops videos by an amount that is not written down."""
+SFM_MODES = ("auto", "off")
 HEIGHT_RANGE_M = (0.4, 2.6)
 CROP_SOURCES = ("original", "network")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -27,8 +30,10 @@ class ClipPriors:
 
     focal: float | None = None
     """Focal length over half the frame's diagonal."""
-    focal_is_recorded: bool = False
-    """It is the camera's own, not the user's."""
+    focal_from: str = "given"
+    """Where that is from: "given" by the user, "recorded" by the camera, or "measured" from its motion."""
+    focal_log_error: float = 0.0
+    """Standard deviation of its logarithm."""
     static_camera: bool = False
     """The camera stands on a tripod."""
     heights_m: Mapping[int, float] = field(default_factory=dict)
@@ -88,6 +93,8 @@ class Options:
     None: what the camera wrote into the source, else the network's own."""
     static_camera: bool = False
     """The camera does not move."""
+    sfm: str = "auto"
+    """Camera, lens and depth measured by structure from motion: "auto", where the camera moves enough, or "off"."""
     height: float | int | Mapping[int, float | int] | None = None
     """How tall a person is, metres: of person 1, or by id. Fixes the scale."""
     window: int = 30
@@ -113,6 +120,8 @@ class Options:
             raise InputError(f"Expected {' or '.join(PRECISIONS)} as the precision, got {self.precision!r}.")
         if self.fit not in FIT_MODES:
             raise InputError(f"Expected {', '.join(FIT_MODES)} as the fit of bodies, got {self.fit!r}.")
+        if self.sfm not in SFM_MODES:
+            raise InputError(f"Expected {' or '.join(SFM_MODES)} for structure from motion, got {self.sfm!r}.")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"Expected a seed from 0 to 2**63 - 1, got {str(self.seed)[:40]}; 0 is the default.")
         if self.window < MIN_WINDOW_FRAMES:
@@ -141,7 +150,9 @@ class Options:
         is_recorded = self.focal is None and recorded_focal_mm is not None
         focal = f"{recorded_focal_mm}mm" if is_recorded else self.focal
         relative = None if focal in (None, ESTIMATE) else parse_focal(focal, source_size)
-        return ClipPriors(relative, is_recorded, self.static_camera, {int(k): float(v) for k, v in heights.items()})
+        source, error = ("recorded", RECORDED_FOCAL_LOG_ERROR) if is_recorded else ("given", 0.0)
+        heights_m = {int(person): float(height_m) for person, height_m in heights.items()}
+        return ClipPriors(relative, source, error, self.static_camera, heights_m)
 
 
 def parse_focal(focal: float | int | str, source_size: tuple[int, int]) -> float:

@@ -21,6 +21,7 @@ from unish.people.detection import Box, detect_people
 from unish.pipeline.clip_predictions import ClipPredictions
 from unish.pipeline.fuse import fuse
 from unish.pipeline.inference import run_loop_pass
+from unish.pipeline.mapping import laid_onto_map, map_scene, with_measured_lens
 from unish.pipeline.options import ClipPriors, NetworkChoices, Options
 from unish.pipeline.run_windows import run_windows
 from unish.structures import Clip, PersonTrack, Reconstruction
@@ -106,7 +107,7 @@ def reconstruct_clip(
             count=options.people,
             picks=options.person,
             device=options.device,
-            progress=part_of(progress, 0.15, 0.3),
+            progress=part_of(progress, 0.15, 0.25),
         )
     clip = dataclasses.replace(clip, warnings=clip.warnings + people.warnings)
     scene = reconstruct_tracked(
@@ -120,6 +121,7 @@ def reconstruct_clip(
         seed=options.seed,
         choices=options.network_choices,
         fit=options.fit,
+        sfm=options.sfm,
         progress=progress,
     )
     require_plausible(scene)
@@ -154,11 +156,13 @@ def reconstruct_tracked(
     seed: int = 0,
     choices: NetworkChoices = NetworkChoices(),  # noqa: B008 (frozen)
     fit: str = "off",
+    sfm: str = "off",
     progress: Progress = no_progress,
 ) -> Reconstruction:
     """The part after decoding and person detection, for callers that hold the clip, the people and the weights.
 
-    Bodies have the network's motion unless a `fit` is asked for, as in `Options`. Raises `InputError` when there is no
+    Bodies have the network's motion unless a `fit` is asked for, and cameras and depth are the network's unless `sfm`
+    is, as in `Options`. Raises `InputError` when there is no
     track, `Interrupted` as `reconstruct` does: bodies are then not fitted.
     """
     tracks = tuple(track for track in tracks if track.present.any())
@@ -166,9 +170,16 @@ def reconstruct_tracked(
     _require_ids(priors, tracks)
     torch.manual_seed(seed)
     with torch.inference_mode(), deferred_interrupts() as interrupts:
+        sparse = None
+        if sfm != "off":
+            with interrupts.raising():
+                sparse = map_scene(clip, tracks, priors, seed, part_of(progress, 0.25, 0.4))
+        priors = with_measured_lens(priors, sparse)
         predictions, is_whole = run_windows(clip, tracks, model, priors, window, choices, progress, interrupts)
         loop_passes = ()
-        if is_whole:
+        if sparse is not None:
+            predictions = laid_onto_map(predictions, priors, sparse)
+        elif is_whole:
             loop_passes, is_whole = _close_loops(predictions, priors, progress, interrupts)
         intrinsics, alignment = _align(predictions, priors, loop_passes)
         result = fuse(predictions, intrinsics, alignment, body, priors, finder, seed)

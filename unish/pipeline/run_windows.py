@@ -73,7 +73,7 @@ def _run(inputs: ClipInputs, progress: Progress, interrupts: Interrupts) -> tupl
         with contextlib.closing(prepared):
             for number, window in enumerate(inputs.windows):
                 with interrupts.raising():
-                    progress(0.3 + 0.6 * number / total, _message(window, inputs))
+                    progress(0.4 + 0.5 * number / total, _message(window, inputs))
                     result = run_window(inputs, next(prepared), collector.focals)
                 collector.append(result)
     except KeyboardInterrupt:

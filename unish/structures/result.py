@@ -139,10 +139,12 @@ class Provenance:
     content_box: tuple[float, ...] = ()
     """As `Clip.content_box`; () where nothing was left out."""
     focal_from: str = ""
-    """Where the focal length is from: "given" by the user, "recorded" by the camera, or "estimated" from the images;
-    "" in results that do not say."""
+    """Where the focal length is from: "given" by the user, "recorded" by the camera, "measured" from its motion, or
+    "estimated" from the images; "" in results that do not say."""
     focal_log_error: float = 0.0
     """Standard deviation of its logarithm about the true one, as far as it is known."""
+    mapped_frames: int = 0
+    """Frames whose cameras were measured by structure from motion; the others are the network's."""
 
 
 @dataclass(frozen=True)
