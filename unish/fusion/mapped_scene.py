@@ -16,19 +16,20 @@ from unish.fusion.windows import WindowPrediction, sample_pixels, sample_uv
 from unish.geometry.camera import half_diagonal_grid
 from unish.geometry.rotations import slerp
 
-LEAST_DEPTHS = 30
-"""A pass with fewer depths in common with the map is left as it is."""
+LEAST_DEPTHS, FRAME_DEPTHS = 30, 5
+"""A pass with fewer depths in common with the map is left as it is; a frame with fewer borrows its neighbour's."""
 MAX_LOG = 1.0
 """Depths that differ by more than this factor (its logarithm) are of something else."""
 
-REACH = 0.35
-"""Over which the correction varies: half diagonals in the image, logarithms in depth."""
+REACH = np.array([0.35, 0.35, 0.1])
+"""Over which the correction varies: half diagonals in the image, logarithms in depth. What stands before a wall is
+corrected apart from it."""
 VARIATION, FRAME_BIAS = 0.25, 0.1
 """How much a network's depth is off (logarithm): from place to place, and of a whole frame."""
 NOISE, OUTLIER = 0.05, 0.15
 """Of one depth beside what varies smoothly; and from where it counts less and less."""
 MOST_POINTS = 400
-GRID = 16, 16, 10
+GRID = 16, 16, 32
 """Nodes across, down and in depth, between which the correction is interpolated."""
 
 
@@ -77,12 +78,9 @@ def onto_map(
         ]
     ).astype(np.float32)
     rows, columns = sample_pixels(height, width)
-    rays = np.concatenate(
-        [np.tile(sample_uv(height, width), (len(focal), 1, 1)), np.ones((len(focal), len(rows), 1))], -1
-    )
-    rays[..., :2] /= focal[:, None, None]
-    points = rays * (corrected[:, rows, columns, None] + shift)
-    points[..., 2] -= shift
+    sample_depth = corrected[:, rows, columns, None] + shift
+    across = sample_uv(height, width) / focal[:, None, None] * sample_depth
+    points = np.concatenate([across, sample_depth - shift], axis=-1)
     return replace(prediction, world_from_camera=cameras, points_camera=points.astype(np.float32)), corrected
 
 
@@ -101,21 +99,18 @@ def _depths(depth: Float[np.ndarray, "height width"], seen: FramePoints) -> _Dep
 
 def _nearest(shared: Sequence[_Depths], row: int) -> _Depths:
     """The depths of the frame, or of the nearest one that has some."""
-    return (
-        next(shared[k] for k in sorted(range(len(shared)), key=lambda k: abs(k - row)) if len(shared[k].log_ratio) >= 5)
-        if any(len(part.log_ratio) >= 5 for part in shared)
-        else shared[row]
-    )
+    known = [k for k, part in enumerate(shared) if len(part.log_ratio) >= FRAME_DEPTHS]
+    return shared[min(known, key=lambda k: abs(k - row), default=row)]
 
 
 def _corrected(
     depth: Float[np.ndarray, "height width"], shared: _Depths, units_log: float
 ) -> Float[np.ndarray, "height width"]:
-    """Depth times a factor that varies smoothly with place and depth: the mean of a Gaussian process over the ratios."""
+    """Depth times a factor that varies smoothly with place and depth: a Gaussian process's mean over the ratios."""
     wrong = shared.log_ratio + units_log
     used = np.flatnonzero(np.abs(wrong) < MAX_LOG)
     used = used[np.linspace(0, len(used) - 1, min(len(used), MOST_POINTS)).round().astype(int)] if len(used) else used
-    if len(used) < 5:
+    if len(used) < FRAME_DEPTHS:
         return depth
     where, wrong, error = shared.where[used], wrong[used], shared.log_error[used]
     covariance = _covariance(where, where)
@@ -128,7 +123,7 @@ def _corrected(
 
 
 def _covariance(first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, "first second"]:
-    squared = ((first[:, None] - second[None]) ** 2).sum(-1) / REACH**2
+    squared = (((first[:, None] - second[None]) / REACH) ** 2).sum(-1)
     return VARIATION**2 * np.exp(-0.5 * squared) + FRAME_BIAS**2
 
 
@@ -142,7 +137,7 @@ def _interpolated(
     axes = (
         np.linspace(uv[0, 0, 0], uv[0, -1, 0], GRID[0]),
         np.linspace(uv[0, 0, 1], uv[-1, 0, 1], GRID[1]),
-        np.linspace(*np.percentile(logs, [0.5, 99.5]) + [-1e-3, 1e-3], GRID[2]),
+        np.linspace(np.percentile(logs, 0.5) - 1e-3, np.percentile(logs, 99.5) + 1e-3, GRID[2]),
     )
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     values = (_covariance(nodes, where) @ weights).reshape(GRID)

@@ -103,9 +103,7 @@ def map_clip(
     try:
         import pycolmap
     except ImportError:
-        log.warning(
-            "pycolmap is not installed: camera and lens are the network's alone. To add it: pip install pycolmap"
-        )
+        log.warning("pycolmap is not installed, so cameras and lens are the network's. To measure them, install it.")
         return None
     pycolmap.logging.minloglevel = int(pycolmap.logging.Level.FATAL)
     with tempfile.TemporaryDirectory() as name:
@@ -210,6 +208,10 @@ def _match(pycolmap: ModuleType, folder: Path, count: int, seed: int, progress: 
             extraction_options=extraction,
             device=pycolmap.Device.cpu,
         )
+        if start == 0:  # all frames have one camera, also those of later batches
+            with pycolmap.Database.open(database) as written:
+                (camera,) = written.read_all_cameras()
+            reader.existing_camera_id = camera.camera_id
     matching, verification = pycolmap.FeatureMatchingOptions(), pycolmap.TwoViewGeometryOptions()
     matching.num_threads, matching.use_gpu = 1, False
     verification.ransac.random_seed = seed
