@@ -43,10 +43,10 @@ class Rendering:
 
 
 RENDERINGS = (
-    Rendering("1_a_walk_and_a_wave", 900_000_601, "indoor", 1, script=("walk", "turn", "wave")),
     Rendering(
-        "2_walk_turn_and_wave", 900_000_417, "indoor", 1, script=("walk", "turn", "wave"), title="Walk, turn and wave"
+        "1_walk_turn_and_wave", 900_000_417, "indoor", 1, script=("walk", "turn", "wave"), title="Walk, turn and wave"
     ),
+    Rendering("2_a_walk_and_a_wave", 900_000_611, "indoor", 1, script=("walk", "turn", "wave")),
 )
 SECONDS, SOURCE_FPS, LONG_SIDE_PX, SAMPLED_FPS = 5, 30, 640, 6.0
 

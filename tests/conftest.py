@@ -25,6 +25,12 @@ def _modules_of_train() -> list[str]:
 install_import_hook(["unish", *_modules_of_train()], "tests.helpers.type_checker.check")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: processes that take whole files then end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY

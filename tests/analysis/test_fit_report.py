@@ -14,7 +14,7 @@ from train.synthetic.clips import generate_clip
 from unish.analysis.fit_report import LIMITS, FitReport, fit_report
 from unish.analysis.summary import summarise
 from unish.body import open_body
-from unish.structures import Cameras, Reconstruction, Window
+from unish.structures import Cameras, Fitting, PersonFitting, Reconstruction, Window
 from unish.viewer.numbers import numbers_html
 
 FPS = 6.0
@@ -161,6 +161,28 @@ def test_without_masks_it_is_not_measured_and_said_why(walker):
     report = fit_report(dataclasses.replace(walker, person_mask=np.zeros_like(walker.person_mask)))
     assert measures(report)["body_to_points_median"] is None and measures(report)["behind"] is None
     assert "no pixels are marked" in report.text()
+
+
+@pytest.mark.parametrize(("off_cm", "word"), [(0.0, "good"), (3.0, "good"), (9.0, "fair"), (22.4, "poor")])
+def test_points_that_were_moved_onto_the_body_are_rated_by_the_distance_before(walker, off_cm, word):
+    """They agree with the body because they were moved, so that they do says nothing."""
+    person, calm = walker.people[0], frozen(walker)
+    fitting = Fitting("auto", 1.0, 0.0, (PersonFitting(person.id, True, "", (), off_cm),))
+    report = fit_report(dataclasses.replace(calm, fitting=fitting))
+    plain = fit_report(calm)
+    assert plain.word == "good" and report.word == word
+    sentence = "the points lay 22 cm off the body and were moved onto it"
+    shown = (report.text(), numbers_html(summarise(calm), report))
+    if not off_cm:
+        assert report.people == plain.people and not any("moved onto" in text for text in shown)
+        return
+    found = measures(report)
+    assert found["body_to_points_median"] == off_cm
+    assert found["body_to_points_p90"] is None and found["in_front"] is None and found["behind"] is None
+    assert {name: found[name] for name in ("feet_gap", "foot_sliding", "seen")} == {
+        name: measures(plain)[name] for name in ("feet_gap", "foot_sliding", "seen")
+    }
+    assert all((sentence in text) == (word == "poor") for text in shown)
 
 
 # --- feet and floor ------------------------------------------------------------------------------------------------

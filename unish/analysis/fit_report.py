@@ -59,6 +59,8 @@ out; 8 to 10 cm is seen at a glance in the viewer. True labels of synthetic clip
 that turns on its spot makes 5 to 16 cm/s, so up to 20 is no more than fair. The shares in front of and behind the
 surface tell on which side the distance lies, which counts once: at a fair median of 8 cm they are poor by necessity."""
 
+SURFACE = ("body_to_points_median", "body_to_points_p90", "in_front", "behind")
+"""The measures of a body and its points."""
 FITTING_LINE = (
     ("outline_iou", "outline", "", 2), ("body_to_points_median", "body to points", " cm", 1),
     ("feet_off_floor", "feet off the floor", " cm", 1), ("foot_sliding", "sliding", " cm/s", 1),
@@ -160,17 +162,7 @@ class FitReport:
                 f", fitted: {', '.join(changes)}" if person.fitted else f" keeps the network's motion: {person.reason}"
             )
             lines.append(f"  {names.get(person.id, person.id)}{what}")
-        return [*lines, *(f"  {sentence}" for sentence in self.moved_points())]
-
-    def moved_points(self) -> list[str]:
-        """A sentence for each person whose points the fit moved: measures of those are of how they are now."""
-        names = {person.id: person.name for person in self.people}
-        return [
-            f"{names.get(person.id, person.id)}'s points lay {person.points_moved_cm:.0f} cm off the body and were "
-            "moved onto it."
-            for person in (self.fitting.people if self.fitting else ())
-            if person.points_moved_cm > 0
-        ]
+        return lines
 
 
 def fit_report(reconstruction: Reconstruction, progress: Progress = no_progress) -> FitReport:
@@ -180,9 +172,13 @@ def fit_report(reconstruction: Reconstruction, progress: Progress = no_progress)
     the share done, in 0..1, and what is being done.
     """
     people, floor = [], _floor_of(reconstruction)
+    moved_cm = reconstruction.fitting.points_moved_cm if reconstruction.fitting else {}
     for index, person in enumerate(reconstruction.people):
         progress(index / len(reconstruction.people), f"Measuring the body–scene fit of {person.name}")
-        people.append(PersonFit(person.id, person.name, fit_measures(reconstruction, index, floor)))
+        measures = fit_measures(reconstruction, index, floor)
+        if person.id in moved_cm:
+            measures = _before_moving(measures, moved_cm[person.id])
+        people.append(PersonFit(person.id, person.name, measures))
     clip = (*_seam_measures(reconstruction), _join_error(reconstruction.windows), _scales(reconstruction.windows))
     return FitReport(clip, tuple(people), reconstruction.fitting)
 
@@ -190,8 +186,8 @@ def fit_report(reconstruction: Reconstruction, progress: Progress = no_progress)
 def fit_measures(
     reconstruction: Reconstruction, index: int, floor: FloorMap, most_frames: int = MAX_FRAMES
 ) -> tuple[Measure, ...]:
-    """The measures of one person, from at most so many frames; feet over the floor that the points show under them,
-    else over the plane."""
+    """The measures of one person as the result has body and points, from at most so many frames; feet over the floor
+    that the points show under them, else over the plane."""
     person = reconstruction.people[index]
     surface = _surface_measures(reconstruction, index, most_frames)
     feet = _foot_measures(reconstruction, person, most_frames, floor)
@@ -201,8 +197,15 @@ def fit_measures(
 # --- bodies and points ---------------------------------------------------------------------------------------------
 
 
+def _before_moving(measures: tuple[Measure, ...], off_cm: float) -> tuple[Measure, ...]:
+    """Of a person whose points the fit moved onto the body. They agree with it because they were moved: what counts is
+    how far off they lay, and no more is known of that than the median."""
+    why = f"the points lay {off_cm:.0f} cm off the body and were moved onto it; the distance before the move counts"
+    values = dict.fromkeys(SURFACE, None) | {"body_to_points_median": off_cm}
+    return tuple(_measure(m.name, values[m.name], why) if m.name in values else m for m in measures)
+
+
 def _surface_measures(reconstruction: Reconstruction, index: int, most_frames: int) -> list[Measure]:
-    names = ("body_to_points_median", "body_to_points_p90", "in_front", "behind")
     person = reconstruction.people[index]
     frames = _evenly(np.flatnonzero(person.present), most_frames)
     marked = [frame for frame in frames if (reconstruction.person_mask[frame] == index + 1).any()]
@@ -213,7 +216,7 @@ def _surface_measures(reconstruction: Reconstruction, index: int, most_frames: i
     why = "none of its vertices falls on trusted points" if marked else why
     values = [*np.quantile(distance_cm, (0.5, 0.9))] if len(distance_cm) else [None, None]
     values += [100 * np.mean(behind_m < -OFF_M), 100 * np.mean(behind_m > OFF_M)] if len(behind_m) else [None, None]
-    return [_measure(name, value, why) for name, value in zip(names, values, strict=True)]
+    return [_measure(name, value, why) for name, value in zip(SURFACE, values, strict=True)]
 
 
 def _body_and_points(reconstruction: Reconstruction, index: int, frame: int) -> tuple[np.ndarray, np.ndarray]:

@@ -173,10 +173,11 @@ def _record(
     points_off_cm: dict[int, float],
 ) -> Fitting:
     people = []
+    earlier = scene.fitting.points_moved_cm if scene.fitting else {}  # of a scene that is fitted once more
     for index, person in enumerate(scene.people):
         names = [name for name in before.get(index, {}) if name in after[index]]
         measures = tuple((name, before[index][name], after[index][name]) for name in names)
-        moved_cm = points_off_cm.get(index, 0.0)
+        moved_cm = max(points_off_cm.get(index, 0.0), earlier.get(person.id, 0.0))
         people.append(PersonFitting(person.id, not reasons[index], reasons[index], measures, moved_cm))
         if reasons[index]:
             log.warning(f"{person.name} keeps the network's motion: {reasons[index]}.")

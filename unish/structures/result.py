@@ -118,6 +118,11 @@ class Fitting:
     """By how much the world was then raised, for its floor to be at z = 0."""
     people: tuple[PersonFitting, ...]
 
+    @property
+    def points_moved_cm(self) -> dict[int, float]:
+        """`PersonFitting.points_moved_cm` by person id, of those whose points were moved."""
+        return {person.id: person.points_moved_cm for person in self.people if person.points_moved_cm > 0}
+
 
 @dataclass(frozen=True)
 class Provenance:

@@ -33,8 +33,7 @@ def fitted_change(scene: SceneArrays, fitted: Reconstruction) -> SceneArrays:
     meta["surface"] = {**scene.meta["surface"], "near_m": scale * scene.meta["surface"]["near_m"]}
     body = skinned_body(fitted)
     shown = thinned(fitted, body)[0]
-    moved = any(person.points_moved_cm > 0 for person in fitted.fitting.people)
-    arrays = _people_points(scene, shown, meta) if moved else {}
+    arrays = _people_points(scene, shown, meta) if fitted.fitting.points_moved_cm else {}
     placed = people_and_cameras(shown, body, meta, scene.arrays | arrays)
     changed = {
         name: array

@@ -84,10 +84,9 @@ def _fit(report: FitReport) -> str:
         for name, measures in people + whole
         if (reasons := [measure.why for measure in measures if measure.why])
     )
-    moved = (f'<p class="quiet">{html.escape(sentence)}</p>' for sentence in report.moved_points())
     return (
         f'<details class="fit"><summary>Body–scene fit: {_mark(report.word)}</summary>'
-        f"{_table(people, 'Each person')}{_table(whole, 'The whole clip')}{''.join(unknown)}{''.join(moved)}</details>"
+        f"{_table(people, 'Each person')}{_table(whole, 'The whole clip')}{''.join(unknown)}</details>"
     )
 
 
