@@ -15,6 +15,7 @@ import unish
 from space.limits import gpu_seconds, preview_gpu_seconds
 from space.tasks import task_progress
 from unish.body import BodyModel, load_body
+from unish.fusion.structure_from_motion import SparseMap
 from unish.people.detection import DetectedPeople, detect_people
 from unish.pipeline import ClipPriors, reconstruct_tracked
 from unish.structures import Clip, PersonTrack, Reconstruction
@@ -53,9 +54,17 @@ def detect_on_gpu(clip: Clip, task: str) -> DetectedPeople:
 
 @on_gpu(_reconstruction_seconds)
 def reconstruct_on_gpu(
-    clip: Clip, tracks: tuple[PersonTrack, ...], finder: str, weights: str, priors: ClipPriors, task: str
+    clip: Clip,
+    tracks: tuple[PersonTrack, ...],
+    finder: str,
+    weights: str,
+    priors: ClipPriors,
+    sparse_map: SparseMap | None,
+    task: str,
 ) -> Reconstruction:
     """All that needs a GPU. NumPy goes in and comes out: on ZeroGPU it runs in another process."""
     model, body = networks(weights)
     progress = task_progress(task, gr.Progress())
-    return reconstruct_tracked(clip, tracks, model, body, finder=finder, priors=priors, progress=progress)
+    return reconstruct_tracked(
+        clip, tracks, model, body, finder=finder, priors=priors, sparse_map=sparse_map, progress=progress
+    )

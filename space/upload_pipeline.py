@@ -16,7 +16,7 @@ from unish.body import load_body
 from unish.errors import InputError
 from unish.fitting.fit import fit_bodies
 from unish.people.detection import Box, DetectedPeople, detect_people
-from unish.pipeline import require_plausible
+from unish.pipeline import map_scene, require_plausible
 from unish.structures import Clip, Reconstruction
 from unish.utils.progress import Progress, part_of
 from unish.viewer import scene_arrays
@@ -89,7 +89,8 @@ def reconstruct_upload(
     if ON_ZEROGPU:
         check_gpu_time(clip, len(ids))
     clip = dataclasses.replace(clip, warnings=clip.warnings + detected.warnings)
-    scene = reconstruct_on_gpu(clip, detected.tracks, detected.finder, settings.weights, priors, task.id)
+    sparse_map = map_scene(clip, detected.tracks, priors, progress=part_of(progress, 0.25, 0.4))
+    scene = reconstruct_on_gpu(clip, detected.tracks, detected.finder, settings.weights, priors, sparse_map, task.id)
     require_plausible(scene)
     scene = _named(scene, people.names)
     progress(0.9, "Preparing the scene")

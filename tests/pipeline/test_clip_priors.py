@@ -54,11 +54,11 @@ def test_a_focal_length_is_millimetres_as_phones_state_it():
 def test_what_the_camera_recorded_is_used_where_the_user_says_nothing():
     size = (1920, 1080)
     recorded = Options().priors(size, 26.0)
-    assert recorded.focal == parse_focal("26mm", size) and recorded.focal_is_recorded
+    assert recorded.focal == parse_focal("26mm", size) and recorded.focal_from == "recorded"
     given = Options(focal="50mm").priors(size, 26.0)
-    assert given.focal == parse_focal("50mm", size) and not given.focal_is_recorded
+    assert given.focal == parse_focal("50mm", size) and given.focal_from == "given"
     for nothing in (Options(focal="estimate").priors(size, 26.0), Options().priors(size)):
-        assert nothing.focal is None and not nothing.focal_is_recorded
+        assert nothing.focal is None
 
 
 @pytest.mark.parametrize("bad", ["", "wide", "-26mm", "26 cm", "0", "1e9", 3, "nan", "1.2.3"])

@@ -15,6 +15,7 @@ from unish.evaluation.runner import Predictor
 from unish.fitting.fit import fit_bodies
 from unish.people.detection import detect_people, with_keypoints_and_masks
 from unish.pipeline import reconstruct_tracked
+from unish.pipeline.mapping import map_scene
 from unish.pipeline.options import MIN_WINDOW_FRAMES, ClipPriors
 from unish.runs.identity import Identity, as_identity, networks_identity, result_identity
 from unish.structures import Clip, PersonTrack, Reconstruction
@@ -86,6 +87,7 @@ def reconstruct_sequence(
     finder: str = "auto",
     device: str | None = None,
     known_lens: bool = False,
+    sfm: str = "off",
     **options: Any,
 ) -> Reconstruction:
     """Reconstruct a sequence under the protocol of its benchmark.
@@ -110,6 +112,8 @@ def reconstruct_sequence(
         clip = dataclasses.replace(clip, warnings=(*clip.warnings, warning))
     if known_lens:
         options["priors"] = ClipPriors(_focal(sequence))
+    if sfm != "off":
+        options["sparse_map"] = map_scene(clip, tracks, options.get("priors", ClipPriors()))
     window = benchmark.window or max(len(frames), MIN_WINDOW_FRAMES)
     return reconstruct_tracked(clip, tracks, model, body, finder=detector, **{"window": window, **options})
 

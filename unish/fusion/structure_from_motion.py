@@ -6,6 +6,7 @@ incremental mapping with one focal length.
 """
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ log = logging.getLogger("unish")
 
 LONG_SIDE_PX = 960
 """Frames are scaled to it, up or down: larger ones take longer and say little more."""
-MAX_FRAMES = 120
+MAX_FRAMES = 48
 """Of longer clips every second, third ... frame is mapped."""
 FIRST_FOCALS = 1.5, 1.1, 2.0
 """Half diagonals; where the search for an unknown lens begins, one after the other until a map can be trusted: 32, 24
@@ -48,6 +49,7 @@ SYSTEMATIC_LOG_ERROR = 0.02
 """Of a lens: what distortion and the rolling shutter leave. Beside it the adjustment's own error counts twice, since
 features are not as independent as it takes them to be."""
 DATABASE = "database.db"
+MOST_THREADS = 8
 BATCH_FRAMES, BATCH_PAIRS = 8, 60
 """Between two reports of progress."""
 
@@ -195,7 +197,7 @@ def _match(pycolmap: ModuleType, folder: Path, count: int, seed: int, progress: 
     database, names = folder / DATABASE, [_name(place) for place in range(count)]
     reader, extraction = pycolmap.ImageReaderOptions(), pycolmap.FeatureExtractionOptions()
     reader.camera_model, reader.mask_path = "SIMPLE_PINHOLE", str(folder / "masks")
-    extraction.num_threads, extraction.use_gpu = 1, False
+    extraction.num_threads, extraction.use_gpu = _threads(), False
     extraction.sift.first_octave, extraction.sift.max_num_features, extraction.sift.peak_threshold = 0, 3000, 0.003
     for start in range(0, count, BATCH_FRAMES):
         progress(0.5 * start / count, "Measuring camera motion: finding features")
@@ -213,7 +215,7 @@ def _match(pycolmap: ModuleType, folder: Path, count: int, seed: int, progress: 
                 (camera,) = written.read_all_cameras()
             reader.existing_camera_id = camera.camera_id
     matching, verification = pycolmap.FeatureMatchingOptions(), pycolmap.TwoViewGeometryOptions()
-    matching.num_threads, matching.use_gpu = 1, False
+    matching.num_threads, matching.use_gpu = _threads(), False
     verification.ransac.random_seed = seed
     pairs = list(_pairs(count))
     pairing = pycolmap.ImportedPairingOptions()
@@ -229,6 +231,11 @@ def _match(pycolmap: ModuleType, folder: Path, count: int, seed: int, progress: 
             verification_options=verification,
             device=pycolmap.Device.cpu,
         )
+
+
+def _threads() -> int:
+    """As many as there are cores, within reason; the map does not depend on it."""
+    return min(MOST_THREADS, os.cpu_count() or 1)
 
 
 def _solve(pycolmap: ModuleType, folder: Path, focal_px: float, focal_is_exact: bool, seed: int) -> Any:
@@ -319,7 +326,7 @@ def _focal_log_error(pycolmap: ModuleType, found: Any, camera: Any) -> float:
     of_focal = None if covariance is None else covariance.get_other_params_cov(camera.params)
     if of_focal is None:
         return np.inf
-    return float(np.hypot(2 * np.sqrt(of_focal[0, 0]) / camera.params[0], SYSTEMATIC_LOG_ERROR))
+    return round(float(np.hypot(2 * np.sqrt(of_focal[0, 0]) / camera.params[0], SYSTEMATIC_LOG_ERROR)), 4)
 
 
 def _is_trusted(found: SparseMap, knows_lens: bool) -> bool:

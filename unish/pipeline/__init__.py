@@ -11,6 +11,7 @@ _HOMES = {
     "Options": "unish.pipeline.options",
     "Progress": "unish.utils.progress",
     "load_chosen": "unish.pipeline.reconstruction",
+    "map_scene": "unish.pipeline.mapping",
     "reconstruct": "unish.pipeline.reconstruction",
     "reconstruct_clip": "unish.pipeline.reconstruction",
     "reconstruct_tracked": "unish.pipeline.reconstruction",
@@ -22,6 +23,7 @@ __all__ = [
     "Options",
     "Progress",
     "load_chosen",
+    "map_scene",
     "reconstruct",
     "reconstruct_clip",
     "reconstruct_tracked",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from unish.pipeline.mapping import map_scene
     from unish.pipeline.options import ClipPriors, Options
     from unish.pipeline.reconstruction import (
         load_chosen,

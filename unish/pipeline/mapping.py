@@ -12,13 +12,17 @@ from unish.pipeline.clip_predictions import ClipPredictions
 from unish.pipeline.options import ClipPriors
 from unish.structures import Clip, PersonTrack
 from unish.utils.disk_arrays import new_array, release_pages
-from unish.utils.progress import Progress
+from unish.utils.progress import Progress, no_progress
 
 
 def map_scene(
-    clip: Clip, tracks: Sequence[PersonTrack], priors: ClipPriors, seed: int, progress: Progress
+    clip: Clip,
+    tracks: Sequence[PersonTrack],
+    priors: ClipPriors,
+    seed: int = 0,
+    progress: Progress = no_progress,
 ) -> SparseMap | None:
-    """The map of a clip; None where the camera is known to stand still, or no map can be trusted."""
+    """The map of a clip; None where the camera stands still or is known to, and where no map can be trusted."""
     if priors.static_camera:
         return None
     is_exact = priors.focal is not None and priors.focal_from == "given"

@@ -14,6 +14,7 @@ from unish.errors import InputError, Interrupted
 from unish.fitting.fit import fit_bodies
 from unish.fusion.intrinsics import ClipIntrinsics, solve_intrinsics
 from unish.fusion.loop_closure import find_revisits
+from unish.fusion.structure_from_motion import SparseMap
 from unish.fusion.window_alignment import WindowAlignment, align_windows
 from unish.fusion.windows import WindowPrediction
 from unish.models.hub import load
@@ -109,6 +110,9 @@ def reconstruct_clip(
             device=options.device,
             progress=part_of(progress, 0.15, 0.25),
         )
+        sparse_map = None
+        if options.sfm != "off":
+            sparse_map = map_scene(clip, people.tracks, priors, options.seed, part_of(progress, 0.25, 0.4))
     clip = dataclasses.replace(clip, warnings=clip.warnings + people.warnings)
     scene = reconstruct_tracked(
         clip,
@@ -121,7 +125,7 @@ def reconstruct_clip(
         seed=options.seed,
         choices=options.network_choices,
         fit=options.fit,
-        sfm=options.sfm,
+        sparse_map=sparse_map,
         progress=progress,
     )
     require_plausible(scene)
@@ -156,13 +160,13 @@ def reconstruct_tracked(
     seed: int = 0,
     choices: NetworkChoices = NetworkChoices(),  # noqa: B008 (frozen)
     fit: str = "off",
-    sfm: str = "off",
+    sparse_map: SparseMap | None = None,
     progress: Progress = no_progress,
 ) -> Reconstruction:
     """The part after decoding and person detection, for callers that hold the clip, the people and the weights.
 
-    Bodies have the network's motion unless a `fit` is asked for, and cameras and depth are the network's unless `sfm`
-    is, as in `Options`. Raises `InputError` when there is no
+    Bodies have the network's motion unless a `fit` is asked for, as in `Options`; cameras, lens and depth are the
+    network's but for those of a `sparse_map` (`map_scene`). Raises `InputError` when there is no
     track, `Interrupted` as `reconstruct` does: bodies are then not fitted.
     """
     tracks = tuple(track for track in tracks if track.present.any())
@@ -170,15 +174,11 @@ def reconstruct_tracked(
     _require_ids(priors, tracks)
     torch.manual_seed(seed)
     with torch.inference_mode(), deferred_interrupts() as interrupts:
-        sparse = None
-        if sfm != "off":
-            with interrupts.raising():
-                sparse = map_scene(clip, tracks, priors, seed, part_of(progress, 0.25, 0.4))
-        priors = with_measured_lens(priors, sparse)
+        priors = with_measured_lens(priors, sparse_map)
         predictions, is_whole = run_windows(clip, tracks, model, priors, window, choices, progress, interrupts)
         loop_passes = ()
-        if sparse is not None:
-            predictions = laid_onto_map(predictions, priors, sparse)
+        if sparse_map is not None:
+            predictions = laid_onto_map(predictions, priors, sparse_map)
         elif is_whole:
             loop_passes, is_whole = _close_loops(predictions, priors, progress, interrupts)
         intrinsics, alignment = _align(predictions, priors, loop_passes)
