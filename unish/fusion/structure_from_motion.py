@@ -39,6 +39,7 @@ STILL_SHARE = 0.01
 """A camera whose image moves less than this share of the long side all through the clip is taken to stand still."""
 STILL_PAIRS = 6
 
+LEAST_FRAMES = 3
 LEAST_REGISTERED = 0.7
 LEAST_POINTS = 20
 """Median over the frames."""
@@ -96,8 +97,8 @@ def map_clip(
     raised in `progress` cancels it. Without pycolmap there is no map, and the log says so. The same clip and seed give
     the same map.
     """
-    frames = np.arange(0, len(clip.frames), -(-len(clip.frames) // MAX_FRAMES))
-    if len(frames) < 3:
+    frames = range(0, len(clip.frames), -(-len(clip.frames) // MAX_FRAMES) or 1)
+    if len(frames) < LEAST_FRAMES:
         return None
     progress(0.0, "Measuring camera motion")
     if _stands_still(clip, tracks, frames):
@@ -126,9 +127,10 @@ def map_clip(
 # --- images ----------------------------------------------------------------------------------------------------------
 
 
-def _stands_still(clip: Clip, tracks: Sequence[PersonTrack], frames: np.ndarray) -> bool:
+def _stands_still(clip: Clip, tracks: Sequence[PersonTrack], frames: range) -> bool:
     """Whether features beside the people stay where they are between frames that are spread over the clip."""
-    chosen = frames[np.linspace(0, len(frames) - 1, min(len(frames), STILL_PAIRS + 1)).round().astype(int)]
+    places = np.linspace(0, len(frames) - 1, min(len(frames), STILL_PAIRS + 1)).round().astype(int)
+    chosen = [frames[place] for place in places.tolist()]
     grey = [cv2.cvtColor(_scaled(clip, frame), cv2.COLOR_RGB2GRAY) for frame in chosen]
     for before, after, frame in zip(grey[:-1], grey[1:], chosen[:-1], strict=True):
         still = _still_mask(clip, tracks, frame, (before.shape[1], before.shape[0]))
@@ -163,7 +165,7 @@ def _still_mask(
             continue
         if track.masks is not None and track.masks[frame].any():
             shown = np.asarray(track.masks[frame]).astype(np.uint8)
-            people |= cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST)
+            people[cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST) > 0] = 1
         else:
             ends = track.boxes_px[frame] * np.tile([size[0] / width, size[1] / height], 2)
             x0, y0, x1, y1 = np.clip(ends, 0, [*size, *size]).round().astype(int)
@@ -172,7 +174,7 @@ def _still_mask(
     return 255 * (1 - cv2.dilate(people, np.ones((2 * margin_px + 1,) * 2, np.uint8)))
 
 
-def _write_images(clip: Clip, tracks: Sequence[PersonTrack], frames: np.ndarray, folder: Path) -> tuple[int, int]:
+def _write_images(clip: Clip, tracks: Sequence[PersonTrack], frames: range, folder: Path) -> tuple[int, int]:
     """Scaled frames and masks of what is still as files named by their place in `frames`; their (width, height)."""
     (folder / "images").mkdir()
     (folder / "masks").mkdir()
@@ -197,7 +199,7 @@ def _match(pycolmap: ModuleType, folder: Path, count: int, seed: int, progress: 
     database, names = folder / DATABASE, [_name(place) for place in range(count)]
     reader, extraction = pycolmap.ImageReaderOptions(), pycolmap.FeatureExtractionOptions()
     reader.camera_model, reader.mask_path = "SIMPLE_PINHOLE", str(folder / "masks")
-    extraction.num_threads, extraction.use_gpu = _threads(), False
+    extraction.num_threads, extraction.use_gpu = 1, False  # several would number the frames by chance
     extraction.sift.first_octave, extraction.sift.max_num_features, extraction.sift.peak_threshold = 0, 3000, 0.003
     for start in range(0, count, BATCH_FRAMES):
         progress(0.5 * start / count, "Measuring camera motion: finding features")
@@ -234,7 +236,7 @@ def _match(pycolmap: ModuleType, folder: Path, count: int, seed: int, progress: 
 
 
 def _threads() -> int:
-    """As many as there are cores, within reason; the map does not depend on it."""
+    """For what does not depend on their number: as many as there are cores, within reason."""
     return min(MOST_THREADS, os.cpu_count() or 1)
 
 
@@ -276,7 +278,7 @@ def _mapping(pycolmap: ModuleType, focal_is_exact: bool, seed: int) -> Any:
 
 
 def _as_map(
-    pycolmap: ModuleType, found: Any, frames: np.ndarray, count: int, size: tuple[int, int], focal_is_exact: bool
+    pycolmap: ModuleType, found: Any, frames: range, count: int, size: tuple[int, int], focal_is_exact: bool
 ) -> SparseMap:
     (camera,) = found.cameras.values()
     half_diagonal = np.hypot(*size) / 2
@@ -286,7 +288,7 @@ def _as_map(
     for image in found.images.values():
         if not image.has_pose:
             continue
-        frame = int(frames[int(Path(image.name).stem)])
+        frame = frames[int(Path(image.name).stem)]
         camera_from_world = np.vstack([image.cam_from_world().matrix(), [0, 0, 0, 1]])
         poses[frame], registered[frame] = np.linalg.inv(camera_from_world), True
         seen = [point for point in image.points2D if point.has_point3D()]
