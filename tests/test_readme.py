@@ -28,6 +28,8 @@ from train.stage3 import Stage3Config
 from train.synthetic.dataset import DatasetConfig
 from unish.structures import Reconstruction
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "train.ablation": AblationConfig,
     "train.real_ablation": RealAblationConfig,
@@ -132,6 +134,7 @@ def test_training_commands(tmp_path, repository):
     train = command(repository, "accelerate launch train/pretrain.py")
     train = [word.replace("train/pretrain.py", str(repository / "train" / "pretrain.py")) for word in train]
     train[train.index("--minutes") : train.index("--minutes") + 2] = ["--steps", "2"]
+    train += ["--validation-batches", "1"]
     pretrain = [sys.executable, "-m", "accelerate.commands.launch", *train[2:]]
     run(pretrain, tmp_path, repository)
     assert (tmp_path / "runs" / "mini" / "model.safetensors").is_file()

@@ -47,6 +47,7 @@ def run(line: str) -> None:
     start(tyro.cli(SETTINGS[name], args=arguments))
 
 
+@pytest.mark.slow
 def test_the_small_round(page, repository, tmp_path, monkeypatch, capsys):
     """As written, but with fewer clips, steps and frames."""
     (round_,) = (block.code for block in blocks(page, "") if "small/stage1" in block.code)

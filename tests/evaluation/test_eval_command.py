@@ -202,6 +202,7 @@ def test_a_result_that_is_not_there_fails_alone(small, truths, tmp_path, capsys)
     assert main([*command, "--sequences", FIRST]) == 0
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_table_of_one(small, truths, tmp_path, repository, capsys):
     command = ["eval", "synthetic", "--root", str(small), "--predictions", str(truths), "--out"]
     assert main([*command, str(tmp_path / "one")]) == 0

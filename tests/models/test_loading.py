@@ -32,6 +32,7 @@ def release_file(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_in_float32_the_release_stays_pages_of_its_file(release_file):
     with HostMemory() as memory:
         model = hub.load(release_file, device="cpu")
@@ -55,6 +56,7 @@ print(memory.peak_bytes, everything)
 """
 
 
+@pytest.mark.slow
 def test_in_bfloat16_the_release_takes_half_of_its_file_and_pages_that_were_read_are_dropped(release_file):
     """In a process of its own, whose peak counts everything: the weights, Python, torch, and little of the file."""
     done = subprocess.run(

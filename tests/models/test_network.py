@@ -241,6 +241,7 @@ assert counters["stats"]["unique_graphs"] and not counters["recompile_limit"], c
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_blocks_say_the_same_at_any_size(repository):
     """In a process of its own: torch.compile does not see through the shape checks of the tests."""

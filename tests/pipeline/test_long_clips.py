@@ -87,6 +87,7 @@ def test_the_minis_windows_jump_less_than_concatenated(clip, body):
     assert rows[0]["camera_ate_cm"][0] < rows[1]["camera_ate_cm"][0]
 
 
+@pytest.mark.slow
 def test_a_clip_that_comes_back_closes_its_loop(body, monkeypatch):
     clip = there_and_back()
     faults = OracleFaults(bend_deg=3.0, drift=0.05)

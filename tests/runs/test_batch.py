@@ -157,6 +157,7 @@ def test_a_folder_of_somebody_else_is_never_replaced(clips, tmp_path):
     assert (tmp_path / "out" / "a" / "thesis.tex").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_clips(made, clips, repository, tmp_path):
     command = [
         sys.executable,

@@ -424,6 +424,7 @@ def test_objects_in_arrays_that_are_not_needed_do_not_matter(places, short):
 # ---------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stopped_run_goes_on_where_it_was(places, short, workers):
     sequences = tuple(f"seq_{index:06d}" for index in range(9))

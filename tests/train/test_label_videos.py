@@ -310,6 +310,7 @@ def start(folder: Path, out: Path, log: Path, seconds_a_clip: float, repository:
     )
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_label_each_video_once(folder, tmp_path, repository):
     out, log = tmp_path / "data", tmp_path / "log"
     processes = [start(folder, out, log, 0.3, repository) for _ in range(2)]

@@ -137,6 +137,7 @@ def command(repository, arguments: list[str]) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
 def test_ten_steps_from_the_command_line(name, shards, start, repository, tmp_path):
     arguments = ["--cpu", "--num_processes", "1", f"train/{name}.py", "--data", shards, "--start", start]

@@ -11,6 +11,8 @@ from tests.viewer.test_page import MAX_POINTS, RESET, Opened
 from tests.viewer.test_page import open_page as open_page
 from unish.viewer import write_html
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def file(room, tmp_path_factory):

@@ -12,6 +12,8 @@ from PIL import Image
 
 from unish.viewer import decode_scene, notebook_view, page, scene_arrays, write_html
 
+pytestmark = pytest.mark.slow
+
 MAX_POINTS = 12_000
 HOSTILE = (
     "<img src=x onerror=\"document.title='hacked'\"></script><script>document.title='hacked'</script>{{TITLE}}${1+1}"

@@ -12,6 +12,8 @@ from tests.viewer.test_page import open_page as open_page
 from unish.viewer import scene_arrays, write_html
 from unish.viewer.surfaces import Surfaces
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tools_file(room, tmp_path_factory):

@@ -138,13 +138,13 @@ def check(config: DatasetConfig) -> None:
 
 
 def make_dataset(config: DatasetConfig) -> None:
-    """Renders the shards that are missing, in `workers` processes, with a progress bar."""
+    """Renders the shards that are missing, with a progress bar; several of them in `workers` processes."""
     check(config)
     shards = -(-config.clips // config.per_shard)
     missing = [k for k in range(shards) if not (config.out / config.split / f"{k:05d}.parquet").is_file()]
     done = (shards - len(missing)) * config.per_shard
     with tqdm.tqdm(total=config.clips, initial=min(done, config.clips), unit="clip") as bar:
-        if config.workers == 1:
+        if config.workers == 1 or len(missing) == 1:  # another process would only start
             for index in missing:
                 bar.update(render_shard(config, index))
             return
