@@ -50,7 +50,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         "--focal",
         metavar="F",
         help="focal length: pixels of the video, 26mm as phones state it, or estimate (default: what the camera "
-        "recorded, else estimated)",
+        "recorded, else measured from its motion or estimated)",
     )
     parser.add_argument("--static-camera", action="store_true", help="the camera does not move")
     parser.add_argument(

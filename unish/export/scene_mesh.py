@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Float32, Int64, Integer
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
@@ -24,6 +24,7 @@ OVERSAMPLING = 4
 """Triangles before decimation for each that may be kept."""
 MAX_FRAMES = 150
 """Of longer clips so many frames, evenly spread, are fused."""
+COINCIDENT_M = 1e-5
 SMALLEST_PIECE_M2 = 0.02
 """Pieces of surface smaller than this float."""
 SURFACE_SAMPLES = 20_000
@@ -151,10 +152,19 @@ def _simplified(mesh: TriangleMesh, max_triangles: int) -> TriangleMesh:
     if len(mesh.faces) <= max_triangles:
         return mesh
     made = fast_simplification.simplify(mesh.vertices_world, mesh.faces.astype(np.int32), target_count=max_triangles)
-    vertices, faces = made[0], made[1]
+    vertices, faces = np.asarray(made[0], np.float32), np.asarray(made[1], np.int64)[:max_triangles]
     nearest = KDTree(mesh.vertices_world).query(vertices)[1]
-    faces = _distinct(np.asarray(faces, np.int64)[:max_triangles])
-    return without_unused(TriangleMesh(np.asarray(vertices, np.float32), faces, mesh.colors[nearest]))
+    faces = _distinct(_welded(vertices)[faces])
+    return without_unused(TriangleMesh(vertices, faces, mesh.colors[nearest]))
+
+
+def _welded(vertices: Float32[np.ndarray, "vertices 3"]) -> Int64[np.ndarray, "vertices"]:
+    """For each vertex one for all that lie where it lies: collapsed edges leave pairs of them, and slivers between."""
+    pairs = KDTree(vertices).query_pairs(COINCIDENT_M, output_type="ndarray")
+    count = len(vertices)
+    graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    cluster = connected_components(graph, directed=False)[1]
+    return np.unique(cluster, return_index=True)[1][cluster].astype(np.int64)
 
 
 def _distinct(faces: Integer[np.ndarray, "faces 3"]) -> Integer[np.ndarray, "kept 3"]:

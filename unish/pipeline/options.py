@@ -89,8 +89,8 @@ class Options:
     start_s: float | int | None = None
     end_s: float | int | None = None
     focal: float | int | str | None = None
-    """Focal length: pixels of the source, "26mm" as phones state it (35 mm film), or "estimate" for the network's own;
-    None: what the camera wrote into the source, else the network's own."""
+    """Focal length: pixels of the source, "26mm" as phones state it (35 mm film), or "estimate" for what its
+    motion measures or the network says; None: what the camera wrote into the source, else the same."""
     static_camera: bool = False
     """The camera does not move."""
     sfm: str = "auto"
