@@ -1,8 +1,8 @@
 """Structure from motion on a rendered clip whose lens and path are known, and clips that have no map."""
 
 import dataclasses
+import importlib.util
 import logging
-import sys
 import tempfile
 
 import numpy as np
@@ -75,7 +75,7 @@ def test_a_lens_that_is_given_is_kept(clip, tracks, found):
 
 
 def test_nothing_is_solved_for_a_camera_that_stands_still(clip, tracks, monkeypatch):
-    monkeypatch.setattr(structure_from_motion, "_match", lambda *arguments: pytest.fail("COLMAP was asked"))
+    monkeypatch.setattr(structure_from_motion, "_attempts", lambda *arguments: pytest.fail("COLMAP was asked"))
     still = dataclasses.replace(clip, frames=np.repeat(clip.frames[:1], 8, axis=0))
     assert map_clip(still, tracks) is None
 
@@ -92,17 +92,26 @@ def test_a_clip_of_noise_has_no_map(clip):
 
 
 def test_without_pycolmap_there_is_no_map_and_the_log_says_so(clip, tracks, monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "pycolmap", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with caplog.at_level(logging.WARNING, logger="unish"):
         assert map_clip(clip, tracks) is None
     assert "pycolmap is not installed" in caplog.text
+
+
+def test_colmap_that_breaks_off_costs_the_map_and_nothing_else(clip, tracks, monkeypatch, tmp_path, caplog):
+    broken = tmp_path / "broken.py"
+    broken.write_text("import os; os.abort()")
+    monkeypatch.setattr(structure_from_motion.colmap_worker, "__file__", str(broken))
+    with caplog.at_level(logging.WARNING, logger="unish"):
+        assert map_clip(clip, tracks) is None
+    assert "COLMAP broke off" in caplog.text
 
 
 def test_cancelling_leaves_no_files(clip, tracks, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def cancel(share: float, message: str) -> None:
-        if "matching" in message:
+        if share >= 0.5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -5,19 +5,25 @@ scale. COLMAP is the library pycolmap: SIFT features beside the people, matches 
 incremental mapping with one focal length.
 """
 
+import collections
+import contextlib
+import importlib.util
+import json
 import logging
 import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from unish.fusion import colmap_worker
+from unish.fusion.colmap_worker import image_name
 from unish.structures import Clip, PersonTrack
 from unish.utils.progress import Progress, no_progress
 
@@ -49,10 +55,8 @@ FEATURE_ERROR_PX = 0.5
 SYSTEMATIC_LOG_ERROR = 0.02
 """Of a lens: what distortion and the rolling shutter leave. Beside it the adjustment's own error counts twice, since
 features are not as independent as it takes them to be."""
-DATABASE = "database.db"
 MOST_THREADS = 8
-BATCH_FRAMES, BATCH_PAIRS = 8, 60
-"""Between two reports of progress."""
+NEAREST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -103,24 +107,27 @@ def map_clip(
     progress(0.0, "Measuring camera motion")
     if _stands_still(clip, tracks, frames):
         return None
-    try:
-        import pycolmap
-    except ImportError:
+    if importlib.util.find_spec("pycolmap") is None:
         log.warning("pycolmap is not installed, so cameras and lens are the network's. To measure them, install it.")
         return None
-    pycolmap.logging.minloglevel = int(pycolmap.logging.Level.FATAL)
+    starts = FIRST_FOCALS if focal is None else (focal,)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         size = _write_images(clip, tracks, frames, folder)
-        _match(pycolmap, folder, len(frames), seed, progress)
-        for attempt, start in enumerate(FIRST_FOCALS if focal is None else (focal,)):
-            progress(0.75 + 0.08 * attempt, "Measuring camera motion: solving")
-            found = _solve(pycolmap, folder, start * np.hypot(*size) / 2, focal_is_exact, seed)
-            if found is None:
-                continue
-            result = _as_map(pycolmap, found, frames, len(clip.frames), size, focal_is_exact)
-            if _is_trusted(result, focal is not None):
-                return result
+        half_diagonal_px = float(np.hypot(*size)) / 2
+        job = {
+            "count": len(frames),
+            "focals_px": [start * half_diagonal_px for start in starts],
+            "focal_is_exact": focal_is_exact,
+            "seed": seed,
+            "threads": min(MOST_THREADS, os.cpu_count() or 1),
+        }
+        (folder / "job.json").write_text(json.dumps(job))
+        with contextlib.closing(_attempts(folder, progress)) as attempts:
+            for attempt in attempts:
+                found = _as_map(attempt, frames, len(clip.frames), size)
+                if _is_trusted(found, focal is not None):
+                    return found
     return None
 
 
@@ -182,153 +189,57 @@ def _write_images(clip: Clip, tracks: Sequence[PersonTrack], frames: range, fold
     for place, frame in enumerate(frames):
         image = _scaled(clip, frame)
         size = image.shape[1], image.shape[0]
-        cv2.imwrite(str(folder / "images" / _name(place)), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        cv2.imwrite(str(folder / "masks" / f"{_name(place)}.png"), _still_mask(clip, tracks, frame, size))
+        cv2.imwrite(str(folder / "images" / image_name(place)), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        cv2.imwrite(str(folder / "masks" / f"{image_name(place)}.png"), _still_mask(clip, tracks, frame, size))
     return size
-
-
-def _name(place: int) -> str:
-    return f"{place:05d}.png"
 
 
 # --- COLMAP ----------------------------------------------------------------------------------------------------------
 
 
-def _match(pycolmap: ModuleType, folder: Path, count: int, seed: int, progress: Progress) -> None:
-    """Features of the images of a folder and their matches, into its database."""
-    database, names = folder / DATABASE, [_name(place) for place in range(count)]
-    reader, extraction = pycolmap.ImageReaderOptions(), pycolmap.FeatureExtractionOptions()
-    reader.camera_model, reader.mask_path = "SIMPLE_PINHOLE", str(folder / "masks")
-    extraction.num_threads, extraction.use_gpu = 1, False  # several would number the frames by chance
-    extraction.sift.first_octave, extraction.sift.max_num_features, extraction.sift.peak_threshold = 0, 3000, 0.003
-    for start in range(0, count, BATCH_FRAMES):
-        progress(0.5 * start / count, "Measuring camera motion: finding features")
-        pycolmap.extract_features(
-            database,
-            folder / "images",
-            image_names=names[start : start + BATCH_FRAMES],
-            camera_mode=pycolmap.CameraMode.SINGLE,
-            reader_options=reader,
-            extraction_options=extraction,
-            device=pycolmap.Device.cpu,
+def _attempts(folder: Path, progress: Progress) -> Generator[Mapping[str, np.ndarray]]:
+    """What COLMAP finds in its attempts, one after the other; its process ends with the caller's interest."""
+    command = [sys.executable, colmap_worker.__file__, str(folder)]
+    last: collections.deque[str] = collections.deque(maxlen=20)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith(colmap_worker.SHARE):
+                    progress(float(line[len(colmap_worker.SHARE) :]), "Measuring camera motion")
+                elif line.startswith(colmap_worker.ATTEMPT):
+                    with np.load(folder / f"attempt_{int(line[len(colmap_worker.ATTEMPT) :])}.npz") as arrays:
+                        yield dict(arrays)
+                elif line.strip():
+                    last.append(line.strip())
+        finally:
+            process.kill()
+    if process.returncode:
+        log.warning(
+            "COLMAP broke off (%s), so cameras and lens are the network's.",
+            last[-1] if last else f"code {process.returncode}",
         )
-        if start == 0:  # all frames have one camera, also those of later batches
-            with pycolmap.Database.open(database) as written:
-                (camera,) = written.read_all_cameras()
-            reader.existing_camera_id = camera.camera_id
-    matching, verification = pycolmap.FeatureMatchingOptions(), pycolmap.TwoViewGeometryOptions()
-    matching.num_threads, matching.use_gpu = _threads(), False
-    verification.ransac.random_seed = seed
-    pairs = list(_pairs(count))
-    pairing = pycolmap.ImportedPairingOptions()
-    pairing.match_list_path = folder / "pairs.txt"
-    for start in range(0, len(pairs), BATCH_PAIRS):
-        progress(0.5 + 0.25 * start / len(pairs), "Measuring camera motion: matching frames")
-        lines = (f"{names[a]} {names[b]}" for a, b in pairs[start : start + BATCH_PAIRS])
-        Path(pairing.match_list_path).write_text("\n".join(lines))
-        pycolmap.match_image_pairs(
-            database,
-            matching_options=matching,
-            pairing_options=pairing,
-            verification_options=verification,
-            device=pycolmap.Device.cpu,
-        )
-
-
-def _threads() -> int:
-    """For what does not depend on their number: as many as there are cores, within reason."""
-    return min(MOST_THREADS, os.cpu_count() or 1)
-
-
-def _solve(pycolmap: ModuleType, folder: Path, focal_px: float, focal_is_exact: bool, seed: int) -> Any:
-    """COLMAP's largest reconstruction from a folder's matches, from this focal length on; None if there is none."""
-    with pycolmap.Database.open(folder / DATABASE) as database:
-        for camera in database.read_all_cameras():
-            camera.params = [focal_px, *camera.params[1:]]
-            camera.has_prior_focal_length = True
-            database.update_camera(camera)
-    options = _mapping(pycolmap, focal_is_exact, seed)
-    found = pycolmap.incremental_mapping(folder / DATABASE, folder / "images", folder, options=options)
-    return max(found.values(), key=lambda part: part.num_reg_images(), default=None)
-
-
-def _pairs(count: int) -> Iterator[tuple[int, int]]:
-    """Places of frames that are matched: near each other, and at distances that double."""
-    steps = [*range(1, 9), 16, 32, 64]
-    return ((first, first + step) for step in steps for first in range(count - step))
-
-
-def _mapping(pycolmap: ModuleType, focal_is_exact: bool, seed: int) -> Any:
-    """Options for clips: small baselines, few points, one lens."""
-    options = pycolmap.IncrementalPipelineOptions()
-    options.num_threads, options.random_seed = 1, seed
-    options.mapper.random_seed, options.triangulation.random_seed = seed, seed
-    options.multiple_models, options.min_model_size, options.extract_colors = False, 3, False
-    options.init_num_trials = 30
-    options.ba_refine_extra_params = False
-    options.ba_refine_focal_length = options.mapper.abs_pose_refine_focal_length = not focal_is_exact
-    # Of the longer side: from a fisheye to a long telephoto lens.
-    options.min_focal_length_ratio, options.max_focal_length_ratio = 0.3, 4.0
-    options.mapper.init_min_tri_angle, options.mapper.init_min_num_inliers = 4.0, 30
-    options.mapper.abs_pose_min_num_inliers = 15
-    return options
 
 
 # --- what was found --------------------------------------------------------------------------------------------------
 
 
-def _as_map(
-    pycolmap: ModuleType, found: Any, frames: range, count: int, size: tuple[int, int], focal_is_exact: bool
-) -> SparseMap:
-    (camera,) = found.cameras.values()
-    half_diagonal = np.hypot(*size) / 2
+def _as_map(attempt: Mapping[str, np.ndarray], frames: range, count: int, size: tuple[int, int]) -> SparseMap:
+    """What an attempt found of the frames that were mapped, as a map of a clip of `count` frames."""
+    half_diagonal_px = float(np.hypot(*size)) / 2
     poses, registered = np.tile(np.eye(4), (count, 1, 1)), np.zeros(count, bool)
     points = [FramePoints(np.zeros((0, 2)), np.zeros(0), np.zeros(0))] * count
-    angles = _widest_angles(found)
-    for image in found.images.values():
-        if not image.has_pose:
-            continue
-        frame = frames[int(Path(image.name).stem)]
-        camera_from_world = np.vstack([image.cam_from_world().matrix(), [0, 0, 0, 1]])
+    views = attempt["views"][attempt["views"][:, 3] > NEAREST]
+    for place, camera_from_world in zip(attempt["places"].tolist(), attempt["camera_from_world"], strict=True):
+        frame = frames[place]
         poses[frame], registered[frame] = np.linalg.inv(camera_from_world), True
-        seen = [point for point in image.points2D if point.has_point3D()]
-        if seen:
-            world = np.array([found.points3D[point.point3D_id].xyz for point in seen])
-            uv = (np.array([point.xy for point in seen]) - np.array(size) / 2) / half_diagonal
-            depth = world @ camera_from_world[2, :3] + camera_from_world[2, 3]
-            angle = np.array([angles[point.point3D_id] for point in seen])
-            error = FEATURE_ERROR_PX / camera.params[0] / np.maximum(angle, 1e-4)
-            front = depth > 1e-6
-            points[frame] = FramePoints(uv[front], depth[front], error[front])
-    error = 0.0 if focal_is_exact else _focal_log_error(pycolmap, found, camera)
-    return SparseMap(float(camera.params[0] / half_diagonal), error, poses, registered, tuple(points))
-
-
-def _widest_angles(found: Any) -> dict[int, float]:
-    """Of every point, the largest angle, in radians, between rays from the cameras that see it."""
-    centres = {number: image.projection_center() for number, image in found.images.items() if image.has_pose}
-    widest = {}
-    for number, point in found.points3D.items():
-        rays = point.xyz - np.array([centres[element.image_id] for element in point.track.elements])
-        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-        widest[number] = float(np.arccos(np.clip((rays @ rays.T).min(), -1, 1)))
-    return widest
-
-
-def _focal_log_error(pycolmap: ModuleType, found: Any, camera: Any) -> float:
-    """Standard deviation of the focal length's logarithm, from the curvature of the bundle adjustment."""
-    config = pycolmap.BundleAdjustmentConfig()
-    for number in found.reg_image_ids():
-        config.add_image(number)
-    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
-    options = pycolmap.BundleAdjustmentOptions()
-    options.refine_extra_params = False
-    adjuster = pycolmap.create_default_ceres_bundle_adjuster(options, config, found)
-    covariance = pycolmap.estimate_ba_covariance(pycolmap.BACovarianceOptions(), found, adjuster)
-    of_focal = None if covariance is None else covariance.get_other_params_cov(camera.params)
-    if of_focal is None:
-        return np.inf
-    return round(float(np.hypot(2 * np.sqrt(of_focal[0, 0]) / camera.params[0], SYSTEMATIC_LOG_ERROR)), 4)
+        x, y, depth, angle = views[views[:, 0] == place, 1:].T
+        uv = (np.stack([x, y], axis=1) - np.array(size) / 2) / half_diagonal_px
+        log_error = FEATURE_ERROR_PX / float(attempt["focal_px"]) / np.maximum(angle, 1e-4)
+        points[frame] = FramePoints(uv, depth, log_error)
+    error = float(attempt["focal_error"])
+    log_error = round(float(np.hypot(2 * error, SYSTEMATIC_LOG_ERROR)), 4) if error > 0 else 0.0
+    return SparseMap(float(attempt["focal_px"]) / half_diagonal_px, log_error, poses, registered, tuple(points))
 
 
 def _is_trusted(found: SparseMap, knows_lens: bool) -> bool:
