@@ -45,6 +45,7 @@ def test_two_equal_answers_are_the_answer():
 
 def test_keypoints_that_are_apart_are_not_known():
     twice = MirroredTeacher(_Scripted(keypoints_off_px=10.0)).look(IMAGE)
+    assert twice.keypoints is not None
     apart = MIRRORED_KEYPOINTS[9]
     assert (twice.keypoints[:, apart, 2] == 0.2).all()
     assert (np.delete(twice.keypoints[..., 2], apart, axis=1) == 0.9).all()
