@@ -56,6 +56,19 @@ def test_a_peak_between_cells_is_located_and_its_surroundings_are_the_confidence
     assert (np.abs(confidence - 0.6) < 0.03).all()
 
 
+def test_a_broad_bump_beats_a_sharper_and_smaller_one():
+    rows, columns = np.mgrid[:48, :32]
+
+    def bump(column, row, spread):
+        blob = np.exp(-((columns - column) ** 2 + (rows - row) ** 2) / (2 * spread**2))
+        return blob / blob.sum()
+
+    probabilities = 0.7 * bump(10, 12, 2.5) + 0.3 * bump(24, 40, 1.0)
+    assert probabilities[40, 24] > probabilities[12, 10]
+    cells, _ = keypoints_in_cells(torch.from_numpy(probabilities).float().expand(1, 17, -1, -1))
+    np.testing.assert_allclose(cells, np.broadcast_to([10, 12], (1, 17, 2)), atol=0.3)
+
+
 def test_places_are_those_of_the_frame():
     box = np.array([[50.0, 40.0, 90.0, 120.0]])
     left, _, right, _ = crop_regions(box, 64 / 96)[0]

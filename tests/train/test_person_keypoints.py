@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -107,6 +108,19 @@ def test_training_is_a_function_of_the_seed_and_can_be_evaluated(tmp_path):
     assert [row.get("place") for row in log] == [row.get("place") for row in run("b")[1]]
     scores = evaluate(EvaluateConfig(real=tmp_path / "real", weights=tmp_path / "a/weights"))
     assert scores["real.limbs %"] == pytest.approx(numbers["real.limbs %"], rel=0.05), "half precision"
+
+
+def test_people_seen_from_behind_are_drawn_more_often_than_they_are_found(tmp_path):
+    front, swapped = _crop(), np.arange(17)
+    front.keypoints_px[[5, 6], 0] = 90, 40
+    swapped[[5, 6]] = 6, 5
+    back = dataclasses.replace(front, keypoints_px=front.keypoints_px[swapped], clip="back")
+    assert back.from_behind and not front.from_behind
+    assert not dataclasses.replace(back, weight=np.zeros(17, np.float32)).from_behind
+    config = TrainConfig(out=tmp_path, real_share=1.0, behind_share=0.5, model=SMALL)
+    batches, random = KeypointBatches([], [front] * 99 + [back], config, 0), np.random.default_rng(0)
+    share = np.mean([batches._person(random).from_behind for _ in range(200)])
+    assert 0.4 < share < 0.7
 
 
 def test_batches_go_on_where_they_stopped(tmp_path):

@@ -24,7 +24,7 @@ _LEAST_SEEN = 0.5
 """Rendered people of whom a smaller share is visible are left out."""
 _SMALLEST_PX = 40.0
 _LEAST_KEYPOINTS = 4
-_HIPS = (11, 12)
+_SHOULDERS, _HIPS = (5, 6), (11, 12)
 _HIP_WEIGHT = 0.3
 """SMPL's hip joints lie deeper and lower than what people mark as hips in images."""
 
@@ -41,6 +41,12 @@ class PersonCrop:
     absent: Bool[np.ndarray, "17"]
     """Known not to be seen."""
     clip: str = ""
+
+    @property
+    def from_behind(self) -> bool:
+        """Whether the left shoulder is seen to the left of the right one; no where one of them is not known."""
+        left, right = self.keypoints_px[list(_SHOULDERS), 0]
+        return bool((self.weight[list(_SHOULDERS)] > 0).all() and left < right)
 
 
 def rendered_people(folder: Path, split: str, every: int = 3) -> Iterator[PersonCrop]:

@@ -33,6 +33,9 @@ class TrainConfig(PersonNetworkConfig):
     every: int = 4
     """Of each synthetic clip, every so many frames are used."""
     batch: int = 16
+    behind_share: float = 0.4
+    """Of the real people, so many are drawn among those seen from behind. Footage shows few of them, and a network that
+    knows few backs takes left for right."""
     encoder_from: Path | None = None
     """Folder of a person detector whose encoder the network begins with."""
     start_from: Path | None = None
@@ -48,6 +51,7 @@ class KeypointBatches(NumberedBatches[KeypointCropBatch]):
     ) -> None:
         super().__init__(seed)
         self.rendered, self.real, self.config = rendered, ClipPool(_by_clip(real)), config
+        self.behind = ClipPool(_by_clip([person for person in real if person.from_behind]))
 
     def draw(self, random: np.random.Generator) -> KeypointCropBatch:
         size = self.config.model.width_px, self.config.model.height_px
@@ -55,7 +59,8 @@ class KeypointBatches(NumberedBatches[KeypointCropBatch]):
 
     def _person(self, random: np.random.Generator) -> PersonCrop:
         if self.real.clips and (random.random() < self.config.real_share or not self.rendered):
-            return self.real.draw(random)
+            behind = self.behind.clips and random.random() < self.config.behind_share
+            return (self.behind if behind else self.real).draw(random)
         return self.rendered[int(random.integers(len(self.rendered)))]
 
 

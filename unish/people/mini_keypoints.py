@@ -29,6 +29,8 @@ _LEAST_CONFIDENCE = 0.2
 """A smaller probability is no sighting: such keypoints get confidence 0."""
 _AROUND = 5
 """Cells on a side of the square around a peak whose probability counts as the peak's."""
+_NEAR, _REACH = 4.0, 12
+"""In cells: being r off is worth exp(−r / `_NEAR`), and nothing from `_REACH` on."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,21 @@ def cell_probabilities(output: MiniKeypointOutput) -> Float[Tensor, "batch 17 h 
 def keypoints_in_cells(
     probabilities: Float[Tensor, "batch 17 h w"],
 ) -> tuple[Float[np.ndarray, "batch 17 2"], Float[np.ndarray, "batch 17"]]:
-    """Column and row of each keypoint, in cells, and the probability around there."""
+    """Column and row of each keypoint, in cells, and the probability around there.
+
+    Not the likeliest cell, but the one that is nearest to the likely ones: a broad bump beats a sharper, smaller one.
+    """
     around = functional.avg_pool2d(probabilities, _AROUND, stride=1, padding=_AROUND // 2, divisor_override=1)
-    cells, _ = heatmap_peaks(probabilities.numpy())
+    planes = probabilities.flatten(0, 1)[:, None]
+    worth = functional.conv2d(planes, _nearness(), padding=_REACH).view_as(probabilities)
+    cells, _ = heatmap_peaks(worth.numpy())
     return cells, around.amax((-2, -1)).clamp(0, 1).numpy().astype(np.float64)
+
+
+@functools.cache
+def _nearness() -> Float[Tensor, "1 1 side side"]:
+    along = torch.arange(-_REACH, _REACH + 1.0)
+    return torch.exp(-torch.hypot(along[:, None], along) / _NEAR)[None, None]
 
 
 @functools.lru_cache(maxsize=2)

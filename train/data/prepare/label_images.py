@@ -31,6 +31,7 @@ if not __package__:  # started as a script: the repository's root is not on the 
 
 from train.cli import command_line_errors
 from train.data.labelled_images import LabelledImage, write_labelled_images
+from train.data.prepare.mirrored_teacher import MirroredTeacher
 from train.data.prepare.teachers import Teacher, consensus, open_teacher
 from unish.errors import InputError
 from unish.utils.atomic_write import atomic_path
@@ -53,6 +54,8 @@ class LabelImagesConfig:
     """Folder of the data set: SPLIT/00000.parquet, …"""
     teachers: tuple[str, ...] = ("transformers",)
     """transformers[=REPOSITORY], movenet=FILE.json, nanodet=FILE.json; what all of them see is a person."""
+    mirrored: bool = False
+    """Ask about mirror images too; keypoints on which a teacher's two answers are apart are not known."""
     long_side_px: int = 640
     """Images are stored no larger than this."""
 
@@ -144,7 +147,9 @@ def label_image(
 def label_images(config: LabelImagesConfig) -> list[dict[str, Any]]:
     """Label every collection; one line of the model card for each comes back, and lies in `DIR/sources.json`."""
     collections = read_collections(config.sources)
-    teachers = [open_teacher(text) for text in config.teachers]
+    teachers: list[Teacher] = [open_teacher(text) for text in config.teachers]
+    if config.mirrored:
+        teachers = [MirroredTeacher(teacher) for teacher in teachers]
     lines = []
     for index, collection in enumerate(collections):
         shard, line_file = (
