@@ -20,6 +20,7 @@ from unish.utils.assets import SAMPLE_CLIP
 STAGES = {
     "reading": ("unish.pipeline.reconstruction", "read_clip", 1),
     "detecting": ("unish.pipeline.reconstruction", "detect_people", 1),
+    "camera motion": ("unish.pipeline.reconstruction", "map_scene", 1),
     "first window": ("unish.pipeline.run_windows", "run_window", 1),
     "second window": ("unish.pipeline.run_windows", "run_window", 2),
     "loop closure": ("unish.pipeline.reconstruction", "find_revisits", 1),
@@ -46,7 +47,10 @@ def stop_at(stage: str, number: signal.Signals, folder: Path) -> tuple[int, int 
         return function(*arguments, **options)
 
     out = folder / stage.replace(" ", "-")
-    words = f"run {SAMPLE_CLIP} --out {out} --end 2 --window 6 --weights mini --finder mini --body open --device cpu"
+    # With a map there are no loops to close.
+    sfm = "auto" if stage == "camera motion" else "off"
+    words = f"run {SAMPLE_CLIP} --out {out} --sfm {sfm} --end 2 --window 6 --weights mini --finder mini --body open"
+    words += " --device cpu"
     with mock.patch.object(module, name, signalled):
         code = main(words.split())
     left = [path.name for path in folder.iterdir() if path.name.startswith(".")]

@@ -12,7 +12,7 @@ import pytest
     ("number", "stages"),
     [
         ("SIGINT", {"first window": None, "second window": 6, "fusing": 12}),
-        ("SIGTERM", {"reading": None, "loop closure": 12, "saving": 12}),
+        ("SIGTERM", {"reading": None, "camera motion": None, "loop closure": 12, "saving": 12}),
     ],
 )
 def test_a_signal_at_any_stage_keeps_the_finished_windows(number, stages, tmp_path, repository):
