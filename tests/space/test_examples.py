@@ -98,4 +98,4 @@ def test_what_the_page_opens_with_is_not_called_poor(tmp_path):
     opening = Example.found_in(BUNDLED)[0]
     result = opening.load(tmp_path)
     assert fit_report(result).word in ("good", "fair")
-    assert result.provenance.focal_from == "recorded", "so that a visitor who runs the clip gets the same"
+    assert result.provenance.focal_from == "measured", "as for a visitor who runs the clip"

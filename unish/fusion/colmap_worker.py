@@ -55,7 +55,7 @@ def _find_features(pycolmap: Any, database: Path, images: Path, masks: Path, job
     reader, extraction = pycolmap.ImageReaderOptions(), pycolmap.FeatureExtractionOptions()
     reader.camera_model, reader.mask_path = "SIMPLE_PINHOLE", str(masks)
     extraction.num_threads, extraction.use_gpu = 1, False  # several threads would number the images by chance
-    extraction.sift.first_octave, extraction.sift.max_num_features, extraction.sift.peak_threshold = 0, 3000, 0.003
+    extraction.sift.first_octave, extraction.sift.max_num_features, extraction.sift.peak_threshold = 0, 2000, 0.003
     names = [image_name(place) for place in range(job["count"])]
     for start in range(0, len(names), BATCH_FRAMES):
         print(f"{SHARE}{0.5 * start / len(names)}", flush=True)
@@ -95,8 +95,8 @@ def _match(pycolmap: Any, database: Path, list_path: Path, job: dict[str, Any]) 
 
 
 def _pairs(count: int) -> Iterator[tuple[int, int]]:
-    """Images that are matched: those near each other, and at distances that double."""
-    steps = [*range(1, 9), 16, 32, 64]
+    """Images that are matched: those near each other, and some farther apart."""
+    steps = 1, 2, 3, 4, 6, 8, 12, 16
     return ((first, first + step) for step in steps for first in range(count - step))
 
 

@@ -29,9 +29,9 @@ from unish.utils.progress import Progress, no_progress
 
 log = logging.getLogger("unish")
 
-LONG_SIDE_PX = 960
+LONG_SIDE_PX = 800
 """Frames are scaled to it, up or down: larger ones take longer and say little more."""
-MAX_FRAMES = 48
+MAX_FRAMES = 24
 """Of longer clips every second, third ... frame is mapped."""
 FIRST_FOCALS = 1.5, 1.1, 2.0
 """Half diagonals; where the search for an unknown lens begins, one after the other until a map can be trusted: 32, 24
@@ -49,7 +49,7 @@ LEAST_FRAMES = 3
 LEAST_REGISTERED = 0.7
 LEAST_POINTS = 20
 """Median over the frames."""
-MAX_FOCAL_LOG_ERROR = 0.15
+MAX_FOCAL_LOG_ERROR = 0.2
 """Beyond these a map is not to be trusted. In clips of the bundled benchmark within them lenses are off by 3 %."""
 FEATURE_ERROR_PX = 0.5
 SYSTEMATIC_LOG_ERROR = 0.02
@@ -126,7 +126,7 @@ def map_clip(
         with contextlib.closing(_attempts(folder, progress)) as attempts:
             for attempt in attempts:
                 found = _as_map(attempt, frames, len(clip.frames), size)
-                if _is_trusted(found, focal is not None):
+                if _is_trusted(found, len(frames), focal is not None):
                     return found
     return None
 
@@ -242,9 +242,8 @@ def _as_map(attempt: Mapping[str, np.ndarray], frames: range, count: int, size: 
     return SparseMap(float(attempt["focal_px"]) / half_diagonal_px, log_error, poses, registered, tuple(points))
 
 
-def _is_trusted(found: SparseMap, knows_lens: bool) -> bool:
-    """Whether enough of the clip is in a map, and its lens certain and like a phone's or known beforehand."""
-    mapped = found.registered.sum() / min(len(found.registered), MAX_FRAMES)
+def _is_trusted(found: SparseMap, mapped: int, knows_lens: bool) -> bool:
+    """Whether enough of the `mapped` frames are in a map, and its lens is certain and like a phone's, or known."""
     points = np.median([len(part.depth) for part, known in zip(found.points, found.registered, strict=True) if known])
     log.info(
         "Structure from motion: %d frames, %.0f points each, focal length %.3f ± %.0f %%",
@@ -252,4 +251,4 @@ def _is_trusted(found: SparseMap, knows_lens: bool) -> bool:
     )  # fmt: skip
     likely = knows_lens or FOCAL_RANGE[0] < found.focal < FOCAL_RANGE[1]
     certain = found.focal_log_error <= MAX_FOCAL_LOG_ERROR
-    return bool(mapped >= LEAST_REGISTERED and points >= LEAST_POINTS and certain and likely)
+    return bool(found.registered.sum() >= LEAST_REGISTERED * mapped and points >= LEAST_POINTS and certain and likely)
