@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first: processes that take whole files then end together."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True)
+def maps_are_made_where_they_are_tested(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Structure from motion takes seconds: it runs in tests/fusion and in processes that tests start, not elsewhere."""
+    mapping = sys.modules.get("unish.pipeline.mapping")
+    if mapping and "fusion" not in request.path.parts:
+        monkeypatch.setattr(mapping, "map_clip", lambda *arguments, **options: None)
 
 
 @pytest.fixture(autouse=True)
