@@ -50,13 +50,14 @@ LEAST_REGISTERED = 0.7
 LEAST_POINTS = 20
 """Median over the frames."""
 MAX_FOCAL_LOG_ERROR = 0.2
-"""Beyond these a map is not to be trusted. In clips of the bundled benchmark within them lenses are off by 3 %."""
+"""Beyond these a map is not to be trusted."""
 FEATURE_ERROR_PX = 0.5
 SYSTEMATIC_LOG_ERROR = 0.02
 """Of a lens: what distortion and the rolling shutter leave. Beside it the adjustment's own error counts twice, since
 features are not as independent as it takes them to be."""
 MOST_THREADS = 8
 NEAREST = 1e-6
+"""In the map's unit: what lies nearer is behind the camera."""
 
 
 @dataclass(frozen=True)

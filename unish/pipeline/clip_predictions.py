@@ -1,15 +1,17 @@
 """The predictions of a clip's windows: collected as they come, dense maps on disk, and then read as a whole."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from unish.fusion.intrinsics import ClipIntrinsics, solve_intrinsics
 from unish.fusion.motion import WindowBody
 from unish.fusion.windows import WindowPrediction
 from unish.pipeline.inference import WindowResult
+from unish.pipeline.options import ClipPriors
 from unish.pipeline.window_inputs import ClipInputs
 from unish.structures import PersonTrack
 from unish.utils.disk_arrays import new_array, release_pages
@@ -30,6 +32,19 @@ class ClipPredictions:
     """Of every window: index of the track → its body."""
     mapped_frames: int = 0
     """Frames whose cameras are those of structure from motion."""
+
+    def intrinsics(self, priors: ClipPriors, loop_passes: Sequence[WindowPrediction] = ()) -> ClipIntrinsics:
+        """Intrinsics of the clip, from all of its passes; the depth shifts of the loop-closure passes come last."""
+        inputs = self.inputs
+        return solve_intrinsics(
+            [*self.windows, *loop_passes],
+            inputs.uv,
+            len(inputs.clip.frames),
+            inputs.fit_shift,
+            inputs.model.config.scene.focal_gain,
+            priors.focal,
+            inputs.choices.confidence,
+        )
 
     def rows(self, window: int) -> slice:
         """Where a window's maps lie in `depth` and `confidence`."""

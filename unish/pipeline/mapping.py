@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unish.fusion.intrinsics import solve_intrinsics
 from unish.fusion.mapped_scene import onto_map
 from unish.fusion.structure_from_motion import SparseMap, map_clip
 from unish.pipeline.clip_predictions import ClipPredictions
@@ -40,16 +39,7 @@ def with_measured_lens(priors: ClipPriors, sparse: SparseMap | None) -> ClipPrio
 
 def laid_onto_map(predictions: ClipPredictions, priors: ClipPriors, sparse: SparseMap) -> ClipPredictions:
     """The windows of a clip with the cameras of its map and depth that agrees with it."""
-    inputs = predictions.inputs
-    intrinsics = solve_intrinsics(
-        predictions.windows,
-        inputs.uv,
-        len(inputs.clip.frames),
-        inputs.fit_shift,
-        inputs.model.config.scene.focal_gain,
-        priors.focal,
-        inputs.choices.confidence,
-    )
+    intrinsics = predictions.intrinsics(priors)
     depth, windows, mapped = new_array(predictions.depth.shape, np.float32), [], set()
     for number, (window, shift) in enumerate(zip(predictions.windows, intrinsics.depth_shift, strict=True)):
         rows = predictions.rows(number)

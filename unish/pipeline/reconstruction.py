@@ -12,7 +12,7 @@ import torch
 from unish.body import BodyModel, load_body
 from unish.errors import InputError, Interrupted
 from unish.fitting.fit import fit_bodies
-from unish.fusion.intrinsics import ClipIntrinsics, solve_intrinsics
+from unish.fusion.intrinsics import ClipIntrinsics
 from unish.fusion.loop_closure import find_revisits
 from unish.fusion.structure_from_motion import SparseMap
 from unish.fusion.window_alignment import WindowAlignment, align_windows
@@ -257,14 +257,6 @@ def _align(
     """Intrinsics and alignment of the windows; loop-closure passes tie both visits to a place together."""
     inputs, windows = predictions.inputs, predictions.windows
     passes = [*windows, *loop_passes]
-    intrinsics = solve_intrinsics(
-        passes,
-        inputs.uv,
-        len(inputs.clip.frames),
-        inputs.fit_shift,
-        inputs.model.config.scene.focal_gain,
-        priors.focal,
-        inputs.choices.confidence,
-    )
+    intrinsics = predictions.intrinsics(priors, loop_passes)
     alignment = align_windows(passes, intrinsics, inputs.uv, len(loop_passes), priors.static_camera)
     return dataclasses.replace(intrinsics, depth_shift=intrinsics.depth_shift[: len(windows)]), alignment
