@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,12 +32,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
-@pytest.fixture(autouse=True)
-def maps_are_made_where_they_are_tested(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def maps_are_made_where_they_are_tested(request: pytest.FixtureRequest) -> Iterator[None]:
     """Structure from motion takes seconds: it runs in tests/fusion and in processes that tests start, not elsewhere."""
-    mapping = sys.modules.get("unish.pipeline.mapping")
-    if mapping and "fusion" not in request.path.parts:
-        monkeypatch.setattr(mapping, "map_clip", lambda *arguments, **options: None)
+    from unish.pipeline import mapping
+
+    with pytest.MonkeyPatch.context() as patch:
+        if "fusion" not in request.path.parts:
+            patch.setattr(mapping, "map_clip", lambda *arguments, **options: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
