@@ -111,7 +111,7 @@ def main() -> int:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
     folders = ResultFolders.beside(Path(get_upload_folder()))
-    demo = Demo(offered_weights(options.weights), folders, Examples(examples), options.time_limit)
+    demo = Demo(offered_weights(options.weights), folders, Examples(examples), options.time_limit, options.sfm)
     demo.examples.start()
     start_sweeping(folders.served, folders.private)
     serve(build(demo), demo.examples, options)

@@ -25,6 +25,7 @@ from space.upload_pipeline import everybody, marked, preview_upload, reconstruct
 from space.upload_reader import open_upload, part_used
 from space.uploads import uploaded_file
 from unish.errors import UniSHError
+from unish.pipeline.options import Options
 from unish.video import LONGEST_SHOT
 
 
@@ -37,11 +38,13 @@ class Demo:
         folders: ResultFolders,
         examples: Examples,
         time_limit_s: float | int = TIME_LIMIT_S,
+        sfm: str = Options.sfm,
     ):
         self.weights = weights
         """What a visitor may ask for → what is loaded."""
         self.folders = folders
         self.time_limit_s = time_limit_s
+        self.sfm = sfm
         self.examples = examples
 
     def clip_request(self, video: object, fps: object, start_s: object, end_s: object) -> ClipRequest:
@@ -82,7 +85,7 @@ class Demo:
         """The button: from the form and the people selected to the scene."""
         with spoken(self.folders):
             part = self.clip_request(video, fps, start_s, end_s)
-            settings = Settings.of(self.weights, weights, focal, static, height, fit)
+            settings = Settings.of(self.weights, weights, focal, static, height, fit, self.sfm)
             if isinstance(seen, ClipPreview) and seen.request.with_shot(LONGEST_SHOT) == part:
                 part = seen.request
                 people = selected(seen, PeopleSelection.of(picked, seen))
@@ -192,7 +195,7 @@ class Demo:
         """
         with spoken(self.folders):
             part = self.clip_request(clip, fps, start_s, end_s)
-            settings = Settings.of(self.weights, weights, focal, static_camera, height, fit)
+            settings = Settings.of(self.weights, weights, focal, static_camera, height, fit, self.sfm)
             wanted, drawn = ExportChoices(parse_formats(formats)), parse_boxes(boxes)
             people = marked(drawn) if drawn else everybody()
             task = Task("", self.time_limit_s)

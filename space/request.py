@@ -72,6 +72,8 @@ class Settings:
     """"1.75" for person 1, "2=1.62" for person 2."""
     fit: str = Options.fit
     """As in `Options`."""
+    sfm: str = Options.sfm
+    """As in `Options`; the server's choice."""
 
     @staticmethod
     def of(
@@ -81,6 +83,7 @@ class Settings:
         static_camera: object = False,
         height: object = "",
         fit: object = True,
+        sfm: str = Options.sfm,
     ) -> "Settings":
         """From the values of a form or a program; `offered`: what may be asked for → what is loaded.
 
@@ -93,7 +96,7 @@ class Settings:
         if not isinstance(fit, bool | None):
             raise InputError(f"Expected yes or no for fitting bodies, got {str(fit)[:40]!r}.")
         known = text("Focal length", focal) or None, bool(static_camera), text("Height", height)
-        return Settings(offered[weights], *known, Options.fit if fit in (True, None) else "off")
+        return Settings(offered[weights], *known, Options.fit if fit in (True, None) else "off", sfm)
 
     def priors(self, source_size: tuple[int, int], recorded_focal_mm: float | None = None) -> ClipPriors:
         """As `Options.priors`. Raises `InputError` for what cannot be."""

@@ -13,6 +13,7 @@ import gradio as gr
 from space.examples import Examples
 from space.limits import MAX_UPLOAD_MB, TIME_LIMIT_S
 from space.style import ARRIVAL, CSS, HEAD, THEME, WAITING
+from unish.pipeline.options import SFM_MODES, Options
 from unish.viewer.numbers import NUMBERS_CSS
 from unish.viewer.page import plotly_js_path
 
@@ -27,6 +28,12 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")
     parser.add_argument("--weights", default="auto", help="release, mini, auto, a folder or a Hub repository id")
+    parser.add_argument(
+        "--sfm",
+        choices=SFM_MODES,
+        default=Options.sfm,
+        help="measure cameras and lenses by structure from motion, seconds of CPU for each clip (default: %(default)s)",
+    )
     parser.add_argument(
         "--time-limit", type=float, default=TIME_LIMIT_S, help="seconds that one request may take (default %(default)g)"
     )

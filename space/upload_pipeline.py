@@ -89,7 +89,9 @@ def reconstruct_upload(
     if ON_ZEROGPU:
         check_gpu_time(clip, len(ids))
     clip = dataclasses.replace(clip, warnings=clip.warnings + detected.warnings)
-    sparse_map = map_scene(clip, detected.tracks, priors, progress=part_of(progress, 0.3, 0.4))
+    sparse_map = None
+    if settings.sfm != "off":
+        sparse_map = map_scene(clip, detected.tracks, priors, progress=part_of(progress, 0.3, 0.4))
     scene = reconstruct_on_gpu(clip, detected.tracks, detected.finder, settings.weights, priors, sparse_map, task.id)
     require_plausible(scene)
     scene = _named(scene, people.names)

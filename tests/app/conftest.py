@@ -15,8 +15,8 @@ __all__ = ["RunningApp", "api_values", "call_api", "call_private", "upload_file"
 
 @pytest.fixture(scope="session")
 def app(tmp_path_factory) -> Iterator[RunningApp]:
-    """The running app."""
-    with running_app(tmp_path_factory.mktemp("app")) as app:
+    """The running app, without structure from motion, which would cost every run seconds."""
+    with running_app(tmp_path_factory.mktemp("app"), "--sfm", "off") as app:
         yield app
 
 

@@ -8,7 +8,19 @@ from pathlib import Path
 import av
 import pytest
 
+from benchmarks.app_client import running_app
+
 pytestmark = pytest.mark.slow
+
+
+def test_the_app_measures_the_camera_where_it_moves(repository, tmp_path):
+    from gradio_client import Client, handle_file
+
+    clip = handle_file(str(repository / "unish" / "assets" / "sample_clip.mp4"))
+    with running_app(tmp_path) as app:
+        client = Client(app.url, verbose=False, download_files=str(tmp_path))
+        *_, numbers = client.predict(clip=clip, fps=3, start_s=0, end_s=3, weights="mini", api_name="/reconstruct")
+    assert "measured from the camera" in numbers
 
 
 def test_the_api_takes_a_box_and_a_part_of_the_clip(app, repository, tmp_path):
