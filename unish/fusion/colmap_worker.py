@@ -3,7 +3,8 @@
 Runs in a process of its own, as COLMAP aborts the process in which something goes wrong, takes over its signals, and
 cannot be stopped otherwise. It knows pycolmap, NumPy and the folder, nothing of unish. `job.json` says how many images
 there are, their size, where the search for the focal length begins (one attempt for each, in pixels), whether it ends
-there too, the seed, and the number of threads. Every attempt that finds cameras leaves `attempt_K.npz`.
+there too, how many features an image may have, the seed, and the number of threads. Every attempt that finds cameras
+leaves `attempt_K.npz`.
 """
 
 import json
@@ -55,7 +56,8 @@ def _find_features(pycolmap: Any, database: Path, images: Path, masks: Path, job
     reader, extraction = pycolmap.ImageReaderOptions(), pycolmap.FeatureExtractionOptions()
     reader.camera_model, reader.mask_path = "SIMPLE_PINHOLE", str(masks)
     extraction.num_threads, extraction.use_gpu = 1, False  # several threads would number the images by chance
-    extraction.sift.first_octave, extraction.sift.max_num_features, extraction.sift.peak_threshold = 0, 2000, 0.003
+    extraction.sift.first_octave, extraction.sift.peak_threshold = 0, 0.003
+    extraction.sift.max_num_features = job["most_features"]
     names = [image_name(place) for place in range(job["count"])]
     for start in range(0, len(names), BATCH_FRAMES):
         print(f"{SHARE}{0.5 * start / len(names)}", flush=True)

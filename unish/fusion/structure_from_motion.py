@@ -29,10 +29,10 @@ from unish.utils.progress import Progress, no_progress
 
 log = logging.getLogger("unish")
 
-LONG_SIDE_PX = 800
-"""Frames are scaled to it, up or down: larger ones take longer and say little more."""
 MAX_FRAMES = 24
 """Of longer clips every second, third ... frame is mapped."""
+FEW_FRAMES = 12
+"""So few say less, and take little time: they are looked at more closely."""
 FIRST_FOCALS = 1.5, 1.1, 2.0
 """Half diagonals; where the search for an unknown lens begins, one after the other until a map can be trusted: 32, 24
 and 43 mm on film."""
@@ -58,6 +58,19 @@ features are not as independent as it takes them to be."""
 MOST_THREADS = 8
 NEAREST = 1e-6
 """In the map's unit: what lies nearer is behind the camera."""
+
+
+@dataclass(frozen=True)
+class _Detail:
+    """How closely frames are looked at."""
+
+    long_side_px: int
+    """Frames are scaled to it, up or down."""
+    most_features: int
+    """Of a frame."""
+
+
+COARSE, FINE = _Detail(800, 2000), _Detail(960, 3000)
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,7 @@ def map_clip(
     if len(frames) < LEAST_FRAMES:
         return None
     progress(0.0, "Measuring camera motion")
+    detail = FINE if len(frames) <= FEW_FRAMES else COARSE
     if _stands_still(clip, tracks, frames):
         return None
     if importlib.util.find_spec("pycolmap") is None:
@@ -114,12 +128,13 @@ def map_clip(
     starts = FIRST_FOCALS if focal is None else (focal,)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        size = _write_images(clip, tracks, frames, folder)
+        size = _write_images(clip, tracks, frames, detail.long_side_px, folder)
         half_diagonal_px = float(np.hypot(*size)) / 2
         job = {
             "count": len(frames),
             "focals_px": [start * half_diagonal_px for start in starts],
             "focal_is_exact": focal_is_exact,
+            "most_features": detail.most_features,
             "seed": seed,
             "threads": min(MOST_THREADS, os.cpu_count() or 1),
         }
@@ -139,7 +154,7 @@ def _stands_still(clip: Clip, tracks: Sequence[PersonTrack], frames: range) -> b
     """Whether features beside the people stay where they are between frames that are spread over the clip."""
     places = np.linspace(0, len(frames) - 1, min(len(frames), STILL_PAIRS + 1)).round().astype(int)
     chosen = [frames[place] for place in places.tolist()]
-    grey = [cv2.cvtColor(_scaled(clip, frame), cv2.COLOR_RGB2GRAY) for frame in chosen]
+    grey = [cv2.cvtColor(_scaled(clip, frame, COARSE.long_side_px), cv2.COLOR_RGB2GRAY) for frame in chosen]
     for before, after, frame in zip(grey[:-1], grey[1:], chosen[:-1], strict=True):
         still = _still_mask(clip, tracks, frame, (before.shape[1], before.shape[0]))
         corners = cv2.goodFeaturesToTrack(before, 200, 0.01, 8, mask=still)
@@ -155,9 +170,9 @@ def _stands_still(clip: Clip, tracks: Sequence[PersonTrack], frames: range) -> b
     return True
 
 
-def _scaled(clip: Clip, frame: int) -> UInt8[np.ndarray, "height width 3"]:
+def _scaled(clip: Clip, frame: int, long_side_px: int) -> UInt8[np.ndarray, "height width 3"]:
     image = np.asarray(clip.frames[frame])
-    factor = LONG_SIDE_PX / max(image.shape)
+    factor = long_side_px / max(image.shape)
     size = round(image.shape[1] * factor), round(image.shape[0] * factor)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
@@ -178,17 +193,19 @@ def _still_mask(
             ends = track.boxes_px[frame] * np.tile([size[0] / width, size[1] / height], 2)
             x0, y0, x1, y1 = np.clip(ends, 0, [*size, *size]).round().astype(int)
             people[y0:y1, x0:x1] = 1
-    margin_px = round(PERSON_MARGIN * LONG_SIDE_PX)
+    margin_px = round(PERSON_MARGIN * max(size))
     return 255 * (1 - cv2.dilate(people, np.ones((2 * margin_px + 1,) * 2, np.uint8)))
 
 
-def _write_images(clip: Clip, tracks: Sequence[PersonTrack], frames: range, folder: Path) -> tuple[int, int]:
+def _write_images(
+    clip: Clip, tracks: Sequence[PersonTrack], frames: range, long_side_px: int, folder: Path
+) -> tuple[int, int]:
     """Scaled frames and masks of what is still as files named by their place in `frames`; their (width, height)."""
     (folder / "images").mkdir()
     (folder / "masks").mkdir()
     size = 0, 0
     for place, frame in enumerate(frames):
-        image = _scaled(clip, frame)
+        image = _scaled(clip, frame, long_side_px)
         size = image.shape[1], image.shape[0]
         cv2.imwrite(str(folder / "images" / image_name(place)), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         cv2.imwrite(str(folder / "masks" / f"{image_name(place)}.png"), _still_mask(clip, tracks, frame, size))
