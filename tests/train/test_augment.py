@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from train.data.augment import (
-    SMPL_MIRROR,
     centred_view,
     fit_inside,
     mirror,
@@ -28,6 +27,7 @@ from train.data.pretrain_batches import (
     square_crop,
 )
 from unish.body import open_body
+from unish.body.data import MIRRORED_JOINTS
 from unish.geometry.camera import project
 from unish.video.preprocess import bbox_info, crop_people
 
@@ -46,10 +46,12 @@ def test_a_mirrored_body_has_mirrored_joints(clips):
     body = open_body()
     clip = dataclasses.replace(clips[0], betas=np.zeros((1, 10), np.float32))
     offset = body.pelvis_offset(torch.from_numpy(clip.betas)).numpy()
-    found, expected = joints(body, mirror(clip, offset)), joints(body, clip)[:, :, list(SMPL_MIRROR)]
+    found, expected = joints(body, mirror(clip, offset)), joints(body, clip)[:, :, list(MIRRORED_JOINTS)]
     expected = expected * torch.tensor([-1.0, 1.0, 1.0])
     assert (found - expected).norm(dim=-1).max() < 0.01  # the template itself is symmetric to a few millimetres
-    unswapped = mirror(dataclasses.replace(clip, body_rotations=clip.body_rotations[:, :, list(SMPL_MIRROR)]), offset)
+    unswapped = mirror(
+        dataclasses.replace(clip, body_rotations=clip.body_rotations[:, :, list(MIRRORED_JOINTS)]), offset
+    )
     assert (joints(body, unswapped) - expected).norm(dim=-1).max() > 0.05
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from train.data.augment import SMPL_MIRROR
 from train.data.labelled_images import LabelledImage, write_labelled_images
 from train.data.pretrain_batches import CropSettings, ViewSettings
 from train.data.real_people import MIRRORED, RealPerson, keypoint_batch, real_people
@@ -15,7 +14,7 @@ from train.objectives.align_objective import AlignSettings
 from train.objectives.pretrain_losses import fitted_keypoint_loss, placed_keypoint_loss
 from train.objectives.pretrain_objectives import HumanWeights, SceneWeights, make_objective
 from unish.body import open_body
-from unish.body.data import COCO_LIMBS, SMPL_LIMBS
+from unish.body.data import COCO_LIMBS, MIRRORED_JOINTS, SMPL_LIMBS
 from unish.errors import InputError
 from unish.models.unish import UniSH
 
@@ -33,7 +32,7 @@ def person(labelled: int = 12, width: int = 400, height: int = 300) -> RealPerso
 
 
 def test_limbs_are_named_the_same_in_both_orders():
-    assert [SMPL_MIRROR[SMPL_LIMBS[i]] for i in range(12)] == [SMPL_LIMBS[m] for m in MIRRORED]
+    assert [MIRRORED_JOINTS[SMPL_LIMBS[i]] for i in range(12)] == [SMPL_LIMBS[m] for m in MIRRORED]
     pairs = {5: 6, 7: 8, 9: 10, 11: 12, 13: 14, 15: 16}
     pairs |= {right: left for left, right in pairs.items()}
     assert [pairs[COCO_LIMBS[i]] for i in range(12)] == [COCO_LIMBS[m] for m in MIRRORED]

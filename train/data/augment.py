@@ -9,9 +9,7 @@ import cv2
 import numpy as np
 
 from train.data.schema import ClipSample
-
-SMPL_MIRROR = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22)
-"""For each SMPL joint, its counterpart on the other side of the body."""
+from unish.body.data import MIRRORED_JOINTS
 
 _FLIP = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
 _FLIP4 = np.diag([-1.0, 1.0, 1.0, 1.0]).astype(np.float32)
@@ -49,7 +47,7 @@ def mirror(sample: ClipSample, pelvis_offset: np.ndarray) -> ClipSample:
     pelvis = pelvis_offset[:, None]
     boxes = sample.boxes_px.copy()
     boxes[..., [0, 2]] = width - boxes[..., [2, 0]]
-    joints = sample.joints_px[..., list(SMPL_MIRROR), :]
+    joints = sample.joints_px[..., list(MIRRORED_JOINTS), :]
     joints[..., 0] = width - joints[..., 0]
     return dataclasses.replace(
         sample,
@@ -67,7 +65,7 @@ def mirror(sample: ClipSample, pelvis_offset: np.ndarray) -> ClipSample:
 
 def mirror_pose(rotations: np.ndarray) -> np.ndarray:
     """Body rotations (…, 24, 3, 3) of the mirrored body: sides swapped, each rotation reflected."""
-    return _FLIP @ rotations[..., list(SMPL_MIRROR), :, :] @ _FLIP
+    return _FLIP @ rotations[..., list(MIRRORED_JOINTS), :, :] @ _FLIP
 
 
 def mirror_view(view: SampleView) -> SampleView:

@@ -15,7 +15,7 @@ from train.synthetic.kinematics import GeneratedMotion, forward_kinematics
 from train.synthetic.motion_files import read_amass, read_amc, read_bvh
 from train.synthetic.retarget import Recording, from_smpl, retarget
 from unish.body import BodyModel
-from unish.body.data import PARENTS
+from unish.body.data import MIRRORED_JOINTS, PARENTS
 from unish.errors import InputError
 
 CAPTURED_SHARE, RANDOM_SHARE = 0.6, 0.15
@@ -23,7 +23,6 @@ CAPTURED_SHARE, RANDOM_SHARE = 0.6, 0.15
 LONGEST_FLIGHT_S = 0.8
 """Who is off the floor for longer stands on something that the world has not got: such stretches are left out."""
 _TOUCHING_M, _FLYING_M = 0.02, 0.06
-_FLIPPED = np.array([0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22])
 _ACROSS = np.diag([-1.0, 1.0, 1.0])
 
 
@@ -136,7 +135,7 @@ class _Prepared:
         )
         root = (1 - share) * self.recording.root[before] + share * self.recording.root[before + 1]
         if flip:
-            rotations, root = _ACROSS @ rotations[:, _FLIPPED] @ _ACROSS, root @ _ACROSS
+            rotations, root = _ACROSS @ rotations[:, MIRRORED_JOINTS] @ _ACROSS, root @ _ACROSS
         c, s = np.cos(heading), np.sin(heading)
         turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         rotations[:, 0] = turn @ rotations[:, 0]

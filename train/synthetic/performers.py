@@ -177,7 +177,7 @@ def perform(
     shape = torch.from_numpy(betas).float()
     rest = body.rest_joints(shape).numpy().astype(np.float64)
     sole = float(body.shaped(shape)[:, 1].min())
-    action = _motion(rng, float(times_s[-1]), rest, body.parents.numpy(), sole, script, assets.motions)
+    action = person_motion(rng, float(times_s[-1]), rest, body.parents.numpy(), sole, script, assets.motions)
     at = np.clip(np.round(times_s / STEP_S).astype(int), 0, len(action.track) - 1)
     rotations = action.rotations[at]
     posed = _posed(body, shape, rotations)
@@ -217,7 +217,7 @@ def _posed(body: BodyModel, shape: torch.Tensor, rotations: np.ndarray) -> np.nd
     return posed.vertices.numpy().astype(np.float64)
 
 
-def _motion(
+def person_motion(
     rng: np.random.Generator, duration_s: float, rest, parents, sole_y: float, script: tuple[str, ...],
     motions: MotionLibrary | None,
 ) -> kinematics.GeneratedMotion:  # fmt: skip

@@ -27,6 +27,8 @@ COCO_LIMBS = (5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
 """Shoulders, elbows, wrists, hips, knees and ankles among COCO's keypoints, left before right."""
 SMPL_LIMBS = (16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8)
 """The joints nearest to them."""
+MIRRORED_JOINTS = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22)
+"""Which joint each one becomes in a mirror."""
 
 
 @dataclass(frozen=True)

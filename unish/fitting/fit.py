@@ -12,6 +12,7 @@ from unish.analysis.floor_map import FloorMap
 from unish.body import BodyModel
 from unish.errors import InputError
 from unish.fitting.calibrate import clip_scale, find_floor, person_scale
+from unish.fitting.lifting import lifted_scene
 from unish.fitting.measures import measure, untrusted, worse
 from unish.fitting.person_fit import Subject, blended, chunks, fit_frames, seen_alike, with_course
 from unish.fitting.person_points import CONTRADICTION_CM, points_on_bodies
@@ -62,7 +63,8 @@ def _fitted(
         return dataclasses.replace(scene, fitting=_record(scene, mode, 1.0, 0.0, reasons, {}, {}, {}))
     bodies = {index: _sparse(scene.people[index], body, settings, device) for index in usable}
     progress(0.0, "Fitting bodies: scale and floor")
-    subjects = [Subject(scene, index, bodies[index], settings, device) for index in usable]
+    lifted = lifted_scene(scene, body)
+    subjects = [Subject(lifted, index, bodies[index], settings, device) for index in usable]
     network_floor = FloorMap.of(scene)
     told = {subject.index: person_scale(subject, _some_frames(subject), network_floor) for subject in subjects}
     says = [(index, scale) for index, scale in told.items() if scale is not None]
@@ -74,13 +76,13 @@ def _fitted(
         for index, own in told.items()
     }
     floor = network_floor.moved(scale, 0.0)
-    larger = moved_scene(scene, scale, 0.0, body)
+    larger = moved_scene(lifted, scale, 0.0, body)
     subjects = [dataclasses.replace(subject, scene=larger) for subject in subjects]
     camera_m = float(np.median(larger.cameras.centers_world[:, 2]))
     rise_m, floor = find_floor(subjects, sigmas, floor, camera_m)
     start = moved_scene(larger, 1.0, rise_m, body)
     cameras = torch.from_numpy(start.cameras.world_from_camera.astype(np.float64))
-    network = scene.people if start is scene else tuple(seen_alike(person, cameras, body) for person in scene.people)
+    network = scene.people if start is lifted else tuple(seen_alike(person, cameras, body) for person in scene.people)
     people, before, after = list(network), {}, {}
     for done, subject in enumerate(subjects):
         index, person = subject.index, start.people[subject.index]

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from unish.analysis.fit_report import fit_measures
 from unish.analysis.floor_map import FloorMap
+from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.structures import Person, Reconstruction
 
 FRAMES = 16
@@ -24,9 +25,9 @@ SLACK = {
     "foot_sliding": (6.0, 0.5), "jerk": (1.0, 0.2),
 }  # fmt: skip
 """A measure is worse where it grew by more than both: an amount in its unit, and a share of what it was."""
-MUCH_BETTER, WIDER = 0.1, 3.0
-"""Where outlines agree so much better, margins are so many times as wide: feet that glide evenly beside a person look
-better than feet under it."""
+MUCH_BETTER, MUCH_NEARER, WIDER = 0.1, 2.5, 3.0
+"""Where outlines agree so much better, or joints are nearer to keypoints by so many per cent of the box's height,
+margins are so many times as wide: feet that glide evenly beside a person look better than feet under it."""
 LABELS = {
     "outline_iou": "outline", "body_to_points_median": "distance to the points", "feet_off_floor": "feet off the floor",
     "foot_sliding": "foot sliding", "jerk": "jerk",
@@ -35,11 +36,16 @@ LABELS = {
 
 def measure(scene: Reconstruction, index: int, floor: FloorMap) -> dict[str, float]:
     """Of one person of a scene: those of the fit report that can be measured, feet above or below the floor together
-    (cm), the agreement of outlines (share), and the jerk of the joints in the world (m/s³, median). Feet are measured
-    from the floor that the points show under them, else from the plane."""
+    (cm), the agreement of outlines (share), the distance of joints from keypoints (% of the box's height), and the jerk
+    of the joints in the world (m/s³, median). Feet are measured from the floor that the points show under them, else
+    from the plane."""
     person = scene.people[index]
     values = {measure.name: measure.value for measure in fit_measures(scene, index, floor, FRAMES)}
-    values |= {"outline_iou": outline_iou(scene, index), "jerk": jerk(person, scene.times_s)}
+    values |= {
+        "outline_iou": outline_iou(scene, index),
+        "off_keypoints": off_keypoints(scene, index),
+        "jerk": jerk(person, scene.times_s),
+    }
     if values["feet_gap"] is not None and values["feet_penetration"] is not None:
         values["feet_off_floor"] = values["feet_gap"] + values["feet_penetration"]
     return {name: float(value) for name, value in values.items() if value is not None and np.isfinite(value)}
@@ -55,7 +61,8 @@ def untrusted(scene: Reconstruction, surface_sigma: float) -> set[str]:
 def worse(before: dict[str, float], after: dict[str, float], untold: Collection[str] = ()) -> list[str]:
     """What got worse, in words; the measures of `untold` do not count."""
     gain = after.get("outline_iou", 0.0) - before.get("outline_iou", 0.0)
-    found, width = [], WIDER if gain >= MUCH_BETTER else 1.0
+    nearer = before.get("off_keypoints", 0.0) - after.get("off_keypoints", 0.0)
+    found, width = [], WIDER if gain >= MUCH_BETTER or nearer >= MUCH_NEARER else 1.0
     for name, (amount, share) in SLACK.items():
         if name not in before or name in untold:
             continue
@@ -114,6 +121,25 @@ def box_overlap(drawn: np.ndarray, box_px: Float[np.ndarray, "4"]) -> float:
     sides = (np.minimum(own[2:], box[2:]) - np.maximum(own[:2], box[:2])).clip(min=0)
     areas = [(sides_of[2:] - sides_of[:2]).prod() for sides_of in (own, box)]
     return float(sides.prod() / max(areas[0] + areas[1] - sides.prod(), 1e-9))
+
+
+def off_keypoints(scene: Reconstruction, index: int) -> float | None:
+    """Distance of the limbs' joints from the keypoints in the image, in percent of the box's height: the mean by
+    confidence. None where there are no keypoints."""
+    person = scene.people[index]
+    frames = np.flatnonzero(person.present)
+    if person.keypoints_px is None or not len(frames):
+        return None
+    pose = np.linalg.inv(scene.cameras.world_from_camera[frames].astype(np.float64))
+    joints = np.asarray(person.joints_world, np.float64)[frames][:, list(SMPL_LIMBS)]
+    in_camera = np.einsum("fij,fkj->fki", pose[:, :3, :3], joints) + pose[:, None, :3, 3]
+    homogeneous = np.einsum("fij,fkj->fki", np.asarray(scene.cameras.intrinsics[frames], np.float64), in_camera)
+    pixels = homogeneous[..., :2] / np.maximum(homogeneous[..., 2:], NEAREST_M)
+    keypoints = np.asarray(person.keypoints_px, np.float64)[frames][:, list(COCO_LIMBS)]
+    heights = np.ptp(np.asarray(person.boxes_px, np.float64)[frames][:, 1::2], axis=1).clip(min=1)
+    off = 100 * np.linalg.norm(pixels - keypoints[..., :2], axis=-1) / heights[:, None]
+    weight = np.where(np.isfinite(off), keypoints[..., 2], 0.0)
+    return float((np.nan_to_num(off) * weight).sum() / weight.sum()) if weight.sum() > 0 else None
 
 
 def jerk(person: Person, times_s: Float[np.ndarray, "frames"]) -> float | None:

@@ -140,9 +140,8 @@ class Problem:
         if bool((evidence.keypoints_px[..., 2] > 0).any()):
             known = evidence.keypoints_px[:, list(COCO_LIMBS)]
             seen = project(body.joints_camera[:, list(SMPL_LIMBS)], self.view.intrinsics)
-            total = (
-                total + terms.keypoint_term(seen, known[..., :2], known[..., 2], boxes, settings.keypoint_share).sum()
-            )
+            shares = settings.keypoint_share, settings.unsure_keypoint_share
+            total = total + terms.keypoint_term(seen, known[..., :2], known[..., 2], boxes, *shares).sum()
         if self.is_sequence and len(boxes) > 2:
             moving = body.joints_world if rotations is not None else body.joints_world[:, :1]
             total = total + terms.acceleration_term(moving, self.view.times_s, settings.acceleration_m_s2).sum()

@@ -28,9 +28,12 @@ class FitSettings:
 
     box_share: float = 0.02
     """Error of the edge of a box; what box and mask differ by is added to it."""
-    outline_share: float = 0.01
+    outline_share: float = 0.02
     """Error of a mask's outline."""
-    keypoint_share: float = 0.03
+    keypoint_share: float = 0.01
+    """Error of a sure keypoint."""
+    unsure_keypoint_share: float = 0.12
+    """What is added to it for one that is not sure at all: (1 − confidence)³ of it, as the bundled network errs."""
     surface_share: float = 0.03
     """Least error of a depth point, relative to its depth; what the clip itself shows is added to it."""
     acceleration_m_s2: float = 8.0

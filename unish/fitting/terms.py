@@ -99,13 +99,15 @@ def keypoint_term(
     confidence: Float[Tensor, "frames keypoints"],
     boxes_px: Float[Tensor, "frames 4"],
     share: float,
+    unsure_share: float,
 ) -> Float[Tensor, "frames"]:
     """Projected joints lie on the detected keypoints: sum of ρ(distance) by confidence, those without it left out.
 
-    What is far off goes on counting, less than squared: a network's limb is often off by more than its thickness, and
-    a bounded cost would leave it there.
+    The standard deviation grows from `share` of the box's height for a sure keypoint by up to `unsure_share`. What is
+    far off goes on counting, less than squared: a network's limb is often off by more than its thickness, and a bounded
+    cost would leave it there.
     """
-    sigma = share * box_heights(boxes_px)[:, None]
+    sigma = (share + unsure_share * (1 - confidence).clamp(min=0) ** 3) * box_heights(boxes_px)[:, None]
     seen = confidence > 0
     apart = torch.where(seen[..., None], joints_px - keypoints_px, torch.zeros_like(joints_px))
     return (charbonnier(_norm(apart) / sigma) * confidence * seen).sum(-1)

@@ -17,9 +17,10 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from unish.people.pyramid import MULTIPLE_PX, STRIDE, PyramidConfig, PyramidNet, load_pyramid, save_pyramid
+from unish.people.pyramid import MULTIPLE_PX, STRIDE, PyramidConfig, PyramidNet
 from unish.people.tracking import Detections, box_iou, color_histogram
 from unish.utils.assets import MINI_DETECTOR
+from unish.utils.bundled_network import load_bundled, save_bundled
 from unish.utils.disk_arrays import Stack, release_pages
 from unish.utils.progress import Progress, no_progress
 
@@ -223,9 +224,9 @@ def load_mini_detector(folder: Path = MINI_DETECTOR) -> MiniDetector:
 
     Raises `MissingAssetError` when a file is not there, `CheckpointError` when one is damaged or does not fit.
     """
-    return MiniDetector(load_pyramid(MiniDetectorNet, MiniDetectorConfig, folder))
+    return MiniDetector(load_bundled(MiniDetectorNet, MiniDetectorConfig, folder))
 
 
 def save_mini_detector(network: MiniDetectorNet, folder: Path) -> None:
     """Write the weights in half precision and their configuration; a failed save leaves nothing behind."""
-    save_pyramid(network, network.config, folder)
+    save_bundled(network, network.config, folder)

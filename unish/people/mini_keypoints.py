@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unish.people.keypoints import crop_region, crop_regions, heatmap_peaks
-from unish.people.pyramid import STRIDE, PyramidConfig, PyramidNet, load_pyramid, save_pyramid
+from unish.people.pyramid import STRIDE, PyramidConfig, PyramidNet
 from unish.structures import KEYPOINT_NAMES
 from unish.utils.assets import MINI_KEYPOINTS
+from unish.utils.bundled_network import load_bundled, save_bundled
 
 MIRRORED_KEYPOINTS = tuple(
     KEYPOINT_NAMES.index({"left": "right", "right": "left"}.get(side, side) + rest)
@@ -124,9 +125,9 @@ def load_mini_keypoints(folder: Path = MINI_KEYPOINTS) -> MiniKeypoints:
 
     Raises `MissingAssetError` when a file is not there, `CheckpointError` when one is damaged or does not fit.
     """
-    return MiniKeypoints(load_pyramid(MiniKeypointNet, MiniKeypointConfig, folder))
+    return MiniKeypoints(load_bundled(MiniKeypointNet, MiniKeypointConfig, folder))
 
 
 def save_mini_keypoints(network: MiniKeypointNet, folder: Path) -> None:
     """Write the weights in half precision and their configuration; a failed save leaves nothing behind."""
-    save_pyramid(network, network.config, folder)
+    save_bundled(network, network.config, folder)

@@ -100,7 +100,8 @@ class PersonFitting:
     reason: str
     """Why it is the network's; empty where it is fitted."""
     measures: tuple[tuple[str, float, float], ...]
-    """Name, before and after: the measures of the fit report, "outline_iou" (share) and "jerk" (m/s³)."""
+    """Name, before and after: the measures of the fit report, "outline_iou" (share), "off_keypoints" (% of the box's
+    height) and "jerk" (m/s³)."""
     points_moved_cm: float = 0.0
     """How far the person's points lay from the fitted body, at the median, where they were moved onto it; 0 where they
     are the network's."""
