@@ -63,11 +63,12 @@ def test_the_surface_lies_on_the_points_and_not_before_them():
     assert terms.surface_term(z, points, weights, sigma).item() == 0
 
 
-def test_keypoints_count_by_their_confidence():
-    joints, known = torch.zeros(1, 2, 2).double(), torch.tensor([[[3.0, 0], [torch.nan, 0]]]).double()
-    confidence = torch.tensor([[0.5, 0.0]]).double()
-    expected = 0.5 * (2**0.5 - 1)  # one standard deviation
-    assert terms.keypoint_term(joints, known, confidence, BOXES[:1], 0.03).item() == pytest.approx(expected)
+@pytest.mark.parametrize(("confidence", "sigma_px"), [(1.0, 1.0), (0.5, 3.0)])
+def test_keypoints_count_by_their_confidence(confidence, sigma_px):
+    joints, known = torch.zeros(1, 2, 2).double(), torch.tensor([[[sigma_px, 0], [torch.nan, 0]]]).double()
+    seen = torch.tensor([[confidence, 0.0]]).double()
+    expected = confidence * (2**0.5 - 1)  # one standard deviation
+    assert terms.keypoint_term(joints, known, seen, BOXES[:1], 0.01, 0.16).item() == pytest.approx(expected)
 
 
 def test_even_motion_is_free_at_uneven_times():
@@ -113,7 +114,7 @@ def test_hinges_bend_within_limits():
         lambda x: terms.coverage_term(random_samples, torch.ones(2, 4).double(), 100 * x[..., :2], BOXES, 0.02, 0.05),
         lambda x: terms.surface_term(3 + x[..., 0], 3 + random_depth, torch.ones(2, 5).double(), SIGMA),
         lambda x: terms.order_term(3 + x[..., 0], 4 + random_depth, torch.ones(2, 5).double(), SIGMA),
-        lambda x: terms.keypoint_term(9 * x[..., :2], 9 * random_samples[:, [0] * 5], random_depth, BOXES, 0.03),
+        lambda x: terms.keypoint_term(9 * x[..., :2], 9 * random_samples[:, [0] * 5], random_depth, BOXES, 0.01, 0.1),
         lambda x: terms.acceleration_term(x.reshape(5, 2, 3), TIMES, 3.0),
         lambda x: terms.held_term(x, random_places, torch.ones(2, 5, dtype=torch.bool), 0.1),
         lambda x: terms.sole_term(x[..., 0] - 0.5, torch.tensor([[True, False, True, False, True]] * 2), 0.1),

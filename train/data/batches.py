@@ -22,7 +22,8 @@ class Batch:
         return dataclasses.replace(self, **{name: _moved(value, device) for name, value in values.items()})
 
 
-def _moved(value: "Tensor | Batch | None", device: torch.device) -> "Tensor | Batch | None":
+def _moved(value: Any, device: torch.device) -> Any:
+    """A tensor, or what holds tensors and can be moved as a whole."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     return None if value is None else value.to(device)

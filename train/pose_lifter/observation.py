@@ -167,7 +167,7 @@ def _with_errors(
 ) -> tuple[Float[Tensor, "batch frames 17 2"], Float[Tensor, "batch frames 17"]]:
     """Keypoints beside where they belong, some on the other side's or anywhere."""
     batch, frames = seen.keypoints_px.shape[:2]
-    spread = (0.079 * torch.exp(-2.9 * sure) * height[..., None])[..., None]
+    spread = (0.17 * torch.exp(-2.9 * sure) * height[..., None])[..., None]
     beside = 0.5 * chance.normal(batch, 1, 17, 2) + 0.8 * chance.normal(batch, frames, 17, 2)
     anywhere = seen.keypoints_px + 0.22 * height[..., None, None] * chance.normal(batch, frames, 17, 2)
     other = seen.keypoints_px[:, :, list(MIRRORED_KEYPOINTS)]

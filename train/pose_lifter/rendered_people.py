@@ -28,12 +28,12 @@ CANDIDATES = 48
 
 @dataclass(frozen=True)
 class RenderedPerson:
-    """One person of a rendered clip, in the frames that show enough of them."""
+    """One person of a rendered clip, in the frames that show enough of them; or a batch of people."""
 
     sighting: Sighting
-    rotations: Float[Tensor, "frames 24 3 3"]
+    rotations: Float[Tensor, "*batch frames 24 3 3"]
     """The true ones, the root in the camera's frame."""
-    rest_joints: Float[Tensor, "24 3"]
+    rest_joints: Float[Tensor, "*batch 24 3"]
 
 
 def rendered_people(folder: Path, split: str, body: BodyModel, seed: int = 0) -> list[RenderedPerson]:

@@ -18,7 +18,7 @@ class FitSettings:
     """SMPL's joints that may turn; 0 is the root."""
     placement_steps: int = 25
     """L-BFGS steps of the place alone."""
-    refine_steps: int = 25
+    refine_steps: int = 35
     """L-BFGS steps of place and rotations together, in each of two rounds."""
     chunk_frames: int = 96
     overlap_frames: int = 12
@@ -28,7 +28,7 @@ class FitSettings:
 
     box_share: float = 0.02
     """Error of the edge of a box; what box and mask differ by is added to it."""
-    outline_share: float = 0.02
+    outline_share: float = 0.01
     """Error of a mask's outline."""
     keypoint_share: float = 0.01
     """Error of a sure keypoint."""
