@@ -129,7 +129,7 @@ def test_training_learns_and_its_weights_are_scored(rendered, tmp_path):
     scores = evaluate(EvaluateConfig(rendered, tmp_path / "run/weights"))
     assert scores["lifted, PA-MPJPE mm"] == pytest.approx(numbers["lifted, PA-MPJPE mm"], rel=0.05)
     assert load_pose_lifter(tmp_path / "run/weights").config == SMALL
-    with pytest.raises(InputError, match="parquet"):
+    with pytest.raises(InputError, match="neither a folder"):
         evaluate(EvaluateConfig(tmp_path / "nothing"))
 
 

@@ -15,7 +15,7 @@ from unish.geometry.visibility import depth_map
 from unish.structures import Reconstruction
 from unish.utils.disk_arrays import new_array, release_pages
 
-CONTRADICTION_CM = 15.0
+CONTRADICTION_CM = 8.0
 """Median distance from a fitted body to its points from which they are moved."""
 FEWEST_PIXELS = 12
 """That show body and person, for a frame's points to be moved."""
