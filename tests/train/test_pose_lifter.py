@@ -1,4 +1,4 @@
-"""What the pose lifter learns from: bodies seen by cameras, errors like those of the bundled networks, rendered people."""
+"""What the pose lifter learns from: bodies seen by cameras, errors like those of the networks, rendered people."""
 
 import dataclasses
 import json
@@ -14,12 +14,12 @@ from train.pose_lifter.objective import losses
 from train.pose_lifter.observation import Chance, as_detected, filmed
 from train.pose_lifter.performances import CAMERAS, face_offsets, perform
 from train.pose_lifter.rendered_people import PoseErrors, rendered_people, stacked
-from train.pose_lifter.skeleton import posed_joints
 from train.pose_lifter.training import LifterBatches, TrainConfig, mirrored, train
 from train.synthetic.clips import generate_clip
 from train.synthetic.dataset import SPLIT_SEEDS
 from unish.body import open_body
-from unish.body.data import MIRRORED_JOINTS
+from unish.body.data import MIRRORED_JOINTS, PARENTS
+from unish.body.lbs import joint_transforms
 from unish.errors import InputError
 from unish.fitting.pose_lifter import FRAMES, PoseLifterConfig, load_pose_lifter
 
@@ -50,16 +50,6 @@ def seen_by(performances, batch=5, seed=0):
     return filmed(performances, torch.from_numpy(face_offsets(open_body())).float(), Chance(seed), batch)
 
 
-def test_joints_are_those_of_the_body():
-    body, random = open_body(), torch.Generator().manual_seed(0)
-    betas = torch.randn(10, generator=random)
-    rotations = torch.linalg.qr(torch.randn(2, 24, 3, 3, generator=random))[0]
-    rotations = rotations * rotations.det().sign()[..., None, None]
-    posed = body(betas[None], rotations, torch.zeros(2, 3))
-    joints, _ = posed_joints(rotations, body.rest_joints(betas))
-    torch.testing.assert_close(joints, posed.joints - posed.joints[:, :1], atol=1e-4, rtol=0)
-
-
 def test_the_same_seed_gives_the_same_performances(performances):
     again = perform(open_body(), None, 6, seed=1)
     for field in dataclasses.fields(performances):
@@ -81,7 +71,7 @@ def test_keypoints_lie_in_the_box_and_on_the_joints(performances):
 
 
 def test_errors_are_as_large_as_the_networks(performances):
-    """Of rendered people, the bundled network's sure keypoints are off by 1 to 3 % at the median, others by far more."""
+    """Of rendered people, the network's sure keypoints are off by 1 to 3 % at the median, others by far more."""
     seen = seen_by(performances, batch=200)
     sighting = as_detected(seen, seen.rotations, Chance(3))
     height = (seen.boxes_px[..., 3] - seen.boxes_px[..., 1])[..., None]
@@ -98,7 +88,7 @@ def test_a_mirrored_batch_is_mirrored_in_all_of_it(performances, people, tmp_pat
     config = TrainConfig(out=tmp_path, rendered=tmp_path, batch=3)
     batch = next(LifterBatches(people, performances, open_body(), config))
     other = mirrored(batch)
-    joints, flipped = (posed_joints(one.rotations, one.rest_joints[:, None])[0] for one in (batch, other))
+    joints, flipped = (joint_transforms(one.rotations, one.rest_joints[:, None], PARENTS)[1] for one in (batch, other))
     torch.testing.assert_close(flipped, joints[:, :, list(MIRRORED_JOINTS)] * torch.tensor([-1.0, 1, 1]))
     again = mirrored(other)
     torch.testing.assert_close(again.sighting.observed(), batch.sighting.observed(), atol=1e-5, rtol=0)

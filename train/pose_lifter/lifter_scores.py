@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from train.pose_lifter.rendered_people import RenderedPerson, rendered_people
-from train.pose_lifter.skeleton import posed_joints
 from unish.body import open_body
+from unish.body.data import PARENTS
+from unish.body.lbs import joint_transforms
 from unish.errors import InputError
 from unish.evaluation.metrics import mpjpe, pa_mpjpe
 from unish.fitting.pose_lifter import PoseLifter, lift, load_pose_lifter
@@ -37,7 +38,7 @@ def lifter_scores(network: PoseLifter, people: Sequence[RenderedPerson]) -> dict
     joints = {
         name: np.concatenate(
             [
-                posed_joints(rotations, person.rest_joints)[0].double().numpy()
+                joint_transforms(rotations, person.rest_joints, PARENTS)[1].double().numpy()
                 for rotations, person in zip(some, people, strict=True)
             ]
         )

@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from train.data.batches import Batch
-from train.pose_lifter.skeleton import posed_joints
+from unish.body.data import PARENTS
+from unish.body.lbs import joint_transforms
 from unish.fitting.pose_lifter import PoseLifter, Sighting
 
 JOINTS_PER_M, ROTATIONS = 5.0, 0.5
@@ -27,10 +28,10 @@ class LifterBatch(Batch):
 def losses(lifted: Float[Tensor, "batch frames 24 3 3"], batch: LifterBatch) -> dict[str, Tensor]:
     """Of lifted rotations."""
     rest = batch.rest_joints[:, None]
-    apart = posed_joints(lifted, rest)[0] - posed_joints(batch.rotations, rest)[0]
+    found, true = (joint_transforms(rotations, rest, PARENTS)[1] for rotations in (lifted, batch.rotations))
     turned = (lifted - batch.rotations).square().sum((-2, -1))
     return {
-        "joints": JOINTS_PER_M * (apart.square().sum(-1) + _ROUND).sqrt().mean(),
+        "joints": JOINTS_PER_M * ((found - true).square().sum(-1) + _ROUND).sqrt().mean(),
         "rotations": ROTATIONS * (turned + _ROUND).sqrt().mean(),
     }
 

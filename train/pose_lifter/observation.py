@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from train.pose_lifter.performances import Performances
-from train.pose_lifter.skeleton import posed_joints
-from unish.body.data import SMPL_LIMBS
+from unish.body.data import PARENTS, SMPL_LIMBS
+from unish.body.lbs import joint_transforms
 from unish.fitting.pose_lifter import Sighting
 from unish.people.mini_keypoints import MIRRORED_KEYPOINTS
 
@@ -73,8 +73,8 @@ def filmed(performances: Performances, face: Float[Tensor, "5 3"], chance: Chanc
     mixed[:, :, list(UPPER_BODY)] = other[:, :, list(UPPER_BODY)]
     rotations = torch.where(chance.below(0.3, batch, 1, 1, 1, 1), mixed, rotations) @ _bends(chance, batch)
     rest = torch.from_numpy(performances.rest_joints[which])
-    joints, orientations = posed_joints(rotations, rest[:, None])
-    joints = joints + torch.from_numpy(performances.pelvis_world[which])[:, :, None]
+    orientations, joints = joint_transforms(rotations, rest[:, None], PARENTS)
+    joints = joints - joints[:, :, :1] + torch.from_numpy(performances.pelvis_world[which])[:, :, None]
     camera_from_world = torch.from_numpy(performances.camera_from_world[which, camera])
     focal = torch.from_numpy(performances.focal_px[which, camera])
     size = torch.from_numpy(performances.size_px[which, camera])
