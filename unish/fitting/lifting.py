@@ -7,13 +7,14 @@ import torch
 from jaxtyping import Int
 
 from unish.body import BodyModel
+from unish.body.data import COCO_LIMBS
 from unish.fitting.person_fit import with_course
 from unish.fitting.pose_lifter import PoseLifter, Sighting, lift, load_pose_lifter
 from unish.fitting.problem import Course
 from unish.structures import Person, Reconstruction
 
-LEAST_SEEN = 6
-"""Keypoints in a frame, at the mean; who shows fewer keeps the network's poses."""
+LEAST_CONFIDENCE = 0.2
+"""Of the limbs' keypoints, at the mean; who is seen less surely keeps the network's poses."""
 
 
 def lifted_scene(scene: Reconstruction, body: BodyModel) -> Reconstruction:
@@ -48,7 +49,8 @@ def sighting_of(scene: Reconstruction, person: Person, frames: Int[np.ndarray, "
         np.array([scene.cameras.width_px, scene.cameras.height_px]),
         scene.times_s[frames] - scene.times_s[frames[0]],
     )
-    seen = (arrays[0][..., 2] > 0).sum(1).mean()
-    if seen < LEAST_SEEN or not all(np.isfinite(array).all() for array in arrays):
+    if not all(np.isfinite(array).all() for array in arrays):
+        return None
+    if arrays[0][:, list(COCO_LIMBS), 2].mean() < LEAST_CONFIDENCE:
         return None
     return Sighting(*(torch.from_numpy(np.array(array, np.float32)) for array in arrays))
