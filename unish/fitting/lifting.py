@@ -13,8 +13,8 @@ from unish.fitting.pose_lifter import PoseLifter, Sighting, lift, load_pose_lift
 from unish.fitting.problem import Course
 from unish.structures import Person, Reconstruction
 
-LEAST_CONFIDENCE = 0.2
-"""Of the limbs' keypoints, at the mean; who is seen less surely keeps the network's poses."""
+LEAST_CONFIDENCE = 0.05
+"""Of the limbs' keypoints, at the mean; who is hardly seen keeps the network's poses."""
 
 
 def lifted_scene(scene: Reconstruction, body: BodyModel) -> Reconstruction:
