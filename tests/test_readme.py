@@ -19,6 +19,8 @@ from train.person_detector.detector_scores import EvaluateConfig
 from train.person_detector.training import TrainConfig
 from train.person_keypoints.keypoint_scores import EvaluateConfig as EvaluateKeypointsConfig
 from train.person_keypoints.training import TrainConfig as TrainKeypointsConfig
+from train.pose_lifter.lifter_scores import EvaluateConfig as EvaluateLifterConfig
+from train.pose_lifter.training import TrainConfig as TrainLifterConfig
 from train.pretrain import PretrainConfig
 from train.real_ablation import RealAblationConfig
 from train.score import ScoreConfig
@@ -41,6 +43,8 @@ SETTINGS = {
     "train.person_detector train": TrainConfig,
     "train.person_keypoints evaluate": EvaluateKeypointsConfig,
     "train.person_keypoints train": TrainKeypointsConfig,
+    "train.pose_lifter evaluate": EvaluateLifterConfig,
+    "train.pose_lifter train": TrainLifterConfig,
     "train.pretrain": PretrainConfig,
     "train.score": ScoreConfig,
     "train.stage1": Stage1Config,
@@ -151,7 +155,7 @@ def test_every_training_command_is_one_that_its_script_takes(page, repository):
         words = line.split()
         at = next(k for k, word in enumerate(words) if word.startswith(("train.", "train/")) and "configs" not in word)
         command, arguments = words[at].removesuffix(".py").replace("/", "."), words[at + 1 :]
-        if command in ("train.person_detector", "train.person_keypoints"):
+        if command in ("train.person_detector", "train.person_keypoints", "train.pose_lifter"):
             command, arguments = f"{command} {arguments[0]}", arguments[1:]
         tyro.cli(SETTINGS[command], args=arguments)
         if "--config_file" in words:
