@@ -14,6 +14,8 @@ from train.pose_lifter.performances import Performances
 from unish.body.data import PARENTS, SMPL_LIMBS
 from unish.body.lbs import joint_transforms
 from unish.fitting.pose_lifter import Sighting
+from unish.fitting.terms import box_heights
+from unish.geometry.rotations import axis_angle_to_matrix
 from unish.people.mini_keypoints import MIRRORED_KEYPOINTS
 
 SURE = (0.6, 0.6, 0.6, 0.6, 0.6, 0.64, 0.63, 0.5, 0.5, 0.42, 0.43, 0.57, 0.57, 0.47, 0.47, 0.38, 0.38)
@@ -111,20 +113,13 @@ def _bends(chance: Chance, batch: int) -> Float[Tensor, "batch 1 24 3 3"]:
     """Small rotations, the same over a clip; none of the root's."""
     angles = 0.12 * chance.normal(batch, 1, 24, 3) * chance.uniform(batch, 1, 1, 1)
     angles[:, :, 0] = 0
-    return torch.matrix_exp(_skew(angles))
-
-
-def _skew(vector: Tensor) -> Tensor:
-    x, y, z = vector.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    return axis_angle_to_matrix(angles)
 
 
 def as_detected(seen: Seen, poses: Float[Tensor, "batch frames 24 3 3"], chance: Chance) -> Sighting:
     """What the bundled networks would make of it; `poses` are what the human branch guesses."""
     batch, frames = seen.keypoints_px.shape[:2]
-    sides = seen.boxes_px[..., 2:] - seen.boxes_px[..., :2]
-    height = torch.maximum(sides[..., 1], sides[..., 0] / 3).clamp(min=1)
+    height = box_heights(seen.boxes_px)
     keypoints, confidence = _with_errors(seen, _sureness(seen, chance), height, chance)
     for joints, share in ((ARMS, 0.08), (LEGS, 0.1), (tuple(range(17)), 0.08)):
         taken = _for_a_while(chance, batch, frames, share)[..., None] & _among(joints)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from unish.body.data import MIRRORED_JOINTS
 from unish.errors import InputError
+from unish.fitting.terms import box_heights
 from unish.geometry import NUM_JOINTS
 from unish.geometry.rotations import nearest_rotation, rotation_6d_to_matrix
 from unish.people.mini_keypoints import MIRRORED_KEYPOINTS
@@ -106,7 +107,7 @@ class Sighting:
     def observed(self) -> Float[Tensor, "*batch frames observed"]:
         """The network's input."""
         low, high = self.boxes_px.split(2, dim=-1)
-        sides, height = high - low, self._heights()
+        sides, height = high - low, box_heights(self.boxes_px)
         confidence = self.keypoints_px[..., 2]
         seen = (confidence > 0).to(confidence)
         places = (self.keypoints_px[..., :2] - (low + high)[..., None, :] / 2) / height[..., None, None]
@@ -131,11 +132,6 @@ class Sighting:
     def _slopes(self) -> Float[Tensor, "*batch frames 2"]:
         low, high = self.boxes_px.split(2, dim=-1)
         return ((low + high) - self.size_px[..., None, :]) / 2 / self.focal_px[..., None]
-
-    def _heights(self) -> Float[Tensor, "*batch frames"]:
-        """Of the boxes; a lying person's counts by a third of its width at least."""
-        sides = self.boxes_px[..., 2:] - self.boxes_px[..., :2]
-        return torch.maximum(sides[..., 1], sides[..., 0] / 3).clamp(min=1)
 
 
 def mirrored_pose(rotations: Float[Tensor, "*batch 24 3 3"]) -> Float[Tensor, "*batch 24 3 3"]:

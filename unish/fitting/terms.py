@@ -171,9 +171,9 @@ def limit_term(
     return 0.5 * (beyond / sigma_rad).square().sum(-1)
 
 
-def box_heights(boxes_px: Float[Tensor, "frames 4"]) -> Float[Tensor, "frames"]:
+def box_heights(boxes_px: Float[Tensor, "*frames 4"]) -> Float[Tensor, "*frames"]:
     """Of boxes x0, y0, x1, y1; a lying person's box counts by a third of its width at least."""
-    return torch.maximum(boxes_px[:, 3] - boxes_px[:, 1], (boxes_px[:, 2] - boxes_px[:, 0]) / 3).clamp(min=1)
+    return torch.maximum(boxes_px[..., 3] - boxes_px[..., 1], (boxes_px[..., 2] - boxes_px[..., 0]) / 3).clamp(min=1)
 
 
 def _bounded(cost: Tensor) -> Tensor:
