@@ -5,6 +5,7 @@ so images are resized and normalised here.
 """
 
 import contextlib
+import importlib.util
 import logging
 import re
 from collections.abc import Iterator
@@ -35,8 +36,9 @@ def load_network(class_name: str, source: str | Path, device: torch.device, dtyp
     Raises `MissingDependencyError` without transformers, `MissingAssetError` when the weights cannot be had, and
     `CheckpointError` when they are damaged, foreign or not finite.
     """
+    _demand_transformers(class_name)
+    folder = weights_folder(source)  # first, as the import takes seconds that are lost where there are no weights
     network_class = _transformers_class(class_name)
-    folder = weights_folder(source)
     try:
         with _quiet_transformers():
             network, report = network_class.from_pretrained(folder, output_loading_info=True, dtype=dtype)
@@ -70,16 +72,25 @@ def _quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _demand_transformers(class_name: str) -> None:
+    if importlib.util.find_spec("transformers") is None:
+        raise _transformers_missing(class_name)
+
+
 def _transformers_class(name: str) -> Any:
     try:
         import transformers
 
         return getattr(transformers, name)
     except (ImportError, AttributeError) as error:
-        raise MissingDependencyError(
-            f"Person detection with {name} needs transformers 5, which is not installed; install it with: "
-            "pip install 'transformers>=5.0'"
-        ) from error
+        raise _transformers_missing(name) from error
+
+
+def _transformers_missing(class_name: str) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"Person detection with {class_name} needs transformers 5, which is not installed; install it with: "
+        "pip install 'transformers>=5.0'"
+    )
 
 
 def weights_folder(source: str | Path) -> Path:
