@@ -13,7 +13,7 @@ from torch import Tensor
 from train.pose_lifter.performances import Performances
 from unish.body.data import PARENTS, SMPL_LIMBS
 from unish.body.lbs import joint_transforms
-from unish.fitting.pose_lifter import Sighting
+from unish.fitting.pose_lifter import Sighting, mirrored_pose
 from unish.fitting.terms import box_heights
 from unish.geometry.rotations import axis_angle_to_matrix
 from unish.people.mini_keypoints import MIRRORED_KEYPOINTS
@@ -121,10 +121,17 @@ def as_detected(seen: Seen, poses: Float[Tensor, "batch frames 24 3 3"], chance:
     batch, frames = seen.keypoints_px.shape[:2]
     height = box_heights(seen.boxes_px)
     keypoints, confidence = _with_errors(seen, _sureness(seen, chance), height, chance)
-    for joints, share in ((ARMS, 0.08), (LEGS, 0.1), (tuple(range(17)), 0.08)):
-        taken = _for_a_while(chance, batch, frames, share)[..., None] & _among(joints)
-        keypoints = torch.where(taken[..., None], keypoints[:, :, list(MIRRORED_KEYPOINTS)], keypoints)
-        confidence = torch.where(taken, 0.8 * confidence[:, :, list(MIRRORED_KEYPOINTS)], confidence)
+    turned_round = _for_a_while(chance, batch, frames, 0.16, 1.2)
+    for joints, taken in (
+        (ARMS, _for_a_while(chance, batch, frames, 0.08)),
+        (LEGS, _for_a_while(chance, batch, frames, 0.1)),
+        (tuple(range(17)), turned_round),
+    ):
+        exchanged = taken[..., None] & _among(joints)
+        keypoints = torch.where(exchanged[..., None], keypoints[:, :, list(MIRRORED_KEYPOINTS)], keypoints)
+        confidence = torch.where(exchanged, 0.8 * confidence[:, :, list(MIRRORED_KEYPOINTS)], confidence)
+    turned_round = turned_round & chance.below(0.7, batch, 1)
+    poses = torch.where(turned_round[..., None, None, None], _seen_from_behind(poses), poses)
     confidence = torch.where(confidence < LEAST_SURE, 0.0, confidence**2 * 1.25).clamp(max=0.97)
     confidence = torch.where(chance.below(0.03, batch, frames, 1), 0.0, confidence)
     faceless = chance.below(0.35, batch, 1, 1) & _among(tuple(range(5)))  # rendered people have no face
@@ -171,10 +178,19 @@ def _with_errors(
     return torch.where(lost[..., None], elsewhere, seen.keypoints_px) + spread * beside, sure
 
 
-def _for_a_while(chance: Chance, batch: int, frames: int, share: float) -> Bool[Tensor, "batch frames"]:
-    """In a share of the clips, some frames that follow one another."""
+def _seen_from_behind(poses: Float[Tensor, "batch frames 24 3 3"]) -> Float[Tensor, "batch frames 24 3 3"]:
+    """Who takes a back for a front sees about the same outline, and what is near is far."""
+    mirrored = mirrored_pose(poses)
+    root = torch.diag(torch.tensor([-1.0, 1.0, -1.0])) @ mirrored[:, :, :1]
+    return torch.cat([root, mirrored[:, :, 1:]], dim=2)
+
+
+def _for_a_while(
+    chance: Chance, batch: int, frames: int, share: float, longest: float = 0.6
+) -> Bool[Tensor, "batch frames"]:
+    """In a share of the clips, some frames that follow one another, up to a part of the clip."""
     along = torch.arange(frames) / frames
-    within = (chance.uniform(batch, 1) + along) % 1 < 0.6 * chance.uniform(batch, 1)
+    within = (chance.uniform(batch, 1) + along) % 1 < longest * chance.uniform(batch, 1)
     return chance.below(share, batch, 1) & within
 
 
