@@ -14,6 +14,7 @@ from unish.evaluation.metrics import camera_ate
 from unish.evaluation.predict import reconstruct_sequence
 from unish.fusion import structure_from_motion
 from unish.fusion.structure_from_motion import map_clip
+from unish.fusion.turning_camera import TurningCamera
 from unish.models.hub import load
 from unish.structures import Clip, PersonTrack
 from unish.utils.assets import SYNTHETIC_BENCHMARK
@@ -79,9 +80,15 @@ def test_a_lens_that_is_given_is_kept(clip, tracks, found):
 
 
 def test_nothing_is_solved_for_a_camera_that_stands_still(clip, tracks, monkeypatch):
-    monkeypatch.setattr(structure_from_motion, "_attempts", lambda *arguments: pytest.fail("COLMAP was asked"))
+    monkeypatch.setattr(structure_from_motion, "_findings", lambda *arguments: pytest.fail("COLMAP was asked"))
     still = dataclasses.replace(clip, frames=np.repeat(clip.frames[:1], 8, axis=0))
-    assert map_clip(still, tracks) is None
+    tracks = [
+        dataclasses.replace(track, boxes_px=np.repeat(track.boxes_px[:1], 8, axis=0), masks=None) for track in tracks
+    ]
+    found = map_clip(still, tracks)
+    assert isinstance(found, TurningCamera) and found.focal is None
+    turns = found.at(1.5, len(still.frames))
+    np.testing.assert_allclose(turns.world_from_camera, np.tile(np.eye(4), (8, 1, 1)), atol=1e-4)
 
 
 @pytest.mark.parametrize("frames", [1, 2])

@@ -140,6 +140,8 @@ def find_floor(
         under = floor.heights_m(places.reshape(-1, 3)).reshape(soles.shape)
         times = problem.view.times_s.cpu().double().numpy()
         standing = find_contacts(feet_of(body.joints_world), soles, soles, times).grounded.numpy()
+        if not standing.any():  # somebody who skates or rides: the lower foot is on the floor, or little above it
+            standing = soles == soles.min(1, keepdims=True)
         heights += soles[standing].tolist()
         gaps += (soles - under)[standing].tolist()
     if not heights:

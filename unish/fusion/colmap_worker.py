@@ -3,8 +3,8 @@
 Runs in a process of its own, as COLMAP aborts the process in which something goes wrong, takes over its signals, and
 cannot be stopped otherwise. It knows pycolmap, NumPy and the folder, nothing of unish. `job.json` says how many images
 there are, their size, where the search for the focal length begins (one attempt for each, in pixels), whether it ends
-there too, how many features an image may have, the seed, and the number of threads. Every attempt that finds cameras
-leaves `attempt_K.npz`.
+there too, how many features an image may have, the seed, and the number of threads. It leaves `matches.npz`, then
+`attempt_K.npz` of every attempt that finds cameras, and says so.
 """
 
 import json
@@ -18,10 +18,14 @@ if __name__ == "__main__":
 
 import numpy as np
 
-SHARE, ATTEMPT = "unish share done: ", "unish attempt done: "
-"""Begin the lines of the output that tell the share done, and the number of a finished attempt."""
+SHARE, FOUND = "unish share done: ", "unish found: "
+"""Begin the lines of the output that tell the share done, and a file that was written."""
+MATCHES = "matches"
+"""Name of an array: the places of two images, and x and y in each, of what both show."""
 BATCH_FRAMES, BATCH_PAIRS = 8, 60
 """Between two reports of progress."""
+LEAST_MATCHES, MOST_MATCHES = 15, 40
+"""Of a pair of images: with less they may share nothing; of more, some are kept."""
 FOCAL_RATIOS = 0.3, 4.0
 """Of the longer side: from a fisheye to a long telephoto lens."""
 
@@ -38,6 +42,7 @@ def main(folder: Path) -> None:
     database, images = folder / "database.db", folder / "images"
     _find_features(pycolmap, database, images, folder / "masks", job)
     _match(pycolmap, database, folder / "pairs.txt", job)
+    _save(folder / "matches.npz", {MATCHES: _matches(pycolmap, database, job["count"])})
     for attempt, focal_px in enumerate(job["focals_px"]):
         print(f"{SHARE}{0.75 + 0.08 * attempt}", flush=True)
         with pycolmap.Database.open(database) as opened:
@@ -48,8 +53,12 @@ def main(folder: Path) -> None:
         if found:
             largest = max(found.values(), key=lambda part: part.num_reg_images())
             arrays = _arrays(pycolmap, largest, job["focal_is_exact"])
-            np.savez(folder / f"attempt_{attempt}.npz", allow_pickle=False, **arrays)
-            print(f"{ATTEMPT}{attempt}", flush=True)
+            _save(folder / f"attempt_{attempt}.npz", arrays)
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    np.savez(path, allow_pickle=False, **arrays)
+    print(f"{FOUND}{path.name}", flush=True)
 
 
 def _find_features(pycolmap: Any, database: Path, images: Path, masks: Path, job: dict[str, Any]) -> None:
@@ -94,6 +103,25 @@ def _match(pycolmap: Any, database: Path, list_path: Path, job: dict[str, Any]) 
             verification_options=verification,
             device=pycolmap.Device.cpu,
         )
+
+
+def _matches(pycolmap: Any, database: Path, count: int) -> np.ndarray:
+    """What pairs of images share once COLMAP has sorted out what cannot be."""
+    found = [np.zeros((0, 6))]
+    with pycolmap.Database.open(database) as opened:
+        numbers = {image.name: image.image_id for image in opened.read_all_images()}
+        ids = [numbers[image_name(place)] for place in range(count)]
+        pixels = [opened.read_keypoints(number)[:, :2] for number in ids]
+        for first, second in _pairs(count):
+            if not opened.exists_two_view_geometry(ids[first], ids[second]):
+                continue
+            matches = opened.read_two_view_geometry(ids[first], ids[second]).inlier_matches
+            if len(matches) < LEAST_MATCHES:
+                continue
+            some = matches[np.linspace(0, len(matches) - 1, min(len(matches), MOST_MATCHES)).round().astype(int)]
+            places = np.tile([first, second], (len(some), 1))
+            found.append(np.hstack([places, pixels[first][some[:, 0]], pixels[second][some[:, 1]]]))
+    return np.concatenate(found)
 
 
 def _pairs(count: int) -> Iterator[tuple[int, int]]:

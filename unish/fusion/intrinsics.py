@@ -58,17 +58,18 @@ def solve_intrinsics(
     frames: int,
     fit_shift: bool,
     focal_gain: float = 1.0,
-    known_focal: float | None = None,
+    known_focal: float | Float[np.ndarray, "frames"] | None = None,
     min_confidence: float = VALID_CONFIDENCE,
 ) -> ClipIntrinsics:
-    """Intrinsics of a clip of so many frames from its forward passes; a `known_focal` (half diagonals) is kept.
+    """Intrinsics of a clip of so many frames from its forward passes; a `known_focal` (half diagonals, of all
+    frames or of each) is kept.
 
     `focal_gain` is what the network's focal lengths have to be multiplied by. `fit_shift`: the network's depth is known
     up to a shift; the focal length that fits a pass is then uncertain along with it, so the shift is fitted again for
     the clip's one. Points are valid where their confidence is above `min_confidence`.
     """
     if known_focal is not None:
-        focal, is_constant = np.full(frames, known_focal / focal_gain), True
+        focal, is_constant = np.full(frames, known_focal / focal_gain), np.ndim(known_focal) == 0
     else:
         focals = [frame_focals(*_tensors(prediction), uv, fit_shift, min_confidence) for prediction in predictions]
         focal, is_constant = _clip_focal(focals, predictions, frames)

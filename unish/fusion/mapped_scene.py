@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32
 from scipy.ndimage import map_coordinates
 
 from unish.fusion.structure_from_motion import FramePoints, SparseMap
+from unish.fusion.turning_camera import Turns
 from unish.fusion.windows import WindowPrediction, sample_pixels, sample_uv
 from unish.geometry.camera import half_diagonal_grid
 from unish.geometry.rotations import slerp
@@ -69,7 +70,7 @@ def onto_map(
     cameras = prediction.world_from_camera.copy()
     # As the rest of the pipeline moves points by the shift along the axis, and the camera back by as much.
     cameras[:, :3, 3] -= shift * cameras[:, :3, 2]
-    cameras = _mapped_cameras(cameras, prediction.frames, sparse, np.exp(units_log))
+    cameras = _measured_cameras(cameras, prediction.frames, sparse, np.exp(units_log))
     cameras[:, :3, 3] += shift * cameras[:, :3, 2]
     corrected = np.stack(
         [
@@ -82,6 +83,32 @@ def onto_map(
     across = sample_uv(height, width) / focal[:, None, None] * sample_depth
     points = np.concatenate([across, sample_depth - shift], axis=-1)
     return replace(prediction, world_from_camera=cameras, points_camera=points.astype(np.float32)), corrected
+
+
+def onto_turns(
+    prediction: WindowPrediction,
+    depth: Float32[np.ndarray, "frames height width"],
+    shift: float,
+    focal: Float[np.ndarray, "frames"],
+    turns: Turns,
+) -> tuple[WindowPrediction, Float32[np.ndarray, "frames height width"], Float[np.ndarray, "frames"]]:
+    """A pass and its depth maps, in network units, as a camera sees them that turns and zooms on the spot.
+
+    `shift` is the depth shift of the pass and `focal` the focal length, in half diagonals, with which the network saw
+    each of its frames. What is seen through a lens so many times as long is so many times as far away; that factor of
+    every frame comes third. Cameras of frames between registered ones turn as the network's do from both sides.
+    """
+    factors = turns.focal[prediction.frames] / focal
+    cameras = prediction.world_from_camera
+    if turns.registered[prediction.frames].any():
+        cameras = _measured_cameras(cameras, prediction.frames, turns, 1.0)
+        # As the rest of the pipeline moves points by the shift along the axis, and the camera back by as much.
+        cameras[:, :3, 3] = shift * cameras[:, :3, 2]
+    points = prediction.points_camera.astype(np.float64)
+    points[..., 2] = (points[..., 2] + shift) * factors[:, None] - shift
+    farther = (depth + shift) * factors[:, None, None] - shift
+    laid = replace(prediction, world_from_camera=cameras, points_camera=points.astype(np.float32))
+    return laid, farther.astype(np.float32), factors
 
 
 # --- depth -----------------------------------------------------------------------------------------------------------
@@ -156,14 +183,14 @@ def _interpolated(
 # --- cameras ---------------------------------------------------------------------------------------------------------
 
 
-def _mapped_cameras(
-    network: Float[np.ndarray, "frames 4 4"], frames: np.ndarray, sparse: SparseMap, units: float
+def _measured_cameras(
+    network: Float[np.ndarray, "frames 4 4"], frames: np.ndarray, measured: SparseMap | Turns, units: float
 ) -> Float[np.ndarray, "frames 4 4"]:
-    """Cameras of the pass in the map's world, in units of the pass; those between registered ones from both sides."""
-    known = np.flatnonzero(sparse.registered[frames])
-    mapped = sparse.world_from_camera[frames].copy()
+    """Cameras of the pass in the measured world and the pass's unit; those between registered ones from both sides."""
+    known = np.flatnonzero(measured.registered[frames])
+    mapped = measured.world_from_camera[frames].copy()
     mapped[:, :3, 3] *= units
-    for row in np.flatnonzero(~sparse.registered[frames]):
+    for row in np.flatnonzero(~measured.registered[frames]):
         after = int(np.searchsorted(known, row))
         sides = [int(known[k]) for k in (after - 1, after) if 0 <= k < len(known)]
         guesses = [mapped[side] @ np.linalg.inv(network[side]) @ network[row] for side in sides]

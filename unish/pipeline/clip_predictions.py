@@ -31,7 +31,9 @@ class ClipPredictions:
     bodies: tuple[Mapping[int, WindowBody], ...]
     """Of every window: index of the track → its body."""
     mapped_frames: int = 0
-    """Frames whose cameras are those of structure from motion."""
+    """Frames whose cameras were measured."""
+    zoom_focal: Float[np.ndarray, "frames"] | None = None
+    """Focal lengths of a measured zoom, half diagonals."""
 
     def intrinsics(self, priors: ClipPriors, loop_passes: Sequence[WindowPrediction] = ()) -> ClipIntrinsics:
         """Intrinsics of the clip, from all of its passes; the depth shifts of the loop-closure passes come last."""
@@ -42,7 +44,7 @@ class ClipPredictions:
             len(inputs.clip.frames),
             inputs.fit_shift,
             inputs.model.config.scene.focal_gain,
-            priors.focal,
+            priors.focal if self.zoom_focal is None else self.zoom_focal,
             inputs.choices.confidence,
         )
 
