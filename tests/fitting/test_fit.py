@@ -16,8 +16,8 @@ from unish.analysis.floor_map import NO_FLOOR, FloorMap
 from unish.body import open_body
 from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.errors import InputError
-from unish.fitting import fit
-from unish.fitting.calibrate import person_scale
+from unish.fitting import fit, settings
+from unish.fitting.calibrate import PersonScale, clip_scale, find_floor, person_scale
 from unish.fitting.fit import fit_bodies
 from unish.fitting.measures import measure, worse
 from unish.fitting.person_fit import Subject
@@ -40,7 +40,8 @@ def truth(body) -> Reconstruction:
 def few_steps():
     """What is tested here does not take the whole budget."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "AUTO", dataclasses.replace(fit.AUTO, vertices=80, placement_steps=12, refine_steps=10))
+        quick = dataclasses.replace(settings.AUTO, vertices=80, placement_steps=12, refine_steps=10)
+        patch.setattr(settings, "AUTO", quick)
         yield
 
 
@@ -181,6 +182,37 @@ def test_two_people_close_together_are_told_apart(body):
     assert (root_errors_m(fitted, truth).mean(1) < 0.7 * root_errors_m(near, truth).mean(1)).all()
 
 
+def test_points_of_the_mini_s_people_are_compared_where_body_and_lens_put_them(truth, body, monkeypatch):
+    """What the floor says of the scale and the points do not is an error of the points of people alone."""
+    told = PersonScale(np.log(0.8), 0.02, 6, floor_log=0.0, floor_sigma=0.02, floor_frames=6)
+    monkeypatch.setattr(fit, "person_scale", lambda *_: told)
+    gains = []
+    monkeypatch.setattr(
+        fit, "fit_frames", lambda subject, frames, *_: gains.append(subject.points_gain) or subject.course(frames)
+    )
+    scales = []
+    monkeypatch.setattr(fit, "clip_scale", lambda *told: scales.append(clip_scale(*told)) or scales[-1])
+    for weights in ("mini", "release"):
+        provenance = dataclasses.replace(truth.provenance, weights=weights)
+        fit_bodies(dataclasses.replace(truth, provenance=provenance), body)
+    assert gains[0] * scales[0] == pytest.approx(0.8) and gains[1] == 1.0
+    assert 0.95 < scales[0] < 1.0 and scales[1] < 0.93
+    subject = Subject(truth, 0, fit._sparse(truth.people[0], body, settings.AUTO, "cpu"), settings.AUTO, "cpu", 0.8)
+    frames = np.arange(len(truth))
+    as_it_is = dataclasses.replace(subject, points_gain=1.0).problem(frames, 0.05).evidence.depth_m
+    assert torch.allclose(subject.problem(frames, 0.05).evidence.depth_m, 0.8 * as_it_is)
+
+
+def test_the_floor_comes_under_somebody_whose_feet_never_stand(truth, body):
+    """A skater glides: the lower foot is on the floor."""
+    raised = moved_scene(truth, 1.0, 0.4, body)
+    for seconds in (1.0, 0.1):  # a walk, and one so fast that no foot stands
+        fast = dataclasses.replace(raised, times_s=seconds * raised.times_s)
+        subject = Subject(fast, 0, fit._sparse(fast.people[0], body, settings.AUTO, "cpu"), settings.AUTO, "cpu")
+        rise_m, _ = find_floor([subject], {0: np.inf}, NO_FLOOR, 1.4)
+        assert rise_m == pytest.approx(-0.4, abs=0.05)
+
+
 def test_who_keeps_the_network_s_motion_looks_the_same_in_a_scene_that_grew(body, monkeypatch):
     scene = displaced(make_walk(body, frames=3, people=2, seed=5), body, (0.1, 0.05, 0.3))
     monkeypatch.setattr(fit, "clip_scale", lambda *_: 1.3)
@@ -226,7 +258,7 @@ def test_feet_on_a_step_are_not_off_the_floor(truth, body):
 def test_feet_tell_the_scale_only_over_a_floor_that_points_show(truth, body):
     """Without one the floor is where the network's feet are: it would hold whatever scale the network gave."""
     larger = moved_scene(truth, 1.3, 0.0, body)
-    subject = Subject(larger, 0, fit._sparse(larger.people[0], body, fit.AUTO, "cpu"), fit.AUTO, "cpu")
+    subject = Subject(larger, 0, fit._sparse(larger.people[0], body, settings.AUTO, "cpu"), settings.AUTO, "cpu")
     shown, hidden = (
         person_scale(subject, np.arange(len(truth.times_s)), floor) for floor in (FloorMap.of(larger), NO_FLOOR)
     )

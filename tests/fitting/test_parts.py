@@ -146,6 +146,8 @@ def test_the_scale_is_that_on_which_people_agree():
     assert clip_scale([sure, PersonScale(0.0, 0.02, 30)], [False, True], 0.15, 0.05) == 1.0  # whose height is known
     floor = PersonScale(np.log(1.1), 0.02, 30, floor_log=-np.log(1.1), floor_sigma=0.02, floor_frames=30)
     assert clip_scale([floor], [False], 0.15, 0.05) == 1.0  # points and feet contradict each other
+    told = np.log(clip_scale([floor], [False], 0.15, 0.05, people_depth_log=0.2))
+    assert -np.log(1.1) < told < -0.5 * np.log(1.1), "then the points may be off by themselves, and the feet tell more"
     assert clip_scale([], [], 0.15, 0.05) == 1.0
     assert clip_scale([PersonScale(np.log(50), 0.01, 30)], [True], 0.15, 0.05) == pytest.approx(3.0)
 

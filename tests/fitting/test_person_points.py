@@ -9,7 +9,7 @@ import torch
 from tests.helpers.walks import make_walk
 from unish.analysis.fit_report import fit_report
 from unish.body import open_body
-from unish.fitting import fit
+from unish.fitting import settings
 from unish.fitting.fit import fit_bodies
 from unish.fitting.person_points import CONTRADICTION_CM, points_on_bodies
 from unish.geometry.visibility import depth_map
@@ -57,7 +57,8 @@ def test_bodies_out_of_sight_move_nothing(truth):
 
 
 def test_the_fit_moves_points_only_where_they_contradict_the_body(truth, monkeypatch):
-    monkeypatch.setattr(fit, "AUTO", dataclasses.replace(fit.AUTO, vertices=80, placement_steps=8, refine_steps=6))
+    quick = dataclasses.replace(settings.AUTO, vertices=80, placement_steps=8, refine_steps=6)
+    monkeypatch.setattr(settings, "AUTO", quick)
     fitted = fit_bodies(flattened(truth, 0, 0.7), open_body())
     assert fitted.fitting is not None and [person.fitted for person in fitted.fitting.people] == [True, True]
     first, second = (person.points_moved_cm for person in fitted.fitting.people)

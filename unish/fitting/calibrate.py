@@ -96,21 +96,23 @@ def clip_scale(
     prior_log: float,
     stature_log: float,
     lens_log: float = 0.0,
+    people_depth_log: float = 0.0,
 ) -> float:
     """The scale of the clip from what its people say: their mean by certainty, with the network's (1) for a prior.
 
     `known`: whose height the user gave. `lens_log`: error of the focal length's logarithm, which all people
-    share, since a stature tells a distance by it. 1 where nobody says anything, or hardly anything else.
+    share, since a stature tells a distance by it; `people_depth_log`: that of a person's points over the scene's, the
+    same in all frames. 1 where nobody says anything, or hardly anything else.
     """
     weight, total = 0.0, 0.0
     for scale, is_known in zip(scales, known, strict=True):
         stature = KNOWN_STATURE_LOG if is_known else stature_log
-        for log_scale, sigma, frames, least in (
-            (scale.log_scale, scale.sigma, scale.frames, 0.02),
-            (scale.floor_log, scale.floor_sigma, scale.floor_frames, FLOOR_LOG),
+        for log_scale, sigma, frames, least, always in (
+            (scale.log_scale, scale.sigma, scale.frames, 0.02, people_depth_log),
+            (scale.floor_log, scale.floor_sigma, scale.floor_frames, FLOOR_LOG, 0.0),
         ):
             sightings = max(1.0, frames / FRAMES_LIKE_ONE)
-            certainty = 1 / (stature**2 + max(sigma, least) ** 2 / sightings)
+            certainty = 1 / (stature**2 + always**2 + max(sigma, least) ** 2 / sightings)
             weight, total = weight + certainty, total + certainty * log_scale
     if not weight:
         return 1.0

@@ -11,14 +11,14 @@ from jaxtyping import Int
 from unish.analysis.floor_map import FloorMap
 from unish.body import BodyModel
 from unish.errors import InputError
-from unish.fitting.calibrate import clip_scale, find_floor, person_scale
+from unish.fitting.calibrate import PersonScale, clip_scale, find_floor, person_scale
 from unish.fitting.lifting import lifted_scene
 from unish.fitting.measures import measure, untrusted, worse
 from unish.fitting.person_fit import Subject, blended, chunks, fit_frames, seen_alike, with_course
 from unish.fitting.person_points import CONTRADICTION_CM, points_on_bodies
 from unish.fitting.problem import Course
 from unish.fitting.scene import moved_scene
-from unish.fitting.settings import AUTO, FIT_MODES, FULL, FitSettings
+from unish.fitting.settings import FIT_MODES, FitSettings, fit_settings
 from unish.fitting.sparse_body import SparseBody
 from unish.structures import Fitting, Person, PersonFitting, Reconstruction
 from unish.utils.progress import Progress, no_progress
@@ -56,7 +56,7 @@ def fit_bodies(
 def _fitted(
     scene: Reconstruction, body: BodyModel, mode: str, known: Collection[int], device: str, progress: Progress
 ) -> Reconstruction:
-    settings = AUTO if mode == "auto" else FULL
+    settings = fit_settings(mode, scene.provenance.weights)
     reasons = {index: unusable(scene, index) for index in range(len(scene.people))}
     usable = [index for index, reason in reasons.items() if not reason]
     if not usable:
@@ -70,14 +70,18 @@ def _fitted(
     says = [(index, scale) for index, scale in told.items() if scale is not None]
     ids_known = [scene.people[index].id in known for index, _ in says]
     lens_log = scene.provenance.focal_log_error
-    scale = clip_scale([scale for _, scale in says], ids_known, settings.scale_log, settings.stature_log, lens_log)
+    errors = settings.scale_log, settings.stature_log, lens_log, settings.people_depth_log
+    scale = clip_scale([scale for _, scale in says], ids_known, *errors)
     sigmas = {
         index: np.inf if own is None else float(np.hypot(own.sigma, settings.surface_share))
         for index, own in told.items()
     }
     floor = network_floor.moved(scale, 0.0)
     larger = moved_scene(lifted, scale, 0.0, body)
-    subjects = [dataclasses.replace(subject, scene=larger) for subject in subjects]
+    subjects = [
+        dataclasses.replace(subject, scene=larger, points_gain=_points_gain(told[subject.index], scale, settings))
+        for subject in subjects
+    ]
     camera_m = float(np.median(larger.cameras.centers_world[:, 2]))
     rise_m, floor = find_floor(subjects, sigmas, floor, camera_m)
     start = moved_scene(larger, 1.0, rise_m, body)
@@ -96,7 +100,8 @@ def _fitted(
         people[index] = _with_network(fitted, network[index])
         before[index] = measure(scene, index, network_floor)
         after[index] = measure(dataclasses.replace(start, people=tuple(people)), index, floor)
-        lost = worse(before[index], after[index], untrusted(start, sigmas[index]))
+        points_sigma = float(np.hypot(sigmas[index], settings.people_depth_log))
+        lost = worse(before[index], after[index], untrusted(start, points_sigma))
         if lost or not np.isfinite(fitted.vertices_world).all():
             reasons[index] = f"the fit made it worse ({', '.join(lost) or 'numbers that are not finite'})"
             people[index] = network[index]
@@ -107,6 +112,11 @@ def _fitted(
     off_cm = {index: off for index, off in off_cm.items() if off > CONTRADICTION_CM}
     record = _record(scene, mode, scale, rise_m, reasons, before, after, off_cm)
     return dataclasses.replace(result, depth_m=points_on_bodies(result, tuple(off_cm)), fitting=record)
+
+
+def _points_gain(told: PersonScale | None, scale: float, settings: FitSettings) -> float:
+    """What brings a person's points onto the body, as the clip's scale did not, where they may be off by themselves."""
+    return 1.0 if told is None or not settings.people_depth_log else float(np.exp(told.log_scale)) / scale
 
 
 def unusable(scene: Reconstruction, index: int) -> str:

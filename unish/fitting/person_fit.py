@@ -36,6 +36,8 @@ class Subject:
     body: SparseBody
     settings: FitSettings
     device: str
+    points_gain: float = 1.0
+    """What the depth of the person's points is multiplied by before the body is compared with it."""
 
     @property
     def person(self) -> Person:
@@ -62,6 +64,7 @@ class Subject:
         if is_sequence:
             course = steady(course, view)
         evidence = Evidence.read(self.scene, self.index, frames, self.device)
+        evidence = dataclasses.replace(evidence, depth_m=self.points_gain * evidence.depth_m)
         return Problem(self.body, course, view, evidence, self.settings, surface_sigma, is_sequence=is_sequence)
 
 
