@@ -1,5 +1,7 @@
 """Cameras that turn and zoom on the spot, from features whose places are known and from rendered frames."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -176,3 +178,14 @@ def test_a_hand_that_shakes_is_followed_without_colmap(monkeypatch):
     turns = found.at(FOCAL, FRAMES)
     camera_from_world = turns.world_from_camera[:, :3, :3].swapaxes(1, 2)
     assert degrees_between(relative(camera_from_world), relative(shaken)).max() < 0.05
+
+
+def test_a_tripod_does_not_move_at_all():
+    wall = filmed(np.tile(np.eye(3), (FRAMES, 1, 1)), CONSTANT)
+    noise = np.random.default_rng(4).normal(scale=3, size=wall.frames.shape)
+    noisy = dataclasses.replace(wall, frames=(wall.frames + noise).clip(0, 255).astype(np.uint8))
+    found = map_clip(noisy, ())
+    assert isinstance(found, TurningCamera)
+    np.testing.assert_allclose(
+        found.at(FOCAL, FRAMES).world_from_camera, np.tile(np.eye(4), (FRAMES, 1, 1)), atol=1e-12
+    )

@@ -79,7 +79,9 @@ def _fitted(
     floor = network_floor.moved(scale, 0.0)
     larger = moved_scene(lifted, scale, 0.0, body)
     subjects = [
-        dataclasses.replace(subject, scene=larger, points_gain=_points_gain(told[subject.index], scale, settings))
+        dataclasses.replace(
+            subject, scene=larger, points_gain=_points_gain(told[subject.index], scale, settings, lens_log)
+        )
         for subject in subjects
     ]
     camera_m = float(np.median(larger.cameras.centers_world[:, 2]))
@@ -114,9 +116,13 @@ def _fitted(
     return dataclasses.replace(result, depth_m=points_on_bodies(result, tuple(off_cm)), fitting=record)
 
 
-def _points_gain(told: PersonScale | None, scale: float, settings: FitSettings) -> float:
-    """What brings a person's points onto the body, as the clip's scale did not, where they may be off by themselves."""
-    return 1.0 if told is None or not settings.people_depth_log else float(np.exp(told.log_scale)) / scale
+def _points_gain(told: PersonScale | None, scale: float, settings: FitSettings, lens_log: float) -> float:
+    """What a person's points are multiplied by: of what the clip's scale leaves between body and points, as much as is
+    an error of the points rather than of the lens, which the body's distance has."""
+    points, lens = settings.people_depth_log**2, lens_log**2
+    if told is None or not points:
+        return 1.0
+    return float(np.exp((told.log_scale - np.log(scale)) * points / (points + lens)))
 
 
 def unusable(scene: Reconstruction, index: int) -> str:

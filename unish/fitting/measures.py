@@ -25,7 +25,7 @@ SLACK = {
     "foot_sliding": (6.0, 0.5), "jerk": (1.0, 0.2),
 }  # fmt: skip
 """A measure is worse where it grew by more than both: an amount in its unit, and a share of what it was."""
-MUCH_BETTER, MUCH_NEARER, WIDER = 0.1, 2.5, 3.0
+MUCH_BETTER, MUCH_NEARER, WIDER = 0.1, 2.5, 5.0
 """Where outlines agree so much better, or joints are nearer to keypoints by so many per cent of the box's height,
 margins are so many times as wide: feet that glide evenly beside a person look better than feet under it."""
 LABELS = {

@@ -5,6 +5,7 @@ a skater from the stand then seems to skate along. But all that such a camera se
 however far it turns, and that can be tested.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ FIRST_FOCALS = 1.2, 2.0, 4.0
 """Half diagonals; where the search for an unknown lens begins."""
 FEATURE_ERROR = 0.0022
 """Of a feature's place, half diagonals (1 pixel of 800 × 450): beyond it errors count less than squared."""
+ON_TRIPOD = 0.001
+"""Half diagonals: the image of a camera that moves less is taken not to move."""
 MOST_ERROR = 0.007
 """A camera that only turns and zooms explains where features go to so much, at the median ..."""
 MOST_GROWTH = 1.5
@@ -85,9 +88,18 @@ class Turns:
 
 
 def standing_camera(features: SharedFeatures, frames: Int[np.ndarray, "some"]) -> TurningCamera | None:
-    """A camera that is known to stay where it is, shaken at most; None where too little ties its frames together."""
+    """A camera that is known to stay where it is, shaken at most; None where too little ties its frames together.
+
+    `features` are those of the first frame in the others. On a tripod it does not move at all.
+    """
     tied = _tied_together(features, len(frames))
-    return TurningCamera(features, frames, tied) if tied.mean() >= LEAST_TIED else None
+    if tied.mean() < LEAST_TIED:
+        return None
+    moved = features.uv_second - features.uv_first
+    steps = [np.linalg.norm(np.median(moved[features.second == frame], axis=0)) for frame in np.flatnonzero(tied)[1:]]
+    if max(steps) < ON_TRIPOD:
+        features = dataclasses.replace(features, uv_second=features.uv_first)
+    return TurningCamera(features, frames, tied)
 
 
 def turning_camera(
