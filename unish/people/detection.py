@@ -204,7 +204,8 @@ def mini_detector(detector: FrameDetector | None = None, step_s: float = 1 / TRA
     if keypoints is None:
         return DetectAndTrack(detector, MINI_TRACKING.at_step(step_s))
     config = KEYPOINT_TRACKING.at_step(step_s)
-    return DetectAndTrack(detector, config, "mini", keypoints, MIN_TRUNK_CONFIDENCE, keypoints_score=True)
+    evidence = {"keypoints_score": True, "masks_are_coarse": detector is None}
+    return DetectAndTrack(detector, config, "mini", keypoints, MIN_TRUNK_CONFIDENCE, **evidence)
 
 
 def _mini_keypoints() -> "KeypointEstimator | None":
@@ -289,11 +290,15 @@ def with_keypoints_and_masks(
     return tuple(with_mask(frames, track) for track in tracks)
 
 
-def with_mask(frames: UInt8[np.ndarray, "frames height width 3"], track: PersonTrack) -> PersonTrack:
-    """The track with a mask fitted to its keypoints, where it has none of its own."""
+def with_mask(
+    frames: UInt8[np.ndarray, "frames height width 3"], track: PersonTrack, anew: bool = False
+) -> PersonTrack:
+    """The track with a mask fitted to its keypoints, where it has none of its own, or where it is wanted `anew`."""
     from unish.people.keypoint_masks import keypoint_masks
 
-    return track if track.masks is not None else dataclasses.replace(track, masks=keypoint_masks(frames, track))
+    if track.masks is not None and not anew:
+        return track
+    return dataclasses.replace(track, masks=keypoint_masks(frames, track))
 
 
 def _sam2_obstacle(frames: int, device: str | None) -> str:
@@ -341,6 +346,8 @@ class DetectAndTrack:
     """Tracks below this `trunk_confidence` are dropped, where there are keypoints."""
     keypoints_score: bool = False
     """Keypoints of every detection contribute to its score; else they are located in tracks only."""
+    masks_are_coarse: bool = False
+    """Masks are fitted to the keypoints also where the detector gives some."""
 
     def track(
         self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress = no_progress
@@ -373,7 +380,7 @@ class DetectAndTrack:
             for number, track in enumerate(people, start=1)
         )
         progress(0.8, "Segmenting people")
-        return tuple(with_mask(frames, track) for track in tracks)
+        return tuple(with_mask(frames, track, anew=self.masks_are_coarse) for track in tracks)
 
     def relaxed(self) -> "DetectAndTrack":
         """The same, less strict."""
