@@ -79,6 +79,16 @@ def test_a_lens_that_is_given_is_kept(clip, tracks, found):
     assert given.focal == pytest.approx(1.02 * found.focal) and given.focal_log_error == 0
 
 
+@pytest.mark.parametrize(("factors", "is_found"), [((1.0, 1.02), True), ((1.0, 1.4, 1.41), False), ((1.0,), True)])
+def test_a_lens_that_depends_on_where_its_search_begins_is_not_trusted(
+    clip, tracks, found, factors, is_found, monkeypatch
+):
+    maps = iter([dataclasses.replace(found, focal=factor * found.focal) for factor in factors])
+    monkeypatch.setattr(structure_from_motion, "_findings", lambda *_: ({"places": np.zeros(0)} for _ in factors))
+    monkeypatch.setattr(structure_from_motion, "_as_map", lambda *_: next(maps))
+    assert (map_clip(clip, tracks) is not None) == is_found
+
+
 def test_nothing_is_solved_for_a_camera_that_stands_still(clip, tracks, monkeypatch):
     monkeypatch.setattr(structure_from_motion, "_findings", lambda *arguments: pytest.fail("COLMAP was asked"))
     still = dataclasses.replace(clip, frames=np.repeat(clip.frames[:1], 8, axis=0))

@@ -41,8 +41,10 @@ MAX_FRAMES = 24
 FEW_FRAMES = 12
 """So few say less, and take little time: they are looked at more closely."""
 FIRST_FOCALS = 1.5, 1.1, 2.0
-"""Half diagonals; where the search for an unknown lens begins, one after the other until a map can be trusted: 32, 24
-and 43 mm on film."""
+"""Half diagonals; where the search for an unknown lens begins, one after the other until two maps that can be trusted
+have the same lens: 32, 24 and 43 mm on film. Of a camera that goes straight ahead, each start may have its own."""
+AGREEING_LOG = 0.1
+"""Difference of the logarithms of two lenses that are the same."""
 FOCAL_RANGE = 0.55, 3.2
 """Of phones, from 12 to 70 mm. Where the camera hardly moves, a wrong map has a far longer lens."""
 LEAST_FRAMES = 3
@@ -136,6 +138,7 @@ def map_clip(
             "threads": min(MOST_THREADS, os.cpu_count() or 1),
         }
         (folder / "job.json").write_text(json.dumps(job))
+        trusted: list[SparseMap] = []
         with contextlib.closing(_findings(folder, progress)) as findings:
             for found in findings:
                 if colmap_worker.MATCHES in found:
@@ -146,8 +149,10 @@ def map_clip(
                     continue
                 sparse = _as_map(found, frames, len(clip.frames), size)
                 if _is_trusted(sparse, len(frames), focal is not None):
-                    return sparse
-    return None
+                    trusted.append(sparse)
+                if len(starts) == 1 or _agree(trusted):
+                    break
+    return trusted[0] if len(trusted) == 1 or _agree(trusted) else None
 
 
 # --- COLMAP ----------------------------------------------------------------------------------------------------------
@@ -204,6 +209,11 @@ def _as_map(
     error = float(attempt["focal_error"])
     log_error = round(float(np.hypot(2 * error, SYSTEMATIC_LOG_ERROR)), 4) if error > 0 else 0.0
     return SparseMap(float(attempt["focal_px"]) / half_diagonal_px, log_error, poses, registered, tuple(points))
+
+
+def _agree(maps: Sequence[SparseMap]) -> bool:
+    """Whether the last of several maps has about the same lens as the first."""
+    return len(maps) > 1 and abs(float(np.log(maps[-1].focal / maps[0].focal))) < AGREEING_LOG
 
 
 def _is_trusted(found: SparseMap, mapped: int, knows_lens: bool) -> bool:
