@@ -150,7 +150,7 @@ class Provenance:
     focal_log_error: float = 0.0
     """Standard deviation of its logarithm about the true one, as far as it is known."""
     mapped_frames: int = 0
-    """Frames whose cameras were measured by structure from motion; the others are the network's."""
+    """Frames whose cameras were measured from what they see move; those of the others are the network's."""
 
 
 @dataclass(frozen=True)
