@@ -15,8 +15,7 @@ import unish
 from space.limits import gpu_seconds, preview_gpu_seconds
 from space.tasks import task_progress
 from unish.body import BodyModel, load_body
-from unish.fusion.structure_from_motion import SparseMap
-from unish.fusion.turning_camera import TurningCamera
+from unish.fusion.structure_from_motion import MeasuredCamera
 from unish.people.detection import DetectedPeople, detect_people
 from unish.pipeline import ClipPriors, reconstruct_tracked
 from unish.structures import Clip, PersonTrack, Reconstruction
@@ -60,7 +59,7 @@ def reconstruct_on_gpu(
     finder: str,
     weights: str,
     priors: ClipPriors,
-    sparse_map: SparseMap | TurningCamera | None,
+    sparse_map: MeasuredCamera | None,
     task: str,
 ) -> Reconstruction:
     """All that needs a GPU. NumPy goes in and comes out: on ZeroGPU it runs in another process."""

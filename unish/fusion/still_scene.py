@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from unish.fusion.colmap_worker import image_name
 from unish.fusion.turning_camera import SharedFeatures
@@ -33,17 +33,33 @@ def features_of_standing_camera(
     Frames are counted by their place in `frames`.
     """
     places = np.linspace(0, len(frames) - 1, min(len(frames), STILL_PAIRS + 1)).round().astype(int).tolist()
-    steps = [_followed(clip, tracks, frames[a], frames[b]) for a, b in itertools.pairwise(places)]
-    if any(step.moves for step in steps):
+    pairs = itertools.pairwise(frames[place] for place in places)
+    if any(_followed(_Corners.of(clip, tracks, before), _grey(clip, after)).moves for before, after in pairs):
         return None
-    matches = [_followed(clip, tracks, frames[0], frame) for frame in frames[1:]]
+    corners = _Corners.of(clip, tracks, frames[0])
+    matches = [_followed(corners, _grey(clip, frame)) for frame in frames[1:]]
     counts = [len(match.start_px) for match in matches]
     if not sum(counts):
         return None
-    size = np.array(scaled(clip, frames[0], LONG_SIDE_PX).shape[1::-1])
+    size = np.array(corners.grey.shape[::-1])
     ends = (np.concatenate([getattr(match, end) for match in matches]) for end in ("start_px", "end_px"))
     uv = [(end + 0.5 - size / 2) / (np.hypot(*size) / 2) for end in ends]
     return SharedFeatures(np.zeros(sum(counts), int), np.repeat(np.arange(1, len(frames)), counts), *uv)
+
+
+@dataclass(frozen=True)
+class _Corners:
+    """A frame and what can be followed from it, beside the people."""
+
+    grey: UInt8[np.ndarray, "height width"]
+    places_px: Float32[np.ndarray, "corners 1 2"]
+
+    @staticmethod
+    def of(clip: Clip, tracks: Sequence[PersonTrack], frame: int) -> "_Corners":
+        grey = _grey(clip, frame)
+        still = still_mask(clip, tracks, frame, (grey.shape[1], grey.shape[0]))
+        found = cv2.goodFeaturesToTrack(grey, MOST_CORNERS, 0.01, 8, mask=still)
+        return _Corners(grey, np.zeros((0, 1, 2), np.float32) if found is None else found)
 
 
 @dataclass(frozen=True)
@@ -64,18 +80,20 @@ class _Followed:
         return bool(len(distances) and np.median(distances) > STILL_SHARE * LONG_SIDE_PX)
 
 
-def _followed(clip: Clip, tracks: Sequence[PersonTrack], first: int, second: int) -> _Followed:
-    before, after = (cv2.cvtColor(scaled(clip, frame, LONG_SIDE_PX), cv2.COLOR_RGB2GRAY) for frame in (first, second))
-    still = still_mask(clip, tracks, first, (before.shape[1], before.shape[0]))
-    corners = cv2.goodFeaturesToTrack(before, MOST_CORNERS, 0.01, 8, mask=still)
-    if corners is None:
+def _followed(corners: _Corners, after: UInt8[np.ndarray, "height width"]) -> _Followed:
+    before, places = corners.grey, corners.places_px
+    if not len(places):
         return _Followed(np.zeros((0, 2)), np.zeros((0, 2)), 1.0)
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, np.zeros_like(corners))
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(after, before, moved, np.zeros_like(corners))
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, places, np.zeros_like(places))
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(after, before, moved, np.zeros_like(places))
     kept = (found.ravel() > 0) & (returned.ravel() > 0)
-    kept &= np.linalg.norm((back - corners).reshape(-1, 2), axis=1) < RETURN_PX
-    start, end = (points.reshape(-1, 2)[kept].astype(np.float64) for points in (corners, moved))
+    kept &= np.linalg.norm((back - places).reshape(-1, 2), axis=1) < RETURN_PX
+    start, end = (points.reshape(-1, 2)[kept].astype(np.float64) for points in (places, moved))
     return _Followed(start, end, float(kept.mean()))
+
+
+def _grey(clip: Clip, frame: int) -> UInt8[np.ndarray, "height width"]:
+    return cv2.cvtColor(scaled(clip, frame, LONG_SIDE_PX), cv2.COLOR_RGB2GRAY)
 
 
 # --- images ----------------------------------------------------------------------------------------------------------

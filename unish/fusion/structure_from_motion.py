@@ -97,6 +97,10 @@ class SparseMap:
     """Of every frame; none where it is not registered."""
 
 
+MeasuredCamera = SparseMap | TurningCamera
+"""A map, or the camera alone where it stays where it is."""
+
+
 def map_clip(
     clip: Clip,
     tracks: Sequence[PersonTrack],
@@ -105,7 +109,7 @@ def map_clip(
     focal_is_exact: bool = False,
     seed: int = 0,
     progress: Progress = no_progress,
-) -> SparseMap | TurningCamera | None:
+) -> MeasuredCamera | None:
     """The map of a clip beside its people, or its camera alone where that stays where it is; None where neither can be
     trusted.
 

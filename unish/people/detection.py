@@ -204,8 +204,15 @@ def mini_detector(detector: FrameDetector | None = None, step_s: float = 1 / TRA
     if keypoints is None:
         return DetectAndTrack(detector, MINI_TRACKING.at_step(step_s))
     config = KEYPOINT_TRACKING.at_step(step_s)
-    evidence = {"keypoints_score": True, "masks_are_coarse": detector is None}
-    return DetectAndTrack(detector, config, "mini", keypoints, MIN_TRUNK_CONFIDENCE, **evidence)
+    return DetectAndTrack(
+        detector,
+        config,
+        "mini",
+        keypoints,
+        MIN_TRUNK_CONFIDENCE,
+        keypoints_score=True,
+        masks_are_coarse=detector is None,
+    )
 
 
 def _mini_keypoints() -> "KeypointEstimator | None":

@@ -8,7 +8,7 @@ import torch
 
 from unish.fusion.mapped_scene import onto_map, onto_turns
 from unish.fusion.motion import WindowBody
-from unish.fusion.structure_from_motion import SparseMap, map_clip
+from unish.fusion.structure_from_motion import MeasuredCamera, map_clip
 from unish.fusion.turning_camera import TurningCamera
 from unish.pipeline.clip_predictions import ClipPredictions
 from unish.pipeline.options import ClipPriors
@@ -23,7 +23,7 @@ def map_scene(
     priors: ClipPriors,
     seed: int = 0,
     progress: Progress = no_progress,
-) -> SparseMap | TurningCamera | None:
+) -> MeasuredCamera | None:
     """The map of a clip, or its camera alone where that stays where it is; None where neither can be trusted, or the
     camera is known to stand still."""
     if priors.static_camera:
@@ -32,7 +32,7 @@ def map_scene(
     return map_clip(clip, tracks, focal=priors.focal, focal_is_exact=is_exact, seed=seed, progress=progress)
 
 
-def with_measured_lens(priors: ClipPriors, measured: SparseMap | TurningCamera | None) -> ClipPriors:
+def with_measured_lens(priors: ClipPriors, measured: MeasuredCamera | None) -> ClipPriors:
     """What is known of a clip with the measured lens, unless a better one is known."""
     if measured is None or measured.focal is None:
         return priors
@@ -43,9 +43,7 @@ def with_measured_lens(priors: ClipPriors, measured: SparseMap | TurningCamera |
     )
 
 
-def laid_onto_map(
-    predictions: ClipPredictions, priors: ClipPriors, measured: SparseMap | TurningCamera
-) -> ClipPredictions:
+def laid_onto_map(predictions: ClipPredictions, priors: ClipPriors, measured: MeasuredCamera) -> ClipPredictions:
     """The windows of a clip with the measured cameras, and depth that agrees with them."""
     if isinstance(measured, TurningCamera):
         return _turned(predictions, priors, measured)

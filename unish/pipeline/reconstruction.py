@@ -14,8 +14,7 @@ from unish.errors import InputError, Interrupted
 from unish.fitting.fit import fit_bodies
 from unish.fusion.intrinsics import ClipIntrinsics
 from unish.fusion.loop_closure import find_revisits
-from unish.fusion.structure_from_motion import SparseMap
-from unish.fusion.turning_camera import TurningCamera
+from unish.fusion.structure_from_motion import MeasuredCamera
 from unish.fusion.window_alignment import WindowAlignment, align_windows
 from unish.fusion.windows import WindowPrediction
 from unish.models.hub import load
@@ -161,7 +160,7 @@ def reconstruct_tracked(
     seed: int = 0,
     choices: NetworkChoices = NetworkChoices(),  # noqa: B008 (frozen)
     fit: str = "off",
-    sparse_map: SparseMap | TurningCamera | None = None,
+    sparse_map: MeasuredCamera | None = None,
     progress: Progress = no_progress,
 ) -> Reconstruction:
     """The part after decoding and person detection, for callers that hold the clip, the people and the weights.
