@@ -380,7 +380,7 @@ def test_drawn_people_have_keypoints_of_the_best_network_that_is_there(moving_sq
     clip, drawn = _clip(frames[:2]), [Box(*boxes[0])]
     bundled = detect_people(clip, boxes=drawn).tracks[0].keypoints_px
     assert bundled is not None and (bundled[..., 2] < 0.5).mean() > 0.8, "a square is hardly a person"
-    everywhere = SimpleNamespace(estimate=lambda frames, boxes_px: np.ones((len(frames), 17, 3)))
+    everywhere = SimpleNamespace(visible_from=0.3, estimate=lambda frames, boxes_px: np.ones((len(frames), 17, 3)))
     monkeypatch.setattr(pretrained, "cached_folder", lambda repository: tmp_path)
     monkeypatch.setattr(keypoints, "load_keypoint_estimator", lambda device: everywhere)
     (person,) = detect_people(clip, boxes=drawn).tracks

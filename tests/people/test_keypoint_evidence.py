@@ -88,6 +88,8 @@ class _TwoThings:
 
 
 class _SeesShouldersAtTheLeft:
+    visible_from = 0.3
+
     def estimate(self, frames, boxes_px):
         keypoints = np.zeros((len(frames), 17, 3))
         keypoints[:, WRIST] = np.concatenate([boxes_px[:, :2] + 5, np.full((len(frames), 1), 0.9)], axis=1)

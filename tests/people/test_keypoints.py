@@ -134,6 +134,8 @@ def test_a_network_of_other_keypoints_is_refused(network_folder, tmp_path):
 class Figure:
     """Says where the figure is: at its place in a box of 100 × 180 pixels, whatever the image."""
 
+    visible_from = 0.3
+
     def __init__(self) -> None:
         self.asked: list[int] = []
 
@@ -192,7 +194,7 @@ def test_masks_follow_the_limbs(figure):
     boxes = figure_boxes([(40, 30), (60, 32), (80, 34)])
     track = PersonTrack(1, boxes, np.array([True, True, False]), np.ones(3))
     (track,) = with_keypoints(frames, [track], Figure())
-    masks = keypoint_masks(frames, track)
+    masks = keypoint_masks(frames, track, visible_from=0.3)
     assert masks.shape == truth.shape and not masks[2].any()
     for mask, true in zip(masks[:2], truth[:2], strict=True):
         assert (mask & true).sum() / (mask | true).sum() > 0.8

@@ -294,18 +294,21 @@ def with_keypoints_and_masks(
         return tracks
     tracks = with_keypoints(frames, tracks, estimator, part_of(progress, 0.0, 0.6))
     progress(0.6, "Segmenting people")
-    return tuple(with_mask(frames, track) for track in tracks)
+    return tuple(with_mask(frames, track, estimator.visible_from) for track in tracks)
 
 
 def with_mask(
-    frames: UInt8[np.ndarray, "frames height width 3"], track: PersonTrack, anew: bool = False
+    frames: UInt8[np.ndarray, "frames height width 3"], track: PersonTrack, visible_from: float, anew: bool = False
 ) -> PersonTrack:
-    """The track with a mask fitted to its keypoints, where it has none of its own, or where it is wanted `anew`."""
+    """The track with a mask fitted to its keypoints, where it has none of its own, or where it is wanted `anew`.
+
+    `visible_from`: of whoever located the keypoints (`KeypointEstimator`).
+    """
     from unish.people.keypoint_masks import keypoint_masks
 
     if track.masks is not None and not anew:
         return track
-    return dataclasses.replace(track, masks=keypoint_masks(frames, track))
+    return dataclasses.replace(track, masks=keypoint_masks(frames, track, visible_from))
 
 
 def _sam2_obstacle(frames: int, device: str | None) -> str:
@@ -387,7 +390,8 @@ class DetectAndTrack:
             for number, track in enumerate(people, start=1)
         )
         progress(0.8, "Segmenting people")
-        return tuple(with_mask(frames, track, anew=self.masks_are_coarse) for track in tracks)
+        visible_from = self.keypoints.visible_from
+        return tuple(with_mask(frames, track, visible_from, anew=self.masks_are_coarse) for track in tracks)
 
     def relaxed(self) -> "DetectAndTrack":
         """The same, less strict."""

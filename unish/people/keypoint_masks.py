@@ -10,9 +10,9 @@ from unish.utils.disk_arrays import new_array
 
 _LONG_SIDE_PX = 480
 """Masks have this long side, or the frames' where that is less."""
-_MIN_CONFIDENCE = 0.1
-_SURE_CONFIDENCE = 0.25
-"""Head and torso between such keypoints are the person's, whatever their colour, and so is the middle of limbs."""
+_SURE = 2.5
+"""Head and torso between keypoints that are so many times surer than visible ones are the person's, whatever their
+colour, and so is the middle of limbs."""
 _MIN_KEYPOINTS = 6
 _GROWTH = (0.4, 2.5)
 """A segmentation whose area over that of the drawn limbs lies outside followed the background."""
@@ -28,9 +28,10 @@ _SURE_HEAD_RADIUS, _SURE_THICKNESS = 0.045, 0.5
 
 
 def keypoint_masks(
-    frames: UInt8[np.ndarray, "frames height width 3"], track: PersonTrack
+    frames: UInt8[np.ndarray, "frames height width 3"], track: PersonTrack, visible_from: float
 ) -> Bool[np.ndarray, "frames mask_height mask_width"]:
-    """The person's pixels in every frame in which they are present; the track must have keypoints.
+    """The person's pixels in every frame in which they are present; the track must have keypoints, which are visible
+    from that confidence on (`KeypointEstimator`).
 
     Where too few keypoints are known, from the mask that the track has, else from its box.
     """
@@ -47,7 +48,7 @@ def keypoint_masks(
         guess = None
         if track.masks is not None and track.masks[index].any():
             guess = cv2.resize(np.asarray(track.masks[index]).astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-        masks[index] = _mask(frame, box, keypoints, guess)
+        masks[index] = _mask(frame, box, keypoints, visible_from, guess)
     return masks
 
 
@@ -55,13 +56,15 @@ def _mask(
     frame: UInt8[np.ndarray, "h w 3"],
     box_px: Float[np.ndarray, "4"],
     keypoints: Float[np.ndarray, "17 3"],
+    visible_from: float,
     guess: Float32[np.ndarray, "h w"] | None = None,
 ) -> Bool[np.ndarray, "h w"]:
     size_px, core, sure = float((box_px[2:] - box_px[:2]).max()), None, None
-    if (keypoints[:, 2] >= _MIN_CONFIDENCE).sum() >= _MIN_KEYPOINTS:
-        drawn = _drawn_limbs(frame.shape, keypoints, size_px)
-        core = _core(frame.shape, keypoints, size_px)
-        sure = _drawn_limbs(frame.shape, keypoints, size_px, _SURE_CONFIDENCE, _SURE_THICKNESS) > 0.5
+    if (keypoints[:, 2] >= visible_from).sum() >= _MIN_KEYPOINTS:
+        surely = min(_SURE * visible_from, 1.0)
+        drawn = _drawn_limbs(frame.shape, keypoints, size_px, visible_from)
+        core = _core(frame.shape, keypoints, size_px, surely)
+        sure = _drawn_limbs(frame.shape, keypoints, size_px, surely, _SURE_THICKNESS) > 0.5
     elif guess is not None:
         drawn = guess
     else:
@@ -77,7 +80,7 @@ def _drawn_limbs(
     shape: tuple[int, ...],
     keypoints: Float[np.ndarray, "17 3"],
     size_px: float,
-    min_confidence: float = _MIN_CONFIDENCE,
+    min_confidence: float,
     thickness: float = 1.0,
 ) -> Float32[np.ndarray, "h w"]:
     """1 on limbs, torso and head between keypoints that are sure enough, else 0."""
@@ -98,10 +101,12 @@ def _drawn_limbs(
     return drawn
 
 
-def _core(shape: tuple[int, ...], keypoints: Float[np.ndarray, "17 3"], size_px: float) -> Bool[np.ndarray, "h w"]:
+def _core(
+    shape: tuple[int, ...], keypoints: Float[np.ndarray, "17 3"], size_px: float, min_confidence: float
+) -> Bool[np.ndarray, "h w"]:
     """Head and torso between sure keypoints; arms and legs are too thin to be sure of."""
     drawn = np.zeros(shape[:2], np.float32)
-    _draw_torso_and_head(drawn, _sure_places(keypoints, _SURE_CONFIDENCE), max(1, round(_SURE_HEAD_RADIUS * size_px)))
+    _draw_torso_and_head(drawn, _sure_places(keypoints, min_confidence), max(1, round(_SURE_HEAD_RADIUS * size_px)))
     return drawn > 0.5
 
 

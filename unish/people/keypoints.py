@@ -28,11 +28,18 @@ _PREPROCESSING = Preprocessing(192, 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0
 _COCO = 0
 """The data set among those of ViTPose++ whose keypoints are asked for."""
 _SMALLEST = 1e-6
+VISIBLE_FROM = 0.3
+"""Usual for the peaks of heatmaps."""
 
 
 @runtime_checkable
 class KeypointEstimator(Protocol):
     """Locates the keypoints of a person in a box."""
+
+    @property
+    def visible_from(self) -> float:
+        """Confidence from which a keypoint is seen rather than guessed; limbs of masks are drawn between such ones."""
+        ...
 
     def estimate(
         self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
@@ -49,6 +56,7 @@ class VitPose:
     """A `VitPoseForPoseEstimation`."""
     device: torch.device
     preprocessing: Preprocessing = _PREPROCESSING
+    visible_from: float = VISIBLE_FROM
 
     def estimate(
         self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
