@@ -248,7 +248,11 @@ def _weaker_paths(predictions: ClipPredictions, intrinsics: ClipIntrinsics, body
         )
     if body.name == "open":
         warnings.append("Bodies use the open body model (CC0), which is similar to SMPL but not identical.")
-    if not intrinsics.is_constant:
+    if predictions.zoom_focal is not None:
+        warnings.append(
+            "The lens zooms. How much was measured from the video; a focal length that you set is taken as the mean."
+        )
+    elif not intrinsics.is_constant:
         warnings.append(
             "The lens seems to zoom, so each frame has its own focal length. Set the focal length to override."
         )
