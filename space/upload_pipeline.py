@@ -15,6 +15,7 @@ from unish.analysis.fit_report import fit_report
 from unish.body import load_body
 from unish.errors import InputError
 from unish.fitting.fit import fit_bodies
+from unish.fitting.lifting import lifted_scene
 from unish.people.detection import Box, DetectedPeople, detect_people
 from unish.pipeline import map_scene, require_plausible
 from unish.structures import Clip, Reconstruction
@@ -96,6 +97,9 @@ def reconstruct_upload(
     require_plausible(scene)
     scene = _named(scene, people.names)
     progress(0.9, "Preparing the scene")
+    body = load_body(None)
+    if settings.fit == "off":
+        scene = lifted_scene(scene, body, on_keypoints=True)
     drawn = scene_arrays(scene, source=clip)
     if settings.fit == "off":
         return write_scene(folders, scene, fit_report(scene), request.path, drawn)
@@ -104,7 +108,7 @@ def reconstruct_upload(
         show(early)
     progress(0.92, "Fitting bodies")
     known, part = tuple(priors.heights_m), part_of(progress, 0.92, 0.98)
-    scene = fit_bodies(scene, load_body(None), settings.fit, known_heights=known, progress=part)
+    scene = fit_bodies(scene, body, settings.fit, known_heights=known, progress=part)
     change = fitted_change(drawn, scene) if scene.fitting else None
     return write_scene(folders, scene, fit_report(scene), request.path, drawn, change, early)
 

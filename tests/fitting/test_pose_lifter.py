@@ -140,6 +140,26 @@ def test_only_the_minis_people_with_keypoints_are_lifted(walk):
     assert lifted_scene(unseen, body).people[0] is unseen.people[0]
 
 
+def test_without_a_fit_lifted_bodies_stand_on_their_keypoints(walk):
+    body, person = open_body(), walk.people[0]
+    beside = np.float32([0.3, -0.2, 0.8])  # of the network, in the camera's frame
+    off = dataclasses.replace(
+        person,
+        translation_camera=person.translation_camera + beside,
+        joints_world=person.joints_world + 9,
+    )
+    network = of_weights(dataclasses.replace(walk, people=(off, *walk.people[1:])), "mini")
+    placed = lifted_scene(network, body, on_keypoints=True)
+    assert off_keypoints(placed, 0) < 0.6 * off_keypoints(lifted_scene(network, body), 0)
+    depth = placed.people[0].translation_camera[:, 2] / person.translation_camera[:, 2]
+    assert abs(np.median(np.log(depth))) < 0.1
+    unknown = person.keypoints_px * np.float32([1, 1, 0.2])  # seen, but too little to stand on
+    unsure = dataclasses.replace(network, people=(dataclasses.replace(off, keypoints_px=unknown),))
+    kept = lifted_scene(unsure, body, on_keypoints=True).people[0]
+    np.testing.assert_allclose(kept.translation_camera, lifted_scene(unsure, body).people[0].translation_camera)
+    assert lifted_scene(of_weights(network, "release"), body, on_keypoints=True).people[0] is off
+
+
 def test_distance_from_keypoints_is_measured_in_percent_of_the_box(walk):
     assert off_keypoints(walk, 0) == pytest.approx(0, abs=0.05)
     person = walk.people[0]

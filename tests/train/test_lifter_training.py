@@ -9,12 +9,14 @@ import torch
 
 from train.data.schema import write_shards
 from train.engine.schedule import LoopConfig
+from train.pose_lifter.lifter_batches import BatchConfig, LifterBatches
 from train.pose_lifter.lifter_scores import EvaluateConfig, evaluate, lifter_scores
 from train.pose_lifter.objective import losses
 from train.pose_lifter.observation import Chance, as_detected, filmed
 from train.pose_lifter.performances import CAMERAS, face_offsets, perform
-from train.pose_lifter.rendered_people import PoseErrors, rendered_people, stacked
-from train.pose_lifter.training import LifterBatches, TrainConfig, mirrored, train
+from train.pose_lifter.rendered_people import PoseErrors, rendered_people
+from train.pose_lifter.sightings import stacked
+from train.pose_lifter.training import TrainConfig, train
 from train.synthetic.clips import generate_clip
 from train.synthetic.dataset import SPLIT_SEEDS
 from unish.body import open_body
@@ -84,13 +86,12 @@ def test_errors_are_as_large_as_the_networks(performances):
     assert (sighting.boxes_px >= 0).all() and (sighting.boxes_px[..., 2:] > sighting.boxes_px[..., :2]).all()
 
 
-def test_a_mirrored_batch_is_mirrored_in_all_of_it(performances, people, tmp_path):
-    config = TrainConfig(out=tmp_path, rendered=tmp_path, batch=3)
-    batch = next(LifterBatches(people, performances, open_body(), config))
-    other = mirrored(batch)
+def test_a_mirrored_batch_is_mirrored_in_all_of_it(performances, people):
+    batch = next(LifterBatches(people, performances, open_body(), BatchConfig(batch=3), seed=0))
+    other = batch.mirrored()
     joints, flipped = (joint_transforms(one.rotations, one.rest_joints[:, None], PARENTS)[1] for one in (batch, other))
     torch.testing.assert_close(flipped, joints[:, :, list(MIRRORED_JOINTS)] * torch.tensor([-1.0, 1, 1]))
-    again = mirrored(other)
+    again = other.mirrored()
     torch.testing.assert_close(again.sighting.observed(), batch.sighting.observed(), atol=1e-5, rtol=0)
     assert all(value == pytest.approx(0, abs=0.06) for value in losses(batch.rotations, batch).values())
 
@@ -108,7 +109,7 @@ def test_training_learns_and_its_weights_are_scored(rendered, tmp_path):
         out=tmp_path / "run",
         rendered=rendered,
         performances=6,
-        batch=8,
+        batches=BatchConfig(batch=8),
         model=SMALL,
         loop=LoopConfig(steps=40, learning_rate=3e-3, warmup_steps=5, average=0.9, log_every=1),
     )

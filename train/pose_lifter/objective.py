@@ -1,28 +1,22 @@
-"""How far lifted poses are from the true ones."""
-
-from dataclasses import dataclass
+"""How far lifted poses are from the true ones; of filmed people, from where a teacher sees their limbs."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from train.data.batches import Batch
-from unish.body.data import PARENTS
+from train.pose_lifter.lifter_batches import FilmedBatch, LifterBatch
+from unish.body.data import PARENTS, SMPL_LIMBS
 from unish.body.lbs import joint_transforms
-from unish.fitting.pose_lifter import PoseLifter, Sighting
+from unish.fitting.placement import placed
+from unish.fitting.pose_lifter import PoseLifter
+from unish.fitting.terms import box_heights
 
 JOINTS_PER_M, ROTATIONS = 5.0, 0.5
 """Weights of the two terms: the mean distance of joints about the pelvis, and that of rotation matrices."""
+LIMBS_PER_HEIGHT = 8.0
+"""Weight of the mean distance of filmed people's limbs, in heights of their boxes."""
 _ROUND = 1e-4
 """Below its root a distance counts squared."""
-
-
-@dataclass(frozen=True)
-class LifterBatch(Batch):
-    """People with as many frames each."""
-
-    sighting: Sighting
-    rotations: Float[Tensor, "batch frames 24 3 3"]
-    rest_joints: Float[Tensor, "batch 24 3"]
+_NEAREST_M = 0.1
 
 
 def losses(lifted: Float[Tensor, "batch frames 24 3 3"], batch: LifterBatch) -> dict[str, Tensor]:
@@ -36,6 +30,20 @@ def losses(lifted: Float[Tensor, "batch frames 24 3 3"], batch: LifterBatch) -> 
     }
 
 
+def filmed_losses(lifted: Float[Tensor, "batch frames 24 3 3"], batch: FilmedBatch) -> dict[str, Tensor]:
+    """Of lifted rotations, the body wherever its limbs are nearest to the teacher's: the pose alone is judged."""
+    seen = batch.sighting
+    joints = joint_transforms(lifted, batch.rest_joints[:, None], PARENTS)[1]
+    limbs = (joints - joints[..., :1, :])[..., list(SMPL_LIMBS), :]
+    focal = seen.focal_px[..., None, None]
+    slopes = (batch.limbs_px - seen.size_px[:, None, None] / 2) / focal
+    in_camera = limbs + placed(limbs, slopes, batch.weight)[..., None, :]
+    off_px = focal * (in_camera[..., :2] / in_camera[..., 2:].clamp(min=_NEAREST_M) - slopes)
+    off = off_px / box_heights(seen.boxes_px)[..., None, None]
+    distance = (off.square().sum(-1) + _ROUND).sqrt()
+    return {"limbs": LIMBS_PER_HEIGHT * (batch.weight * distance).sum() / batch.weight.sum().clamp(min=1.0)}
+
+
 class LifterObjective(nn.Module):
     """The network as the training loop trains it (`train.engine.loop.Objective`)."""
 
@@ -46,5 +54,6 @@ class LifterObjective(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, batch: LifterBatch) -> dict[str, Tensor]:
-        return losses(self.network(batch.sighting), batch)
+    def forward(self, batch: LifterBatch | FilmedBatch) -> dict[str, Tensor]:
+        lifted = self.network(batch.sighting)
+        return filmed_losses(lifted, batch) if isinstance(batch, FilmedBatch) else losses(lifted, batch)

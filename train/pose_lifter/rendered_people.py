@@ -1,6 +1,5 @@
 """Rendered people as the bundled networks see them: real errors to learn from, and to make up more like them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +11,12 @@ from tqdm import tqdm
 
 from train.data.schema import ClipSample, iterate_clips
 from train.pose_lifter.observation import Chance, Seen
+from train.pose_lifter.sightings import guessed
 from unish.body import BodyModel
 from unish.fitting.pose_lifter import Sighting
 from unish.models.hub import load
 from unish.models.unish import UniSH
 from unish.people.mini_keypoints import MiniKeypoints, load_mini_keypoints
-from unish.video.preprocess import bbox_info, crop_people
 
 LEAST_SEEN = 0.3
 """Share of a person that must be visible."""
@@ -59,33 +58,18 @@ def _people(
         wrong = rng.normal(0, 0.02, (1, 4)) + rng.normal(0, 0.015, (len(frames), 4))
         boxes = (true + wrong * (true[:, 3:] - true[:, 1:2])).clip(0, [width_px, height_px] * 2)
         boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 2)
-        focal = torch.from_numpy(sample.intrinsics[frames, 0, 0].astype(np.float32))
-        with torch.inference_mode():
-            info = bbox_info(torch.from_numpy(boxes).float(), focal, width_px, height_px)
-            guessed = model.human_branch(crop_people(sample.images[frames], boxes), info).body_rotations
-        seen = keypoints.estimate(sample.images[frames], boxes)
-        sighting = Sighting(
-            keypoints_px=torch.from_numpy(seen).float(),
-            boxes_px=torch.from_numpy(boxes).float(),
-            rotations=guessed.float().clone(),
-            focal_px=focal,
-            size_px=torch.tensor([width_px, height_px]).float(),
-            times_s=torch.from_numpy(frames / sample.fps).float(),
+        sighting, _ = guessed(
+            model,
+            sample.images[frames],
+            boxes,
+            keypoints.estimate(sample.images[frames], boxes),
+            sample.intrinsics[frames, 0, 0],
+            frames / sample.fps,
         )
         betas = torch.from_numpy(np.array(sample.betas[person], np.float32)).reshape(-1, 10)[0]
         rotations = torch.from_numpy(np.array(sample.body_rotations[person][frames], np.float32))
         people.append(RenderedPerson(sighting, rotations, body.rest_joints(betas).float()))
     return people
-
-
-def stacked(people: Sequence[RenderedPerson]) -> RenderedPerson:
-    """Several people with as many frames each, as one batch."""
-    names = Sighting.__dataclass_fields__
-    return RenderedPerson(
-        Sighting(*(torch.stack([getattr(person.sighting, name) for person in people]) for name in names)),
-        torch.stack([person.rotations for person in people]),
-        torch.stack([person.rest_joints for person in people]),
-    )
 
 
 class PoseErrors:

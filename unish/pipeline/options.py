@@ -109,7 +109,7 @@ class Options:
     seed: int = 0
     fit: str = "auto"
     """Bodies fitted to the clip's boxes, masks, points and times: "auto", "full" (slower, more of the body), or "off",
-    the network's motion."""
+    the network's motion (of the mini also lifted, and placed on keypoints in closed form)."""
     crop_source: str = NetworkChoices.crop_source
     box_scale: float | int = NetworkChoices.box_scale
     confidence: float | int = NetworkChoices.confidence

@@ -12,6 +12,7 @@ import torch
 from unish.body import BodyModel, load_body
 from unish.errors import InputError, Interrupted
 from unish.fitting.fit import fit_bodies
+from unish.fitting.lifting import lifted_scene
 from unish.fusion.intrinsics import ClipIntrinsics
 from unish.fusion.loop_closure import find_revisits
 from unish.fusion.structure_from_motion import MeasuredCamera
@@ -129,7 +130,7 @@ def reconstruct_clip(
         progress=progress,
     )
     require_plausible(scene)
-    return scene
+    return lifted_scene(scene, body, on_keypoints=True) if options.fit == "off" else scene
 
 
 def require_plausible(scene: Reconstruction) -> None:

@@ -83,7 +83,7 @@ class Person:
     each of `KEYPOINT_NAMES`; confidence 0 where there is none. None: the detector has no keypoints."""
     network_betas: Float32[np.ndarray, "10"] | None = None
     """Shape as the network has it, where the motion above was fitted (see `Reconstruction.fitting`). None, as the
-    two below, where the motion above is the network's."""
+    two below, where the motion above is the network's, or was not fitted to more than keypoints."""
     network_rotations_world: Float32[np.ndarray, "frames 24 3 3"] | None = None
     """The network's rotations; index 0: root orientation in the world."""
     network_translation_world: Float32[np.ndarray, "frames 3"] | None = None
