@@ -13,7 +13,6 @@ from train.data.prepare.footage import UnreadableVideoError, clips_of
 from train.data.prepare.teachers import Teacher, TeacherPeople
 from train.data.prepare.videos import list_videos
 from train.data.real_people import MIN_KEYPOINT_SCORE
-from train.person_detector.detector_scores import match_boxes
 from train.pose_lifter.sightings import guessed
 from unish.body import BodyModel
 from unish.body.data import COCO_LIMBS
@@ -23,7 +22,7 @@ from unish.models.unish import UniSH
 from unish.people.keypoint_evidence import grown_to_keypoints
 from unish.people.keypoints import with_keypoints
 from unish.people.mini_keypoints import MiniKeypoints, load_mini_keypoints
-from unish.people.tracking import Detections, TrackingConfig, track_people
+from unish.people.tracking import Detections, TrackingConfig, box_iou, track_people
 from unish.structures import Clip, PersonTrack
 
 ASSUMED_FOCAL = 0.96
@@ -35,6 +34,8 @@ PIECE = 8
 LONG_SIDE_PX = 640
 LEAST_SCORE = 0.3
 """Of a person of the teacher's."""
+LEAST_OVERLAP = 0.5
+"""IoU of its box and the tracked one."""
 LEAST_LIMBS = 4
 LEAST_LABELLED = 0.5
 """Share of the frames in which the teacher must be sure of so many limbs."""
@@ -106,9 +107,11 @@ def labelled_limbs(
     """Limbs of the labels whose boxes are the person's, and 1 where the teacher is sure of them."""
     limbs, weight = np.zeros((len(labels), 12, 2)), np.zeros((len(labels), 12))
     for frame, people in enumerate(labels):
-        pairs, _ = match_boxes(track.boxes_px[frame : frame + 1], people.boxes_px)
-        for _, person in pairs:
-            if people.keypoints is not None and people.scores[person] >= LEAST_SCORE:
-                keypoints = people.keypoints[person][list(COCO_LIMBS)]
-                limbs[frame], weight[frame] = keypoints[:, :2], keypoints[:, 2] > MIN_KEYPOINT_SCORE
+        if people.keypoints is None or not len(people.scores):
+            continue
+        overlap = box_iou(track.boxes_px[frame : frame + 1], people.boxes_px)[0]
+        person = int(overlap.argmax())
+        if overlap[person] >= LEAST_OVERLAP and people.scores[person] >= LEAST_SCORE:
+            keypoints = people.keypoints[person][list(COCO_LIMBS)]
+            limbs[frame], weight[frame] = keypoints[:, :2], keypoints[:, 2] > MIN_KEYPOINT_SCORE
     return limbs, weight
