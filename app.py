@@ -24,7 +24,7 @@ from space.layout import form, result_numbers, results
 from space.limits import MAX_WAITING
 from space.results import ResultFolders
 from space.server import offered_weights, parse_options, serve
-from space.style import FOCUS_CANCEL, FOCUS_RUN, FOCUS_VIEWER, INTRODUCTION, KEEP_LINK, SETTLE_VIEWER, SHOW_VIEWER
+from space.style import BEGIN_RUN, FOCUS_CANCEL, FOCUS_RUN, FOCUS_VIEWER, INTRODUCTION, KEEP_LINK, SETTLE_VIEWER
 from space.updates import button_updates, export_updates, gallery_value
 from unish.errors import UniSHError
 
@@ -60,7 +60,7 @@ def build(demo: Demo) -> gr.Blocks:
         )
         f.shot.input(demo.preview_shot, [f.shot, seen], shown, **previewing)
         # The buttons change places before the work begins: even an error that comes at once finds them so.
-        f.run.click(None, js=SHOW_VIEWER)
+        f.run.click(None, js=BEGIN_RUN)
         swapped = f.run.click(lambda: button_updates(running=True), None, [f.run, f.cancel], queue=False, **quiet)
         running = swapped.then(
             demo.run,

@@ -68,7 +68,11 @@ _STATIC = Path(__file__).parent / "static"
 CSS = (_STATIC / "page.css").read_text(encoding="utf-8")
 ARRIVAL = (_STATIC / "arrival.js").read_text(encoding="utf-8")
 WAITING = (_STATIC / "waiting.js").read_text(encoding="utf-8")
-SHOW_VIEWER = "() => document.getElementById('viewer').scrollIntoView({behavior: 'smooth', block: 'nearest'})"
+# What was wrong with the run before is over with the next one.
+BEGIN_RUN = """() => {
+  document.querySelectorAll('.toast-close').forEach(button => button.click());
+  document.getElementById('viewer').scrollIntoView({behavior: 'smooth', block: 'nearest'});
+}"""
 # The button under the focus goes away as it is pressed: the focus goes to what takes its place, once that is there
 # (within two minutes: a busy server is slow to give a button back), unless the visitor has moved it meanwhile or a new
 # run has begun. For two seconds it is held there: a button that is drawn anew loses it. A cancelled run may still end

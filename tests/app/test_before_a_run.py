@@ -33,6 +33,10 @@ def test_a_bad_file_is_said_beside_it_and_once_more_by_the_button(visit, app, tm
     visitor.tab.locator("#cancel").wait_for(state="hidden")
     assert visitor.tab.locator("#run").is_visible(), "an error that comes at once leaves no Cancel behind"
     assert not app.failed() and "Traceback" not in visitor.tab.content()
+    visitor.tab.locator("#run").click()
+    visitor.tab.wait_for_timeout(3000)
+    said = visitor.tab.locator("[data-testid=toast-text]").all_inner_texts()
+    assert len(said) == 1, "what was wrong with the run before is over with the next one"
 
 
 def test_nobody_found_explains_the_box(visit, app, tmp_path):
