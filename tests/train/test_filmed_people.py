@@ -53,7 +53,9 @@ def people(sample, tmp_path_factory):
     (folder / "broken.mp4").write_text("not a video")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(filmed_people_module, "RATES_FPS", (6.0,))
-        return filmed_people(str(folder), _KnowsTheTruth(sample), open_body())
+        nobody, people = filmed_people(str(folder), _KnowsTheTruth(sample), open_body())
+    assert not nobody, "of the broken video"
+    return people
 
 
 def true_rotations(sample, piece):
@@ -106,7 +108,7 @@ def test_batches_hold_filmed_people_in_their_share_and_teach_the_network(people)
     body = open_body()
     rendered = [RenderedPerson(p.sighting, p.sighting.rotations, p.rest_joints) for p in people]
     config = BatchConfig(batch=4, filmed_share=0.5)
-    batches = LifterBatches(rendered, perform(body, None, 4, seed=0), body, config, 0, people)
+    batches = LifterBatches(rendered, perform(body, None, 4, seed=0), body, config, 0, [people[:1], [], people[1:]])
     drawn = [next(batches) for _ in range(40)]
     filmed = [batch for batch in drawn if isinstance(batch, FilmedBatch)]
     assert 10 <= len(filmed) <= 30
@@ -115,5 +117,5 @@ def test_batches_hold_filmed_people_in_their_share_and_teach_the_network(people)
     loss = objective(filmed[0])["limbs"]
     loss.backward()
     assert objective.network.pose.weight.grad is not None and objective.network.pose.weight.grad.abs().max() > 0
-    again = LifterBatches(rendered, perform(body, None, 4, seed=0), body, config, 0, people)
+    again = LifterBatches(rendered, perform(body, None, 4, seed=0), body, config, 0, [people[:1], [], people[1:]])
     torch.testing.assert_close(next(again).sighting.keypoints_px, drawn[0].sighting.keypoints_px)

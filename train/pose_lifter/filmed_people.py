@@ -55,13 +55,14 @@ class FilmedPerson:
     """1 where the teacher is sure of a limb, else 0."""
 
 
-def filmed_people(videos: str, teacher: Teacher, body: BodyModel) -> list[FilmedPerson]:
-    """Everybody whom the teacher sees through a piece of a video, whether the bundled detector would or not.
+def filmed_people(videos: str, teacher: Teacher, body: BodyModel) -> list[list[FilmedPerson]]:
+    """Of each video everybody whom the teacher sees through a piece of it, whether the bundled detector would or not.
 
     `videos`: a folder, a file, or a Hub data set. Raises `InputError` where there is none.
     """
-    model, keypoints, people = load("mini").eval(), load_mini_keypoints(), []
+    model, keypoints, videos_people = load("mini").eval(), load_mini_keypoints(), []
     for video in tqdm(list_videos(videos), desc="Filmed people", unit="video"):
+        people: list[FilmedPerson] = []
         with video.opened() as path:
             for rate in RATES_FPS:
                 try:
@@ -69,7 +70,8 @@ def filmed_people(videos: str, teacher: Teacher, body: BodyModel) -> list[Filmed
                         people += _people(clip, teacher, model, keypoints, body)
                 except UnreadableVideoError as error:
                     tqdm.write(str(error))
-    return people
+        videos_people.append(people)
+    return videos_people
 
 
 def _people(

@@ -101,12 +101,15 @@ class LifterBatches(NumberedBatches[LifterBatch | FilmedBatch]):
         body: BodyModel,
         config: BatchConfig,
         seed: int,
-        filmed_people: Sequence[FilmedPerson] = (),
+        filmed_people: Sequence[Sequence[FilmedPerson]] = (),
     ) -> None:
         super().__init__(seed)
         longest = max(len(person.rotations) for person in people)
         self.people = stacked([person for person in people if len(person.rotations) == longest])
-        self.filmed = stacked(filmed_people) if filmed_people else None
+        everybody = [person for video in filmed_people for person in video]
+        self.filmed = stacked(everybody) if everybody else None
+        # Long videos count more, but less than their length.
+        self.filmed_weight = torch.tensor([len(video) ** -0.5 for video in filmed_people for _ in video])
         self.errors, self.performances, self.config = PoseErrors(self.people), performances, config
         self.face = torch.from_numpy(face_offsets(body)).float()
 
@@ -133,7 +136,7 @@ class LifterBatches(NumberedBatches[LifterBatch | FilmedBatch]):
         return LifterBatch(sighting, self.people.rotations[which], self.people.rest_joints[which])
 
     def _filmed(self, people: FilmedPerson, chance: Chance) -> FilmedBatch:
-        which = chance.number(0, len(people.weight), self.config.batch)
+        which = chance.weighted(self.filmed_weight, self.config.batch)
         sighting = _with_losses(people.sighting, which, FILMED_LENS_LOG, chance)
         return FilmedBatch(sighting, people.rest_joints[which], people.limbs_px[which], people.weight[which])
 

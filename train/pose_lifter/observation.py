@@ -48,6 +48,10 @@ class Chance:
     def number(self, low: int, high: int, *shape: int) -> Int[Tensor, "*shape"]:
         return torch.randint(low, high, shape, generator=self.generator)
 
+    def weighted(self, weights: Float[Tensor, "items"], count: int) -> Int[Tensor, "count"]:
+        """So many of the items, with replacement."""
+        return torch.multinomial(weights, count, replacement=True, generator=self.generator)
+
 
 @dataclass(frozen=True)
 class Seen:

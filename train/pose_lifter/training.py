@@ -63,12 +63,12 @@ def train(config: TrainConfig) -> dict[str, float]:
     if not all(people.values()):
         raise InputError("Expected --rendered with people in its splits train and validation, found nobody in one.")
     performances = perform(body, config.motions, config.performances, config.seed + accelerator.process_index)
-    filmed: list[FilmedPerson] = []
+    filmed: list[list[FilmedPerson]] = []
     if config.videos is not None:
         filmed = filmed_people(config.videos, MirroredTeacher(open_teacher(config.teacher)), body)
     accelerator.print(
         f"{len(people['train'])} rendered people, {config.performances} motions without an image, "
-        f"{len(filmed)} filmed people"
+        f"{sum(map(len, filmed))} filmed people"
     )
 
     def save(folder: Path) -> None:
