@@ -80,7 +80,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         choices=FIT_MODES,
         default=Options.fit,
         help="fit bodies to the clip's boxes, masks and points: auto (default), full (slower), or off for the "
-        "network's own motion",
+        "network's own motion (of mini, placed on keypoints)",
     )
     compare = parser.add_argument_group("to compare with the authors' inference (docs/fidelity.md)")
     compare.add_argument(
