@@ -10,7 +10,7 @@ from tests.helpers.videos import write_video
 from train.data.prepare.teachers import TeacherPeople
 from train.data.real_people import MIRRORED
 from train.pose_lifter import filmed_people as filmed_people_module
-from train.pose_lifter.filmed_people import PIECE, filmed_people
+from train.pose_lifter.filmed_people import PIECE, filmed_people, labelled_limbs
 from train.pose_lifter.lifter_batches import BatchConfig, FilmedBatch, LifterBatches
 from train.pose_lifter.objective import LIMBS_PER_HEIGHT, LifterObjective, filmed_losses
 from train.pose_lifter.performances import perform
@@ -19,7 +19,9 @@ from train.pose_lifter.sightings import stacked
 from train.synthetic.clips import generate_clip
 from unish.body import open_body
 from unish.body.data import COCO_LIMBS, SMPL_LIMBS
+from unish.errors import InputError
 from unish.fitting.pose_lifter import FRAMES, PoseLifter, PoseLifterConfig
+from unish.structures import PersonTrack
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,14 @@ def test_people_are_followed_and_labelled_piece_by_piece(people, sample):
         np.testing.assert_allclose(person.limbs_px[labelled], limbs[labelled], atol=1e-3)
         assert (person.sighting.keypoints_px[..., 2] > 0.2).float().mean() > 0.2
         np.testing.assert_allclose(person.sighting.times_s, np.arange(PIECE) / 6, atol=1e-4)
+
+
+def test_a_teacher_without_keypoints_is_refused(sample):
+    count = len(sample.images)
+    boxes, everywhere = sample.boxes_px[0].astype(float), np.ones(count, bool)
+    labels = [TeacherPeople(boxes[frame : frame + 1], np.array([0.9])) for frame in range(count)]
+    with pytest.raises(InputError, match="gives keypoints"):
+        labelled_limbs(PersonTrack(1, boxes, everywhere, np.ones(count)), labels)
 
 
 def test_true_poses_cost_nothing_wherever_the_body_stands_and_wrong_ones_do(people, sample):

@@ -16,6 +16,7 @@ from train.data.real_people import MIN_KEYPOINT_SCORE
 from train.pose_lifter.sightings import guessed
 from unish.body import BodyModel
 from unish.body.data import COCO_LIMBS
+from unish.errors import InputError
 from unish.fitting.pose_lifter import FRAMES, Sighting
 from unish.models.hub import load
 from unish.models.unish import UniSH
@@ -58,7 +59,8 @@ class FilmedPerson:
 def filmed_people(videos: str, teacher: Teacher, body: BodyModel) -> list[list[FilmedPerson]]:
     """Of each video everybody whom the teacher sees through a piece of it, whether the bundled detector would or not.
 
-    `videos`: a folder, a file, or a Hub data set. Raises `InputError` where there is none.
+    `videos`: a folder, a file, or a Hub data set. Raises `InputError` where there is none, and for a teacher without
+    keypoints.
     """
     model, keypoints, videos_people = load("mini").eval(), load_mini_keypoints(), []
     for video in tqdm(list_videos(videos), desc="Filmed people", unit="video"):
@@ -106,11 +108,16 @@ def followed(track: PersonTrack, weight: Float[np.ndarray, "frames 12"]) -> Iter
 def labelled_limbs(
     track: PersonTrack, labels: Sequence[TeacherPeople]
 ) -> tuple[Float[np.ndarray, "frames 12 2"], Float[np.ndarray, "frames 12"]]:
-    """Limbs of the labels whose boxes are the person's, and 1 where the teacher is sure of them."""
+    """Limbs of the labels whose boxes are the person's, and 1 where the teacher is sure of them.
+
+    Raises `InputError` where the teacher knows no keypoints.
+    """
     limbs, weight = np.zeros((len(labels), 12, 2)), np.zeros((len(labels), 12))
     for frame, people in enumerate(labels):
-        if people.keypoints is None or not len(people.scores):
+        if not len(people.scores):
             continue
+        if people.keypoints is None:
+            raise InputError("Expected a --teacher that gives keypoints, got one that gives boxes alone; try movenet.")
         overlap = box_iou(track.boxes_px[frame : frame + 1], people.boxes_px)[0]
         person = int(overlap.argmax())
         if overlap[person] >= LEAST_OVERLAP and people.scores[person] >= LEAST_SCORE:
