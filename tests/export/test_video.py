@@ -147,13 +147,15 @@ def test_a_person_alone_in_the_world_view_is_in_its_picture():
     assert (seen[:, 2] > 0).all() and (pixels > 0).all() and (pixels < [320, 240]).all()
 
 
-def test_nobody_is_drawn_where_nobody_is_seen(tmp_path):
+@pytest.mark.parametrize("ending", ["mp4", "webm"])
+def test_nobody_is_drawn_where_nobody_is_seen(tmp_path, ending):
+    """The files are the same to the byte, however often they are made."""
     scene = make_posed(frames=3, people=1)
     gone = dataclasses.replace(scene.people[0], present=np.zeros(3, bool))
-    away = dataclasses.replace(scene, people=(gone,))
-    frames, _ = read(write_video(away, tmp_path / "o.mp4", clip_of(away, 12, scale=4)))
-    empty, _ = read(write_video(dataclasses.replace(scene, people=()), tmp_path / "e.mp4", clip_of(away, 12, scale=4)))
-    assert np.array_equal(frames, empty)
+    away, nobody = dataclasses.replace(scene, people=(gone,)), dataclasses.replace(scene, people=())
+    clip = clip_of(scene, 12, scale=4)
+    files = {write_video(shown, tmp_path / f"o.{ending}", clip).read_bytes() for shown in (away, nobody) * 5}
+    assert len(files) == 1
 
 
 def test_detected_keypoints_are_dots_where_they_lie(tmp_path):

@@ -31,7 +31,8 @@ KEYPOINT_CONFIDENCE = 0.4
 """Keypoints below it are not drawn."""
 _LEAST_SIDE_PX, _TICKS = 320, 90_000
 _CODECS: dict[str, tuple[str, dict[str, str]]] = {
-    ".mp4": ("libx264", {"crf": "20", "preset": "veryfast"}),
+    # x264's macroblock tree makes other files from the same frames, depending on what lay in memory before.
+    ".mp4": ("libx264", {"crf": "21", "preset": "veryfast", "x264-params": "mbtree=0"}),
     ".webm": ("libvpx-vp9", {"crf": "33", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}),
 }
 
@@ -66,7 +67,8 @@ def write_video(
     images, times_s = _shown(reconstruction, clip)
     size = _even_size(width_px, height_px, long_side_px)
     codec, options = _CODECS[path.suffix]
-    with atomic_path(path) as temporary, av.open(str(temporary), "w", format=path.suffix[1:]) as container:
+    same_file = {"fflags": "bitexact"}  # else WebM has an id drawn anew each time
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", path.suffix[1:], same_file) as container:
         fps = reconstruction.fps if clip is None else clip.fps
         stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1000), options=options)
         stream.width, stream.height = size[0] * (2 if layout == "side-by-side" else 1), size[1]
