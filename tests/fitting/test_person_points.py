@@ -50,6 +50,19 @@ def test_what_the_body_does_not_cover_moves_with_what_is_beside_it(truth):
     assert ratio.max() < -0.05 and np.abs(np.diff(ratio)).max() < 0.03
 
 
+def test_relief_is_bounded_where_that_is_asked(truth):
+    """A person's points with waves and a part behind them at the outline: as they are, and on the body's surface."""
+    wrong = flattened(truth, 0, 0.6)
+    own = truth.person_mask == 1
+    waves = np.random.default_rng(0).normal(0, 0.05, own.shape) * own
+    wrong.depth_m[:] *= np.exp(waves)
+    whole, bounded = (points_on_bodies(wrong, [0], relief) for relief in (np.inf, 0.01))
+    np.testing.assert_array_equal(whole, points_on_bodies(wrong, [0]))
+    error = [np.abs(np.log(moved / truth.depth_m))[own] for moved in (whole, bounded)]
+    assert np.median(error[0]) > 0.02 and np.quantile(error[1], 0.9) < 0.03
+    np.testing.assert_array_equal(bounded[~own], wrong.depth_m[~own])
+
+
 def test_bodies_out_of_sight_move_nothing(truth):
     away = dataclasses.replace(truth.people[0], vertices_world=truth.people[0].vertices_world + np.float32([0, -20, 0]))
     scene = flattened(dataclasses.replace(truth, people=(away, *truth.people[1:])), 0, 0.6)

@@ -11,7 +11,8 @@ from unish.errors import InputError, MissingAssetError, MissingDependencyError
 from unish.people import detection as people_module
 from unish.people import hf_models as pretrained
 from unish.people.detect_and_segment import DetectAndSegment
-from unish.people.detection import Box, BoxPrompts, DetectAndTrack, MaskPrompts, detect_people
+from unish.people.detect_and_track import DetectAndTrack
+from unish.people.detection import Box, BoxPrompts, MaskPrompts, detect_people
 from unish.people.tracking import Detections, box_iou
 from unish.structures import Clip, PersonTrack
 from unish.utils.progress import no_progress
@@ -380,7 +381,7 @@ def test_drawn_people_have_keypoints_of_the_best_network_that_is_there(moving_sq
     clip, drawn = _clip(frames[:2]), [Box(*boxes[0])]
     bundled = detect_people(clip, boxes=drawn).tracks[0].keypoints_px
     assert bundled is not None and (bundled[..., 2] < 0.5).mean() > 0.8, "a square is hardly a person"
-    everywhere = SimpleNamespace(visible_from=0.3, estimate=lambda frames, boxes_px: np.ones((len(frames), 17, 3)))
+    everywhere = SimpleNamespace(estimate=lambda frames, boxes_px: np.ones((len(frames), 17, 3)))
     monkeypatch.setattr(pretrained, "cached_folder", lambda repository: tmp_path)
     monkeypatch.setattr(keypoints, "load_keypoint_estimator", lambda device: everywhere)
     (person,) = detect_people(clip, boxes=drawn).tracks

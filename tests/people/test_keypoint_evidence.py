@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from unish.people.detection import DetectAndTrack
+from unish.people.detect_and_track import DetectAndTrack
 from unish.people.keypoint_evidence import (
     grown_to_keypoints,
     one_track_per_body,
@@ -88,8 +88,6 @@ class _TwoThings:
 
 
 class _SeesShouldersAtTheLeft:
-    visible_from = 0.3
-
     def estimate(self, frames, boxes_px):
         keypoints = np.zeros((len(frames), 17, 3))
         keypoints[:, WRIST] = np.concatenate([boxes_px[:, :2] + 5, np.full((len(frames), 1), 0.9)], axis=1)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from unish.errors import CheckpointError
-from unish.people.detection import DetectAndTrack, detect_people
-from unish.people.keypoint_masks import keypoint_masks
+from unish.people.detect_and_track import DetectAndTrack
+from unish.people.detection import detect_people
 from unish.people.keypoints import (
     KeypointEstimator,
     VitPose,
@@ -134,8 +134,6 @@ def test_a_network_of_other_keypoints_is_refused(network_folder, tmp_path):
 class Figure:
     """Says where the figure is: at its place in a box of 100 × 180 pixels, whatever the image."""
 
-    visible_from = 0.3
-
     def __init__(self) -> None:
         self.asked: list[int] = []
 
@@ -166,6 +164,13 @@ def figure_frames(corners: list[tuple[int, int]], picture: np.ndarray) -> tuple[
     return np.stack(frames), np.stack(masks)
 
 
+class Red:
+    """Takes what is red, like the figure, for the person."""
+
+    def masks(self, frames: np.ndarray, boxes_px: np.ndarray) -> np.ndarray:
+        return (frames == (210, 40, 60)).all(-1)
+
+
 @pytest.fixture(scope="module")
 def figure(textured_image):
     return figure_frames([(40, 30), (60, 32), (80, 34)], textured_image)
@@ -189,27 +194,16 @@ def test_keypoints_are_those_of_the_frames_in_which_somebody_is_present(figure):
     np.testing.assert_allclose(first.keypoints_px[2, 0], [130, 56, 0.9])
 
 
-def test_masks_follow_the_limbs(figure):
-    frames, truth = figure
-    boxes = figure_boxes([(40, 30), (60, 32), (80, 34)])
-    track = PersonTrack(1, boxes, np.array([True, True, False]), np.ones(3))
-    (track,) = with_keypoints(frames, [track], Figure())
-    masks = keypoint_masks(frames, track, visible_from=0.3)
-    assert masks.shape == truth.shape and not masks[2].any()
-    for mask, true in zip(masks[:2], truth[:2], strict=True):
-        assert (mask & true).sum() / (mask | true).sum() > 0.8
-
-
 def test_the_detector_gives_people_with_keypoints_and_masks(figure):
     frames, truth = figure
     boxes = figure_boxes([(40, 30), (60, 32), (80, 34)])
     scripted = SimpleNamespace(
         detect=lambda frames, progress=no_progress: tuple(Detections(box[None], np.array([0.9])) for box in boxes)
     )
-    detector = DetectAndTrack(scripted, TrackingConfig(), "detector", Figure())
+    detector = DetectAndTrack(scripted, TrackingConfig(), "detector", Figure(), Red())
     clip = Clip(frames, np.arange(3) / 6, 6.0, "made", (frames.shape[2], frames.shape[1]))
     people = detect_people(clip, finder=detector)
     (track,) = people.tracks
     assert people.finder == "detector" and not people.warnings
     assert track.keypoints_px.shape == (3, 17, 3) and (track.keypoints_px[..., 2] == 0.9).all()
-    assert track.masks.shape == truth.shape and track.masks.any(axis=(1, 2)).all()
+    assert np.array_equal(track.masks, truth)

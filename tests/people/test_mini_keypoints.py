@@ -21,7 +21,7 @@ from unish.utils.assets import SAMPLE_CLIP
 from unish.video.reader import read_clip
 
 SMALL = MiniKeypointConfig(
-    channels=(4, 6, 8, 8, 8), depths=(0, 1, 1, 1, 1), decoder_channels=8, width_px=64, height_px=96
+    channels=(4, 6, 8, 8, 8), depths=(0, 1, 1, 1, 1), decoder_channels=8, mask_channels=8, width_px=64, height_px=96
 )
 
 
@@ -32,7 +32,8 @@ class _Marks(MiniKeypointNet):
         cells = torch.nn.functional.avg_pool2d(images.mean(1, keepdim=True), 4)
         absent = torch.full((len(images), len(KEYPOINT_NAMES)), 200.0)
         absent[:, 0] = 0.0
-        return MiniKeypointOutput(100 * cells.expand(-1, len(KEYPOINT_NAMES), -1, -1) - 10, absent)
+        marks = 100 * cells.expand(-1, len(KEYPOINT_NAMES), -1, -1) - 10
+        return MiniKeypointOutput(marks, absent, torch.zeros(len(images), 48, 32))
 
 
 def test_a_mirror_swaps_left_and_right():
@@ -43,7 +44,7 @@ def test_a_mirror_swaps_left_and_right():
 
 
 def test_what_is_missing_to_one_is_the_chance_of_absence():
-    output = MiniKeypointOutput(torch.zeros(2, 17, 3, 4), torch.full((2, 17), np.log(12.0)))
+    output = MiniKeypointOutput(torch.zeros(2, 17, 3, 4), torch.full((2, 17), np.log(12.0)), torch.zeros(2, 6, 8))
     torch.testing.assert_close(cell_probabilities(output).sum((-2, -1)), torch.full((2, 17), 0.5))
 
 

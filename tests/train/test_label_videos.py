@@ -38,7 +38,7 @@ from train.data.schema import UNLABELLED, iterate_clips
 from unish.body import open_body
 from unish.errors import InputError
 from unish.models.unish import UniSH
-from unish.people.detection import DetectAndTrack
+from unish.people.detect_and_track import DetectAndTrack
 from unish.structures import Clip, PersonTrack
 from unish.utils.assets import SAMPLE_CLIP
 

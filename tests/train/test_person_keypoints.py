@@ -6,20 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from train.data.labelled_images import LabelledImage, write_labelled_images
+from train.data.labelled_images import LabelledImage, encoded_mask, write_labelled_images
 from train.engine.schedule import LoopConfig
 from train.person_keypoints.augmentation import make_batch, mirrored, plain_example, random_example
 from train.person_keypoints.keypoint_scores import EvaluateConfig, evaluate
-from train.person_keypoints.objective import losses, target_cells
+from train.person_keypoints.objective import losses, mask_loss, target_cells
 from train.person_keypoints.person_crops import PATCH_PX, people_of, person_crop
 from train.person_keypoints.training import KeypointBatches, TrainConfig, train
 from unish.errors import InputError
-from unish.people.mini_keypoints import MiniKeypointConfig, MiniKeypointOutput
+from unish.people.mini_keypoints import (
+    MiniKeypointConfig,
+    MiniKeypointNet,
+    MiniKeypointOutput,
+    load_mini_keypoints,
+    save_mini_keypoints,
+)
 from unish.people.pyramid import STRIDE
 from unish.utils.assets import MINI_DETECTOR
 
 SMALL = MiniKeypointConfig(
-    channels=(4, 6, 8, 8, 8), depths=(0, 1, 1, 1, 1), decoder_channels=8, width_px=64, height_px=96
+    channels=(4, 6, 8, 8, 8), depths=(0, 1, 1, 1, 1), decoder_channels=8, mask_channels=8, width_px=64, height_px=96
 )
 SIZE = SMALL.width_px, SMALL.height_px
 
@@ -32,6 +38,10 @@ def _person(random=None):
     for x, y in keypoints.astype(int):
         image[y - 2 : y + 3, x - 2 : x + 3] = 255
     return image, box, keypoints
+
+
+MASK = np.zeros((240, 200), np.uint8)
+MASK[40:200, 60:140] = 255
 
 
 def _crop(**changes):
@@ -72,12 +82,52 @@ def test_the_target_is_a_bump_that_sums_to_one():
 
 
 def test_the_loss_falls_towards_the_truth():
-    batch = make_batch([plain_example(_crop(), SIZE)])
+    batch = make_batch([plain_example(_crop(mask=MASK), SIZE)])
     truth = target_cells(batch.cells, 24, 16).clamp(min=1e-9).log()
-    right = losses(MiniKeypointOutput(truth, torch.full((1, 17), -20.0)), batch)
-    flat = losses(MiniKeypointOutput(torch.zeros(1, 17, 24, 16), torch.zeros(1, 17)), batch)
-    moved = losses(MiniKeypointOutput(truth.roll(3, -1), torch.full((1, 17), -20.0)), batch)
+    mask = 20 * batch.masks - 10
+    right = losses(MiniKeypointOutput(truth, torch.full((1, 17), -20.0), mask), batch)
+    flat = losses(MiniKeypointOutput(torch.zeros(1, 17, 24, 16), torch.zeros(1, 17), 0 * mask), batch)
+    moved = losses(MiniKeypointOutput(truth.roll(3, -1), torch.full((1, 17), -20.0), mask.roll(12, -1)), batch)
     assert right["place"] < flat["place"] < moved["place"] and right["absent"] == 0
+    assert right["mask"] < 0.2 < flat["mask"] < moved["mask"]
+
+
+def test_masks_lie_on_what_they_mask_and_count_where_they_are_known():
+    crop, random = _crop(mask=MASK), np.random.default_rng(2)
+    crop = dataclasses.replace(crop, rgb=np.repeat(crop.mask[..., None], 3, axis=-1))
+    for source in (plain_example(crop, SIZE), mirrored(plain_example(crop, SIZE))):
+        assert np.array_equal(source.rgb[..., 0], source.mask)
+    examples = [random_example(crop, SIZE, random) for _ in range(30)]
+    agree = [np.corrcoef(e.rgb.mean(-1).ravel(), e.mask.ravel())[0, 1] for e in examples]
+    assert np.median(agree) > 0.9
+    batch = make_batch([plain_example(crop, SIZE), plain_example(_crop(), SIZE)])
+    assert batch.masks.shape == (2, 48, 32) and batch.mask_weight.tolist() == [1, 0]
+    answers = torch.zeros(2, 48, 32)
+    known = mask_loss(answers[:1], batch.masks[:1], batch.mask_weight[:1])
+    assert mask_loss(answers, batch.masks, batch.mask_weight) == known
+
+
+def test_what_covers_a_person_is_not_theirs():
+    crop = _crop(mask=np.full((240, 200), 255, np.uint8))
+    random = np.random.default_rng(0)
+    shares = np.array([random_example(crop, SIZE, random).mask.mean() / 255 for _ in range(60)])
+    assert 0.2 < (shares < 0.97).mean() < 0.6
+
+
+def test_the_mask_learns_alone_where_that_is_asked(tmp_path):
+    (tmp_path / "real/train").mkdir(parents=True)
+    _labelled(tmp_path / "real", "train", 3)
+    loop = LoopConfig(steps=2, learning_rate=1e-2, log_every=1)
+    torch.manual_seed(1)
+    save_mini_keypoints(MiniKeypointNet(SMALL), tmp_path / "start")
+    config = TrainConfig(
+        tmp_path / "run", real=tmp_path / "real", batch=2, bfloat16=False, loop=loop, start_from=tmp_path / "start",
+        only_mask=True, model=SMALL,
+    )  # fmt: skip
+    train(config)
+    before, after = (load_mini_keypoints(tmp_path / name).network.state_dict() for name in ("start", "run/weights"))
+    changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
+    assert changed and all(key.startswith("mask.") for key in changed)
 
 
 def _labelled(folder, split, count):
@@ -89,7 +139,9 @@ def _labelled(folder, split, count):
         scored = np.concatenate([keypoints, np.ones((17, 1))], axis=1).astype(np.float32)
         jpeg = cv2.imencode(".jpg", image)[1].tobytes()
         one = np.ones(1, np.float32)
-        images.append(LabelledImage(jpeg, box[None].astype(np.float32), one, one > 0, scored[None], "own", f"{seed}"))
+        mask = (encoded_mask(MASK > 0),)
+        boxes = box[None].astype(np.float32)
+        images.append(LabelledImage(jpeg, boxes, one, one > 0, scored[None], "own", f"{seed}", mask))
     write_labelled_images(images, folder / split / "00000.parquet")
 
 
@@ -104,7 +156,7 @@ def test_training_is_a_function_of_the_seed_and_can_be_evaluated(tmp_path):
         return train(config), [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").open()]
 
     numbers, log = run("a")
-    assert numbers["real.people"] == 2 and np.isfinite(numbers["real.limbs %"])
+    assert numbers["real.people"] == 2 and np.isfinite(numbers["real.limbs %"]) and 0 <= numbers["real.mask IoU"] <= 1
     assert [row.get("place") for row in log] == [row.get("place") for row in run("b")[1]]
     scores = evaluate(EvaluateConfig(real=tmp_path / "real", weights=tmp_path / "a/weights"))
     assert scores["real.limbs %"] == pytest.approx(numbers["real.limbs %"], rel=0.05), "half precision"
@@ -136,6 +188,7 @@ def test_rendered_people_have_limbs_and_no_faces():
     rendered, real = people_of(Path(__file__).parent / "shards", None, "train", every=4)
     assert rendered and not real
     assert all(not person.weight[:5].any() and person.weight[5:].any() for person in rendered)
+    assert all(person.mask is not None and person.mask.any() for person in rendered)
 
 
 def test_nothing_to_learn_from_is_said(tmp_path):

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn import functional
 
 from train.data.augment import color_jitter, degrade
 from train.data.batches import Batch
 from train.data.pretrain_batches import occluded
 from train.person_keypoints.person_crops import PersonCrop
 from unish.people.keypoints import crop_regions
-from unish.people.mini_keypoints import MIRRORED_KEYPOINTS
+from unish.people.mini_keypoints import MASK_STRIDE, MIRRORED_KEYPOINTS
 from unish.people.pyramid import STRIDE
 
 Size = tuple[int, int]
@@ -37,6 +38,10 @@ class KeypointCropBatch(Batch):
     """How much the place counts; 0 where it is unknown or the crop does not show it."""
     absent_weight: Float[Tensor, "batch 17"]
     """And that the crop does not show it."""
+    masks: Float[Tensor, "batch h2 w2"]
+    """How much of each cell of the mask is the person's."""
+    mask_weight: Float[Tensor, "batch"]
+    """0 where the mask is unknown."""
 
 
 class CropExample(NamedTuple):
@@ -46,13 +51,18 @@ class CropExample(NamedTuple):
     cells: Float[np.ndarray, "17 2"]
     place_weight: Float[np.ndarray, "17"]
     absent_weight: Float[np.ndarray, "17"]
+    mask: UInt8[np.ndarray, "height width"]
+    """255 on the person."""
+    mask_weight: float
 
 
 def make_batch(examples: list[CropExample]) -> KeypointCropBatch:
     """Crops of one size."""
-    rgb, *targets = (np.stack(values) for values in zip(*examples, strict=True))
+    rgb, cells, place, absent, mask, mask_weight = (np.stack(values) for values in zip(*examples, strict=True))
     images = torch.from_numpy(rgb).permute(0, 3, 1, 2).float() / 255
-    return KeypointCropBatch(images, *(torch.from_numpy(values).float() for values in targets))
+    masks = functional.avg_pool2d(torch.from_numpy(mask).float() / 255, MASK_STRIDE)
+    cells, place, absent, mask_weight = (torch.from_numpy(v).float() for v in (cells, place, absent, mask_weight))
+    return KeypointCropBatch(images, cells, place, absent, masks, mask_weight)
 
 
 def random_example(person: PersonCrop, size: Size, random: np.random.Generator) -> CropExample:
@@ -62,8 +72,10 @@ def random_example(person: PersonCrop, size: Size, random: np.random.Generator) 
     example = _cropped(person, box, size, float(np.clip(turn, -2 * _TURN_DEG, 2 * _TURN_DEG)))
     if random.random() < _MIRRORED_SHARE:
         example = mirrored(example)
-    rgb = occluded(example.rgb, random) if random.random() < _HIDDEN_SHARE else example.rgb
-    return example._replace(rgb=np.ascontiguousarray(degrade(color_jitter(rgb, random), random)))
+    if random.random() < _HIDDEN_SHARE:
+        rgb = occluded(example.rgb, random)
+        example = example._replace(rgb=rgb, mask=np.where((rgb == example.rgb).all(-1), example.mask, 0))
+    return example._replace(rgb=np.ascontiguousarray(degrade(color_jitter(example.rgb, random), random)))
 
 
 def plain_example(person: PersonCrop, size: Size) -> CropExample:
@@ -76,7 +88,14 @@ def mirrored(example: CropExample) -> CropExample:
     columns = example.rgb.shape[1] // STRIDE
     cells = np.array([columns - 1, 0]) + np.array([-1, 1]) * example.cells
     swap = list(MIRRORED_KEYPOINTS)
-    return CropExample(example.rgb[:, ::-1], cells[swap], example.place_weight[swap], example.absent_weight[swap])
+    return CropExample(
+        example.rgb[:, ::-1],
+        cells[swap],
+        example.place_weight[swap],
+        example.absent_weight[swap],
+        example.mask[:, ::-1],
+        example.mask_weight,
+    )
 
 
 def _part(person: PersonCrop, random: np.random.Generator) -> np.ndarray:
@@ -111,4 +130,8 @@ def _cropped(person: PersonCrop, box: np.ndarray, size: Size, turn_deg: float) -
     inside = ((pixels > -0.5) & (pixels < np.array(size) - 0.5)).all(-1)
     known = person.weight * ~person.absent
     absent = np.where(person.absent, 0.5, known * ~inside)
-    return CropExample(rgb, (pixels + 0.5) / STRIDE - 0.5, known * inside, absent)
+    mask = np.zeros(size[::-1], np.uint8)
+    if person.mask is not None:
+        mask = cv2.warpAffine(person.mask, matrix, size, flags=cv2.INTER_LINEAR)
+    cells = (pixels + 0.5) / STRIDE - 0.5
+    return CropExample(rgb, cells, known * inside, absent, mask, float(person.mask is not None))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from train.person_keypoints.augmentation import make_batch, plain_example
 from train.person_keypoints.person_crops import PersonCrop, people_of
@@ -36,16 +38,18 @@ class EvaluateConfig:
 
 def keypoint_scores(network: MiniKeypointNet, people: list[PersonCrop]) -> dict[str, float]:
     """Errors in percent of the box's longer side: the mean and the share within 5 % over limbs, those that the network
-    is sure of, and how many of all these are."""
+    is sure of, and how many of all these are; and the mean IoU of the masks that are known."""
     size = network.config.width_px, network.config.height_px
-    errors, confidences = [], []
+    errors, confidences, ious = [], [], []
     was_training = network.training
     network.eval()
     for start in range(0, len(people), _BATCH):
         some = people[start : start + _BATCH]
         batch = make_batch([plain_example(person, size) for person in some])
         with torch.inference_mode():
-            cells, confidence = keypoints_in_cells(cell_probabilities(network(batch.images)))
+            output = network(batch.images)
+        cells, confidence = keypoints_in_cells(cell_probabilities(output))
+        ious.append(_mask_ious(output.mask_logits > 0, batch.masks > 0.5)[batch.mask_weight > 0])
         # The crop shows the box's longer side (in the crop's aspect) with the padding of crop_regions around it.
         apart = np.linalg.norm(cells - batch.cells.numpy(), axis=-1) * STRIDE / (size[1] / 1.25)
         judged = (batch.place_weight.numpy() > 0)[:, 5:]
@@ -59,7 +63,12 @@ def keypoint_scores(network: MiniKeypointNet, people: list[PersonCrop]) -> dict[
         "sure limbs %": float(error[sure].mean()) if sure.any() else float("nan"),
         "within 5 %": float((error < 5).mean()),
         "sure": float(sure.mean()),
+        "mask IoU": float(torch.cat(ious).mean()),
     }
+
+
+def _mask_ious(masks: Bool[Tensor, "n h w"], truth: Bool[Tensor, "n h w"]) -> Float[Tensor, "n"]:
+    return (masks & truth).sum((-2, -1)) / (masks | truth).sum((-2, -1)).clamp(min=1)
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, float]:

@@ -41,6 +41,8 @@ class PersonCrop:
     absent: Bool[np.ndarray, "17"]
     """Known not to be seen."""
     clip: str = ""
+    mask: UInt8[np.ndarray, "height width"] | None = None
+    """255 on the person; None where it is not known."""
 
     @property
     def from_behind(self) -> bool:
@@ -63,33 +65,35 @@ def rendered_people(folder: Path, split: str, every: int = 3) -> Iterator[Person
             image: np.ndarray | None = None
             for person in np.flatnonzero(seen[:, frame] >= _LEAST_SEEN):
                 if image is None:
-                    image = _decoded(row["images"][frame])
+                    image = np.ascontiguousarray(_decoded(row["images"][frame], cv2.IMREAD_COLOR)[..., ::-1])
+                    masks = _decoded(row["person_mask"][frame], cv2.IMREAD_GRAYSCALE)
                 keypoints, weight = np.zeros((KEYPOINTS, 2), np.float32), np.zeros(KEYPOINTS, np.float32)
                 keypoints[list(COCO_LIMBS)] = joints[person, frame][list(SMPL_LIMBS)]
                 weight[list(COCO_LIMBS)] = np.isfinite(keypoints[list(COCO_LIMBS)]).all(-1)
                 weight[list(_HIPS)] *= _HIP_WEIGHT
                 size = image.shape[1::-1]
                 absent = (weight > 0) & ((keypoints < 0) | (keypoints > size)).any(-1)
-                if crop := person_crop(image, boxes[person, frame], np.nan_to_num(keypoints), weight, absent):
+                box, mask = boxes[person, frame], np.where(masks == person + 1, 255, 0).astype(np.uint8)
+                if crop := person_crop(image, box, np.nan_to_num(keypoints), weight, absent, mask=mask):
                     yield crop
 
 
-def _decoded(image: dict[str, Any]) -> UInt8[np.ndarray, "height width 3"]:
-    bgr = cv2.imdecode(np.frombuffer(image["bytes"], np.uint8), cv2.IMREAD_COLOR)
-    assert bgr is not None
-    return np.ascontiguousarray(bgr[..., ::-1])
+def _decoded(image: dict[str, Any], kind: int) -> UInt8[np.ndarray, "height width *channels"]:
+    pixels = cv2.imdecode(np.frombuffer(image["bytes"], np.uint8), kind)
+    assert pixels is not None
+    return pixels
 
 
 def real_people(folder: Path, split: str) -> Iterator[PersonCrop]:
     """The people about whom the teachers agree (`python -m train.data.prepare.label_images`)."""
     for labelled in labelled_images(folder, split):
         image = labelled.rgb()
-        for box, keypoints, agreed in zip(labelled.boxes_px, labelled.keypoints, labelled.agreed, strict=True):
+        for index, (box, keypoints) in enumerate(zip(labelled.boxes_px, labelled.keypoints, strict=True)):
             weight = (keypoints[:, 2] >= _SURE).astype(np.float32)
-            if not agreed or weight.sum() < _LEAST_KEYPOINTS:
+            if not labelled.agreed[index] or weight.sum() < _LEAST_KEYPOINTS:
                 continue
-            absent = keypoints[:, 2] < _ABSENT
-            if crop := person_crop(image, box, keypoints[:, :2], weight, absent, labelled.clip):
+            absent, mask = keypoints[:, 2] < _ABSENT, labelled.mask(index)
+            if crop := person_crop(image, box, keypoints[:, :2], weight, absent, labelled.clip, mask):
                 yield crop
 
 
@@ -100,6 +104,7 @@ def person_crop(
     weight: Float[np.ndarray, "17"],
     absent: Bool[np.ndarray, "17"],
     clip: str = "",
+    mask: UInt8[np.ndarray, "height width"] | None = None,
 ) -> PersonCrop | None:
     """The cut-out around a box; None for somebody too small to tell arms from legs."""
     sides = box_px[2:] - box_px[:2]
@@ -111,15 +116,20 @@ def person_crop(
     region = np.concatenate([center - half, center + half])
     scale = (np.array(PATCH_PX) - 1) / (region[2:] - region[:2])
     shrink = float(scale.min())
-    smooth = cv2.GaussianBlur(image, (0, 0), 0.4 / shrink) if shrink < 0.7 else image
     corner = np.tile(region[:2], 2)
+
+    def cut_out(pixels: UInt8[np.ndarray, "h w *channels"]) -> UInt8[np.ndarray, "patch_h patch_w *channels"]:
+        smooth = cv2.GaussianBlur(pixels, (0, 0), 0.4 / shrink) if shrink < 0.7 else pixels
+        return crop_region(smooth, region, PATCH_PX)
+
     return PersonCrop(
-        crop_region(smooth, region, PATCH_PX),
+        cut_out(image),
         ((box_px - corner) * np.tile(scale, 2)).astype(np.float32),
         ((keypoints_px - region[:2]) * scale).astype(np.float32),
         weight.astype(np.float32),
         absent,
         clip,
+        None if mask is None else cut_out(mask),
     )
 
 

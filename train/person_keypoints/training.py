@@ -40,6 +40,8 @@ class TrainConfig(PersonNetworkConfig):
     """Folder of a person detector whose encoder the network begins with."""
     start_from: Path | None = None
     """Folder of keypoint weights to go on from."""
+    only_mask: bool = False
+    """Train the head for masks alone: keypoints stay as they are."""
     model: tyro.conf.Suppress[MiniKeypointConfig] = MiniKeypointConfig()  # noqa: RUF009 (frozen)
 
 
@@ -80,7 +82,7 @@ def train(config: TrainConfig) -> dict[str, float]:
     if not rendered and not real:
         raise InputError("Expected --rendered, --real or both with people in split train, found nobody in either.")
     accelerator.print(f"{len(rendered)} rendered people, {len(real)} real ones")
-    objective = KeypointObjective(network.to(memory_format=torch.channels_last), config.bfloat16)  # type: ignore[call-overload]
+    objective = KeypointObjective(network.to(memory_format=torch.channels_last), config.bfloat16, config.only_mask)  # type: ignore[call-overload]
     batches = KeypointBatches(rendered, real, config, config.seed + accelerator.process_index)
     held_out = dict(zip(("rendered", "real"), people_of(config.rendered, config.real, "validation", 12), strict=True))
 

@@ -113,7 +113,8 @@ def _fitted(
     off_cm = {index: after[index].get("body_to_points_median", 0.0) for index in usable if not reasons[index]}
     off_cm = {index: off for index, off in off_cm.items() if off > CONTRADICTION_CM}
     record = _record(scene, mode, scale, rise_m, reasons, before, after, off_cm)
-    return dataclasses.replace(result, depth_m=points_on_bodies(result, tuple(off_cm)), fitting=record)
+    moved_m = points_on_bodies(result, tuple(off_cm), settings.relief_log)
+    return dataclasses.replace(result, depth_m=moved_m, fitting=record)
 
 
 def _points_gain(told: PersonScale | None, scale: float, settings: FitSettings, lens_log: float) -> float:

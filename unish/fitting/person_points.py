@@ -1,7 +1,8 @@
 """Points of people that contradict their fitted bodies, moved onto them.
 
 A small network may place a person's points half a metre off the body that box, mask, keypoints and floor agree on, and
-draw them flat. Where the two are closer than clothes and hair, the points stay as the network has them.
+draw them flat, or behind them at their outlines. Where the two are closer than clothes and hair, the points stay as the
+network has them.
 """
 
 from collections.abc import Collection
@@ -19,16 +20,21 @@ CONTRADICTION_CM = 8.0
 """Median distance from a fitted body to its points from which they are moved."""
 FEWEST_PIXELS = 12
 """That show body and person, for a frame's points to be moved."""
-SMOOTHING = ((0.08, 1.0), (0.25, 1e-2), (0.8, 1e-4))
-"""Sigmas over the square root of the mask's area, with their weights. What is finer than the first, folds and hair,
-stays the network's; what the body does not cover moves as the body around it does."""
+_SMOOTHING = ((0.08, 1.0), (0.25, 1e-2), (0.8, 1e-4))
+"""Sigmas over the square root of the mask's area, with their weights. What is finer than the first, folds and hair, is
+relief, the network's; what the body does not cover moves as the body around it does."""
+_BODY_SMOOTHING = ((0.02, 1.0), (0.08, 1e-2), (0.25, 1e-4), (0.8, 1e-6))
+"""The same of the body's own surface, which hardly needs any."""
 
 
-def points_on_bodies(scene: Reconstruction, people: Collection[int]) -> Float32[np.ndarray, "frames height width"]:
+def points_on_bodies(
+    scene: Reconstruction, people: Collection[int], relief_log: float = np.inf
+) -> Float32[np.ndarray, "frames height width"]:
     """`Reconstruction.depth_m` with the points of these people (indices) where their bodies are.
 
     Points move along their pixels' rays, by as much as the body's surface asks for, smoothly over the person's mask.
-    The same array where there are no such people.
+    What is then left between the points and that surface, carried on over the mask where the body does not cover it, is
+    at most `relief_log` in the logarithm of depth. The same array where there are no such people.
     """
     if not people:
         return scene.depth_m
@@ -38,7 +44,7 @@ def points_on_bodies(scene: Reconstruction, people: Collection[int]) -> Float32[
         for index in people:
             if scene.people[index].present[frame]:
                 mask = np.asarray(scene.person_mask[frame]) == index + 1
-                depth_m[frame] *= _factors(depth_m[frame], _body_depth(scene, index, frame), mask)
+                _move_onto(depth_m[frame], _body_depth(scene, index, frame), mask, relief_log)
     release_pages(scene.depth_m, depth_m)
     return depth_m
 
@@ -56,21 +62,37 @@ def _body_depth(scene: Reconstruction, index: int, frame: int) -> Float[np.ndarr
     ).numpy()
 
 
-def _factors(
-    depth_m: Float[np.ndarray, "height width"],
+def _move_onto(
+    depth_m: Float32[np.ndarray, "height width"],
     body_m: Float[np.ndarray, "height width"],
     mask: Bool[np.ndarray, "height width"],
-) -> Float32[np.ndarray, "height width"]:
-    """What depth is multiplied by: 1 beside the mask, and everywhere where too little of the body is seen."""
-    factors = np.ones(depth_m.shape, np.float32)
-    shared = mask & np.isfinite(body_m) & np.isfinite(depth_m) & (depth_m > 0)
+    relief_log: float,
+) -> None:
+    """Change depth in the mask, in place; not where too little of the body is seen."""
+    known = np.isfinite(depth_m) & (depth_m > 0)
+    shared = mask & np.isfinite(body_m) & known
     if shared.sum() < FEWEST_PIXELS:
-        return factors
-    ratios = np.log(np.divide(body_m, depth_m, out=np.ones_like(body_m), where=shared))
-    total, weight = np.zeros(depth_m.shape), np.full(depth_m.shape, 1e-12)
-    for share, counts in SMOOTHING:
+        return
+    points = np.log(depth_m, out=np.zeros(depth_m.shape), where=known)
+    body = np.log(body_m, out=np.zeros(depth_m.shape), where=shared)
+    moved = points + _carried_on(body - points, shared, mask, _SMOOTHING)
+    if np.isfinite(relief_log):
+        surface = _carried_on(body, shared, mask, _BODY_SMOOTHING)
+        moved = surface + np.clip(moved - surface, -relief_log, relief_log)
+    place = mask & known
+    depth_m[place] = np.exp(moved[place])
+
+
+def _carried_on(
+    values: Float[np.ndarray, "height width"],
+    shared: Bool[np.ndarray, "height width"],
+    mask: Bool[np.ndarray, "height width"],
+    smoothing: tuple[tuple[float, float], ...],
+) -> Float[np.ndarray, "height width"]:
+    """Values of the shared pixels, smoothed and continued beyond them."""
+    total, weight = np.zeros(mask.shape), np.full(mask.shape, 1e-12)
+    for share, counts in smoothing:
         sigma = share * np.sqrt(mask.sum())
-        total += counts * gaussian_filter(ratios, sigma, mode="constant", truncate=6.0)
+        total += counts * gaussian_filter(np.where(shared, values, 0.0), sigma, mode="constant", truncate=6.0)
         weight += counts * gaussian_filter(shared.astype(np.float64), sigma, mode="constant", truncate=6.0)
-    factors[mask] = np.exp((total / weight)[mask])
-    return factors
+    return total / weight

@@ -4,7 +4,6 @@ Each of these is a `PersonDetector`: frames in, people tracked through them out.
 """
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +16,16 @@ from jaxtyping import UInt8
 from unish.errors import InputError, MissingAssetError, MissingDependencyError
 from unish.people import FINDERS
 from unish.people.detect_and_segment import DetectAndSegment, PromptConfig
+from unish.people.detect_and_track import KEYPOINT_TRACKING, MIN_TRUNK_CONFIDENCE, MINI_TRACKING, DetectAndTrack
 from unish.people.prompts import Box, BoxPrompts, MaskPrompts
-from unish.people.tracking import RELAXED, FrameDetector, TrackingConfig, prominence, track_people
+from unish.people.tracking import FrameDetector, TrackingConfig, prominence
 from unish.structures import Clip, PersonTrack
 from unish.utils.progress import Progress, no_progress, part_of
 from unish.video import TRAINED_FPS
 
 if TYPE_CHECKING:
     from unish.people.keypoints import KeypointEstimator
+    from unish.people.mini_keypoints import MiniKeypoints
 
 __all__ = [
     "Box",
@@ -129,7 +130,8 @@ def detect_people(
     warnings = _warnings(detector, second_best, count, len(tracks))
     tracks = _picked(_most_prominent(tracks, count), picks)
     if isinstance(detector, DetectAndSegment | BoxPrompts | MaskPrompts):
-        tracks = with_keypoints_and_masks(clip.frames, tracks, device, progress)
+        anew = isinstance(detector, BoxPrompts)  # whose own masks know colours alone
+        tracks = with_keypoints_and_masks(clip.frames, tracks, device, progress, anew)
     return DetectedPeople(tracks, detector.name, warnings)
 
 
@@ -183,7 +185,7 @@ def sam2_detector(device: str | None = None, keyframe_step: int = 6) -> DetectAn
 
 
 def keypoint_detector(device: str | None = None, step_s: float = 1 / TRAINED_FPS) -> "DetectAndTrack":
-    """A small detector on every frame, our tracker, keypoints, and masks fitted to them; weights as `sam2_detector`.
+    """A small detector on every frame, our tracker, keypoints, and bundled masks; weights as `sam2_detector`.
 
     `step_s`: seconds between two frames.
     """
@@ -192,7 +194,7 @@ def keypoint_detector(device: str | None = None, step_s: float = 1 / TRAINED_FPS
 
     detector = load_detector(SMALL_DETECTOR_REPOSITORY, device)
     config = TrackingConfig().at_step(step_s)
-    return DetectAndTrack(detector, config, "detector", load_keypoint_estimator(device=device))
+    return DetectAndTrack(detector, config, "detector", load_keypoint_estimator(device=device), _mini_keypoints())
 
 
 def mini_detector(detector: FrameDetector | None = None, step_s: float = 1 / TRAINED_FPS) -> "DetectAndTrack":
@@ -209,19 +211,20 @@ def mini_detector(detector: FrameDetector | None = None, step_s: float = 1 / TRA
         config,
         "mini",
         keypoints,
+        keypoints,
         MIN_TRUNK_CONFIDENCE,
         keypoints_score=True,
         masks_are_coarse=detector is None,
     )
 
 
-def _mini_keypoints() -> "KeypointEstimator | None":
+def _mini_keypoints() -> "MiniKeypoints | None":
     from unish.people.mini_keypoints import load_mini_keypoints
 
     try:
         return load_mini_keypoints()
     except MissingAssetError:
-        log.warning("The weights of the mini keypoint network are not installed: people have no keypoints.")
+        log.warning("The weights of the mini keypoint network are not installed: people have no keypoints of it.")
         return None
 
 
@@ -279,36 +282,23 @@ def with_keypoints_and_masks(
     tracks: tuple[PersonTrack, ...],
     device: str | None = None,
     progress: Progress = no_progress,
+    masks_anew: bool = False,
 ) -> tuple[PersonTrack, ...]:
     """The tracks with keypoints, by ViTPose where that costs no download, else by the network in the repository; and
-    with masks fitted to them where they have none."""
+    with that network's masks where they have none, or where these are wanted anew."""
     from unish.people.hf_models import cached_folder
-    from unish.people.keypoints import KEYPOINT_REPOSITORY, KeypointEstimator, load_keypoint_estimator, with_keypoints
+    from unish.people.keypoints import KEYPOINT_REPOSITORY, load_keypoint_estimator, with_keypoints
+    from unish.people.person_masks import with_masks
 
-    estimator: KeypointEstimator | None = None
+    bundled = _mini_keypoints()
+    estimator: KeypointEstimator | None = bundled
     if cached_folder(KEYPOINT_REPOSITORY) is not None:
         with contextlib.suppress(MissingDependencyError):
             estimator = load_keypoint_estimator(device=device)
-    estimator = estimator or _mini_keypoints()
     if estimator is None or not tracks:
         return tracks
     tracks = with_keypoints(frames, tracks, estimator, part_of(progress, 0.0, 0.6))
-    progress(0.6, "Segmenting people")
-    return tuple(with_mask(frames, track, estimator.visible_from) for track in tracks)
-
-
-def with_mask(
-    frames: UInt8[np.ndarray, "frames height width 3"], track: PersonTrack, visible_from: float, anew: bool = False
-) -> PersonTrack:
-    """The track with a mask fitted to its keypoints, where it has none of its own, or where it is wanted `anew`.
-
-    `visible_from`: of whoever located the keypoints (`KeypointEstimator`).
-    """
-    from unish.people.keypoint_masks import keypoint_masks
-
-    if track.masks is not None and not anew:
-        return track
-    return dataclasses.replace(track, masks=keypoint_masks(frames, track, visible_from))
+    return with_masks(frames, tracks, bundled, part_of(progress, 0.6, 1.0), masks_anew)
 
 
 def _sam2_obstacle(frames: int, device: str | None) -> str:
@@ -325,79 +315,6 @@ def _sam2_obstacle(frames: int, device: str | None) -> str:
     if any(cached_folder(repository) is None for repository in (DETECTOR_REPOSITORY, SEGMENTER_REPOSITORY)):
         return "without a CUDA or XPU device it is used only once its weights have been downloaded"
     return ""
-
-
-# ---------------------------------------------------------------- the network in the repository
-
-
-MINI_TRACKING = TrackingConfig(high_score=0.3, low_score=0.12, min_evidence=0.2)
-"""Fits the scores of the bundled detector, chosen on clips that it was trained on."""
-
-KEYPOINT_TRACKING = TrackingConfig(high_score=0.4, low_score=0.15, min_evidence=0.25)
-"""Fits the scores to which the bundled keypoints contribute, chosen on the same clips, as they are and at one frame per
-second."""
-
-MIN_TRUNK_CONFIDENCE = 0.3
-"""Between the `trunk_confidence` of false detections (at most 0.26) and of people (at least 0.84) in those clips."""
-
-
-@dataclass(frozen=True)
-class DetectAndTrack:
-    """People detected in every frame and linked through the clip: tracking by detection."""
-
-    detector: FrameDetector | None = None
-    """Default: the bundled mini detector."""
-    config: TrackingConfig = MINI_TRACKING
-    name: str = "mini"
-    keypoints: "KeypointEstimator | None" = None
-    """Where there is one, people have keypoints, boxes that hold them, and masks fitted to them where the detector
-    gives none."""
-    min_trunk_confidence: float = 0.0
-    """Tracks below this `trunk_confidence` are dropped, where there are keypoints."""
-    keypoints_score: bool = False
-    """Keypoints of every detection contribute to its score; else they are located in tracks only."""
-    masks_are_coarse: bool = False
-    """Masks are fitted to the keypoints also where the detector gives some."""
-
-    def track(
-        self, frames: UInt8[np.ndarray, "frames height width 3"], progress: Progress = no_progress
-    ) -> tuple[PersonTrack, ...]:
-        """People detected in enough frames, the most prominent first."""
-        detector = self.detector
-        if detector is None:
-            from unish.people.mini_detector import load_mini_detector
-
-            detector = load_mini_detector()
-        if self.keypoints is None:
-            return track_people(detector.detect(frames, progress), self.config)
-        from unish.people.keypoint_evidence import (
-            grown_to_keypoints,
-            one_track_per_body,
-            scored_by_keypoints,
-            trunk_confidence,
-        )
-        from unish.people.keypoints import with_keypoints
-
-        height_px, width_px = frames.shape[1:3]
-        detections = detector.detect(frames, part_of(progress, 0.0, 0.4))
-        if self.keypoints_score:
-            detections = scored_by_keypoints(frames, detections, self.keypoints, part_of(progress, 0.4, 0.7))
-        tracks = track_people(detections, self.config)
-        tracks = with_keypoints(frames, tracks, self.keypoints, part_of(progress, 0.7, 0.8))
-        people = one_track_per_body([track for track in tracks if trunk_confidence(track) >= self.min_trunk_confidence])
-        tracks = tuple(
-            dataclasses.replace(grown_to_keypoints(track, width_px, height_px), id=number)
-            for number, track in enumerate(people, start=1)
-        )
-        progress(0.8, "Segmenting people")
-        visible_from = self.keypoints.visible_from
-        return tuple(with_mask(frames, track, visible_from, anew=self.masks_are_coarse) for track in tracks)
-
-    def relaxed(self) -> "DetectAndTrack":
-        """The same, less strict."""
-        return dataclasses.replace(
-            self, config=self.config.relaxed(), min_trunk_confidence=RELAXED * self.min_trunk_confidence
-        )
 
 
 def _mini_detector() -> FrameDetector | None:

@@ -28,18 +28,11 @@ _PREPROCESSING = Preprocessing(192, 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0
 _COCO = 0
 """The data set among those of ViTPose++ whose keypoints are asked for."""
 _SMALLEST = 1e-6
-VISIBLE_FROM = 0.3
-"""Usual for the peaks of heatmaps."""
 
 
 @runtime_checkable
 class KeypointEstimator(Protocol):
     """Locates the keypoints of a person in a box."""
-
-    @property
-    def visible_from(self) -> float:
-        """Confidence from which a keypoint is seen rather than guessed; limbs of masks are drawn between such ones."""
-        ...
 
     def estimate(
         self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
@@ -56,7 +49,6 @@ class VitPose:
     """A `VitPoseForPoseEstimation`."""
     device: torch.device
     preprocessing: Preprocessing = _PREPROCESSING
-    visible_from: float = VISIBLE_FROM
 
     def estimate(
         self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
@@ -86,8 +78,8 @@ def crop_regions(boxes_px: Float[np.ndarray, "n 4"], aspect: float) -> Float[np.
 
 
 def crop_region(
-    frame: UInt8[np.ndarray, "height width 3"], region: Float[np.ndarray, "4"], size: tuple[int, int]
-) -> UInt8[np.ndarray, "crop_height crop_width 3"]:
+    frame: UInt8[np.ndarray, "height width *channels"], region: Float[np.ndarray, "4"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "crop_height crop_width *channels"]:
     """The region at `size` (width, height), black outside the frame; pixel centres as for the heatmaps."""
     scale = (np.array(size) - 1) / (region[2:] - region[:2])
     corner = region[:2] - 0.5  # in OpenCV's coordinates, where pixel centres are whole numbers

@@ -1,22 +1,25 @@
 """The mini keypoint network: a small convolutional network in the repository, one crop per person and frame.
 
 For every keypoint it says how likely each cell of the crop shows it, and how likely the crop does not: one softmax over
-both. Where the probability is gathered around one cell, the network is sure.
+both. Where the probability is gathered around one cell, the network is sure. A second head says which pixels are the
+person's.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
 from unish.people.keypoints import crop_region, crop_regions, heatmap_peaks
-from unish.people.pyramid import STRIDE, PyramidConfig, PyramidNet
+from unish.people.pyramid import STRIDE, Block, PyramidConfig, PyramidNet, decoded
 from unish.structures import KEYPOINT_NAMES
 from unish.utils.assets import MINI_KEYPOINTS
 from unish.utils.bundled_network import load_bundled, save_bundled
@@ -30,6 +33,10 @@ _LEAST_CONFIDENCE = 0.2
 """A smaller probability is no sighting: such keypoints get confidence 0."""
 _AROUND = 5
 """Cells on a side of the square around a peak whose probability counts as the peak's."""
+MASK_STRIDE = 2
+"""Input pixels per cell of the mask."""
+_PERSON_FROM = 0.4
+"""A pixel with this chance is the person's. Less than a half: a pixel missed keeps the depth of what is behind."""
 _NEAR, _REACH = 4.0, 12
 """In cells: being r off is worth exp(−r / `_NEAR`), and nothing from `_REACH` on."""
 
@@ -39,19 +46,36 @@ class MiniKeypointConfig(PyramidConfig):
     """Sizes of the network and of the crops."""
 
     decoder_channels: int = 64
+    mask_channels: int = 32
     width_px: int = 128
     height_px: int = 192
 
 
 class MiniKeypointOutput(NamedTuple):
-    """Logits of one softmax per keypoint over the cells and the chance that the crop does not show it."""
+    """Logits of one softmax per keypoint over the cells and the chance that the crop does not show it; and of the
+    chance that a pixel is the person's, at half the crop's resolution."""
 
     cell_logits: Float[Tensor, "batch 17 h w"]
     absent_logits: Float[Tensor, "batch 17"]
+    mask_logits: Float[Tensor, "batch h2 w2"]
+
+
+class MaskDecoder(nn.Module):
+    """A decoder of its own for the mask, from the encoder's levels to half the crop's resolution."""
+
+    def __init__(self, config: MiniKeypointConfig) -> None:
+        super().__init__()
+        width = config.mask_channels
+        self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in config.channels)
+        self.mixers = nn.ModuleList(Block(width) for _ in config.channels[1:])
+        self.head = nn.Sequential(Block(width), nn.ReLU(), nn.Conv2d(width, 1, 1))
+
+    def forward(self, levels: Sequence[Float[Tensor, "batch _ _ _"]]) -> Float[Tensor, "batch h2 w2"]:
+        return self.head(decoded(levels, self.laterals, self.mixers))[:, 0]
 
 
 class MiniKeypointNet(PyramidNet):
-    """The pyramid with a head of one channel per keypoint."""
+    """The pyramid with a head of one channel per keypoint, and one for the mask."""
 
     what = "keypoint network"
 
@@ -59,30 +83,27 @@ class MiniKeypointNet(PyramidNet):
         super().__init__(config, outputs=len(KEYPOINT_NAMES))
         self.config = config
         self.absent = nn.Linear(config.channels[-1], len(KEYPOINT_NAMES))
+        self.mask = MaskDecoder(config)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> MiniKeypointOutput:
         """`images` in 0..1, of the configuration's size."""
         features = self.features(images)
-        return MiniKeypointOutput(self.head(features.quarter), self.absent(features.coarsest.mean((-2, -1))))
+        absent = self.absent(features.levels[-1].mean((-2, -1)))
+        return MiniKeypointOutput(self.head(features.quarter), absent, self.mask(features.levels))
 
 
 @dataclass(frozen=True)
 class MiniKeypoints:
-    """The network with its decoding (`KeypointEstimator`)."""
+    """The network with its decoding (`KeypointEstimator`, `MaskEstimator`)."""
 
     network: MiniKeypointNet
-    visible_from: float = 0.1
-    """Measured on the bundled network's people: masks miss more with 0.3, as confidences are squares."""
 
     def estimate(
         self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
     ) -> Float[np.ndarray, "frames 17 3"]:
         """Where each keypoint is likeliest, and the square of the probability around there; the mean over the crop and
         its mirror image."""
-        size = self.network.config.width_px, self.network.config.height_px
-        regions = crop_regions(boxes_px, size[0] / size[1])
-        crops = np.stack([crop_region(frame, region, size) for frame, region in zip(frames, regions, strict=True)])
-        images = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+        regions, images = self._crops(frames, boxes_px)
         with torch.inference_mode():
             seen, mirrored = (cell_probabilities(self.network(view)) for view in (images, images.flip(-1)))
             heatmaps = (seen + mirrored.flip(-1)[:, list(MIRRORED_KEYPOINTS)]) / 2
@@ -91,8 +112,37 @@ class MiniKeypoints:
         confidence = np.where(confidence < _LEAST_CONFIDENCE, 0.0, confidence) ** 2
         # Pixel centres of the crop lie evenly from the region's one edge to the other, those of cells between them.
         pixels = (cells + 0.5) * STRIDE - 0.5
-        points = regions[:, None, :2] + pixels / (np.array(size) - 1) * (regions[:, None, 2:] - regions[:, None, :2])
+        points = regions[:, None, :2] + pixels * self._pixels_per_crop_pixel(regions)[:, None]
         return np.concatenate([points, confidence[..., None]], axis=-1)
+
+    def masks(
+        self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
+    ) -> Bool[np.ndarray, "frames height width"]:
+        """Where a pixel is likely enough the person's; the mean over the crop and its mirror image."""
+        regions, images = self._crops(frames, boxes_px)
+        with torch.inference_mode():
+            seen, mirrored = (self.network(view).mask_logits.sigmoid() for view in (images, images.flip(-1)))
+        chances = ((seen + mirrored.flip(-1)) / 2).numpy()
+        sides, masks = self._pixels_per_crop_pixel(regions), np.zeros(frames.shape[:3], bool)
+        for mask, chance, region, side in zip(masks, chances, regions, sides, strict=True):
+            # In OpenCV's coordinates, where the centres of cells and pixels are whole numbers.
+            corner = region[:2] + (MASK_STRIDE - 1) / 2 * side - 0.5
+            matrix = np.column_stack([np.diag(MASK_STRIDE * side), corner])
+            mask[:] = cv2.warpAffine(chance, matrix, mask.shape[::-1], flags=cv2.INTER_LINEAR) >= _PERSON_FROM
+        return masks
+
+    def _crops(
+        self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
+    ) -> tuple[Float[np.ndarray, "frames 4"], Float[Tensor, "frames 3 crop_height crop_width"]]:
+        """What the crops around the boxes show, and the crops, in 0..1."""
+        size = self.network.config.width_px, self.network.config.height_px
+        regions = crop_regions(boxes_px, size[0] / size[1])
+        crops = np.stack([crop_region(frame, region, size) for frame, region in zip(frames, regions, strict=True)])
+        return regions, torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+
+    def _pixels_per_crop_pixel(self, regions: Float[np.ndarray, "frames 4"]) -> Float[np.ndarray, "frames 2"]:
+        size = np.array([self.network.config.width_px, self.network.config.height_px])
+        return (regions[:, 2:] - regions[:, :2]) / (size - 1)
 
 
 def cell_probabilities(output: MiniKeypointOutput) -> Float[Tensor, "batch 17 h w"]:

@@ -3,6 +3,7 @@
 The person detector and the keypoint network are heads on this; see `mini_detector` and `mini_keypoints`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -35,11 +36,12 @@ class PyramidConfig:
 
 
 class PyramidFeatures(NamedTuple):
-    """What the decoder and the end of the encoder hold."""
+    """What the decoder and the encoder hold."""
 
     quarter: Float[Tensor, "batch c h w"]
-    """At a quarter of the input's resolution."""
-    coarsest: Float[Tensor, "batch d h32 w32"]
+    """The decoder's, at a quarter of the input's resolution."""
+    levels: tuple[Float[Tensor, "batch _ _ _"], ...]
+    """The encoder's at 1/2, 1/4, 1/8, 1/16 and 1/32."""
 
 
 class Block(nn.Module):
@@ -83,13 +85,18 @@ class PyramidNet(BundledNetwork):
 
     def features(self, images: Float[Tensor, "batch 3 height width"]) -> PyramidFeatures:
         """`images` in 0..1, both sides multiples of 32."""
-        x = self.stem((images - 0.45) / 0.25)
-        levels = []
+        levels = [self.stem((images - 0.45) / 0.25)]
         for reduction, stage in zip(self.reductions, self.stages, strict=True):
-            x = stage(reduction(x))
-            levels.append(x)
-        x = self.laterals[-1](levels[-1])
-        for index in range(len(levels) - 2, -1, -1):
-            x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = self.mixers[index](x + self.laterals[index](levels[index]))
-        return PyramidFeatures(x, levels[-1])
+            levels.append(stage(reduction(levels[-1])))
+        return PyramidFeatures(decoded(levels[1:], self.laterals, self.mixers), tuple(levels))
+
+
+def decoded(
+    levels: Sequence[Float[Tensor, "batch _ _ _"]], laterals: nn.ModuleList, mixers: nn.ModuleList
+) -> Float[Tensor, "batch c h w"]:
+    """From the coarsest level to the first, each added through its lateral and mixed."""
+    x = laterals[-1](levels[-1])
+    for index in range(len(levels) - 2, -1, -1):
+        x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        x = mixers[index](x + laterals[index](levels[index]))
+    return x

@@ -38,7 +38,8 @@ from unish.body import BodyModel, open_body
 from unish.errors import InputError
 from unish.models.hub import load
 from unish.models.unish import UniSH
-from unish.people.detection import DetectAndTrack, PersonDetector, detect_people
+from unish.people.detect_and_track import DetectAndTrack
+from unish.people.detection import PersonDetector, detect_people
 from unish.runs.identity import weights_digest
 from unish.structures import Clip, PersonTrack
 from unish.video import TRAINED_FPS
