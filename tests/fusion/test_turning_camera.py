@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from unish.fusion import structure_from_motion
+from unish.fusion import turning_camera as module
 from unish.fusion.structure_from_motion import map_clip
 from unish.fusion.turning_camera import (
     SharedFeatures,
@@ -189,3 +190,20 @@ def test_a_tripod_does_not_move_at_all():
     np.testing.assert_allclose(
         found.at(FOCAL, FRAMES).world_from_camera, np.tile(np.eye(4), (FRAMES, 1, 1)), atol=1e-12
     )
+
+
+def test_a_search_that_gets_nearer_for_long_does_not_break_off(monkeypatch):
+    """The world may be turned at will, which nothing but the damping holds: without it the equations are singular."""
+    solve, conditions = np.linalg.solve, []
+
+    def recorded(matrix, right):
+        conditions.append(np.linalg.cond(matrix))
+        return solve(matrix, right)
+
+    monkeypatch.setattr(np.linalg, "solve", recorded)
+    costs = iter(0.9 ** np.arange(200))
+    monkeypatch.setattr(module, "_cost", lambda residuals: float(next(costs)))
+    found = module._solved(shared(panned(), CONSTANT), np.ones(FRAMES, bool), FOCAL, zooms=False, is_free=True)
+    assert len(conditions) == module.ROUNDS and max(conditions) < 1e13
+    turns = degrees_between(relative(found.camera_from_world), relative(panned()))
+    assert turns.max() < 0.5 and abs(found.log_focal[0] - np.log(FOCAL)) < 0.02

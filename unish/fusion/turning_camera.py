@@ -36,6 +36,8 @@ SYSTEMATIC_LOG_ERROR = 0.02
 """Of a lens: what distortion and the rolling shutter leave. Beside it the adjustment's own error counts twice, since
 features are not as independent as it takes them to be."""
 ROUNDS = 25
+LEAST_DAMPING = 1e-9
+"""Holds what features say nothing about, such as how the world is turned."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,8 @@ def _solved(
                 break
             continue
         gain, cost = cost - _cost(after), _cost(after)
-        (rotations, log_focal), residuals, jacobian, damping = moved, after, jacobian_after, damping / 10
+        (rotations, log_focal), residuals, jacobian = moved, after, jacobian_after
+        damping = max(damping / 10, LEAST_DAMPING)
         if gain < 1e-6 * cost:
             break
     return _Solution(
