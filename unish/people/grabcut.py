@@ -11,10 +11,8 @@ def segment_person(
     frame: UInt8[np.ndarray, "h w 3"],
     box: Float[np.ndarray, "4"],
     prior: Float32[np.ndarray, "h w"] | None,
-    core: Bool[np.ndarray, "h w"] | None = None,
 ) -> Bool[np.ndarray, "h w"]:
-    """The person's pixels by GrabCut, from the box alone or from a prior of the same size as the frame; `core` are
-    pixels that are the person's for sure."""
+    """The person's pixels by GrabCut, from the box alone or from a prior of the same size as the frame."""
     # Limbs reach out of a box by a share of the person's height, however narrow the box is.
     margin_px = 0.3 * float((box[2:] - box[:2]).max())
     x0, y0, x1, y1 = clipped(np.concatenate([box[:2] - 1.6 * margin_px, box[2:] + 1.6 * margin_px]), frame.shape)
@@ -29,8 +27,6 @@ def segment_person(
         inside = prior[y0:y1, x0:x1]
         labels[top:bottom, left:right] = np.where(inside > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD)[top:bottom, left:right]
         labels[inside < 0.1] = cv2.GC_BGD
-    if core is not None:
-        labels[core[y0:y1, x0:x1]] = cv2.GC_FGD
     result = np.zeros(frame.shape[:2], bool)
     person = (labels == cv2.GC_PR_FGD) | (labels == cv2.GC_FGD)
     if _few(labels == cv2.GC_BGD) or _few(person):  # nothing to separate
