@@ -212,3 +212,28 @@ def test_where_nobody_stands_nothing_is_filled_in(room):
     reconstruction = room(1, names=())
     surfaces = Surfaces.of(reconstruction)
     assert background_filling(reconstruction, surfaces, background_layers(reconstruction, surfaces)) is None
+
+
+@pytest.mark.parametrize("interval_s", [0.2, 3.0])
+def test_who_is_missed_for_a_moment_does_not_become_part_of_the_room(room, interval_s):
+    """One frame of five has neither person nor mask; what lies there is taken only if they may have been away."""
+    reconstruction = room(5, names=("A",))
+    person, masks = reconstruction.people[0], reconstruction.person_mask.copy()
+    present = np.arange(5) != 2
+    shown = Surfaces.of(reconstruction).masks[2] > 0
+    rows, columns = np.nonzero(masks[2])
+    boxes = np.tile([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], (5, 1))
+    masks[2] = 0
+    reconstruction = dataclasses.replace(
+        reconstruction,
+        times_s=interval_s * np.arange(5),
+        person_mask=masks,
+        people=(dataclasses.replace(person, present=present, boxes_px=boxes.astype(np.float32)),),
+    )
+    surfaces = Surfaces.of(reconstruction)
+    background = background_layers(reconstruction, surfaces)
+    inner = shown[:-1, :-1] & shown[:-1, 1:] & shown[1:, :-1] & shown[1:, 1:]
+    drawn = sum(
+        int((cells & inner).sum()) for f, cells in zip(background.frames, background.cells, strict=True) if f == 2
+    )
+    assert (drawn > 0) == (interval_s > 2)

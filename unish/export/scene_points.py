@@ -5,6 +5,7 @@ from jaxtyping import Bool
 from scipy.ndimage import binary_dilation
 
 from unish.analysis.point_cloud import OVERSAMPLING, FramePixels, PointCloud, supported_points
+from unish.analysis.presence import is_missed
 from unish.errors import InputError
 from unish.geometry.clouds import surest_of_voxels
 from unish.geometry.metric import VALID_CONFIDENCE
@@ -44,12 +45,15 @@ def scene_points(reconstruction: Reconstruction, max_points: int = MAX_POINTS) -
 
 
 def person_pixels(reconstruction: Reconstruction, frame: int) -> Bool[np.ndarray, "height width"]:
-    """Pixels of a frame that show people: of their masks, which miss a shirt now and then, and feet and hands often; of
-    the bodies that were found; and those nearby."""
+    """Pixels of a frame that show people: of their masks, which miss hands now and then; of the bodies that were found;
+    of the boxes of people who are missed in this frame; and those nearby."""
     pixels = np.asarray(reconstruction.person_mask[frame]) > 0
     height, width = pixels.shape
     camera_from_world = np.linalg.inv(reconstruction.cameras.world_from_camera[frame].astype(np.float64))
     for person in reconstruction.people:
+        if is_missed(reconstruction, person, frame):
+            x0, y0, x1, y1 = np.clip(person.boxes_px[frame], 0, [width, height, width, height]).astype(int)
+            pixels[y0:y1, x0:x1] = True
         if not person.present[frame]:
             continue
         in_camera = person.vertices_world[frame] @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]

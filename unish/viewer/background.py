@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from scipy.ndimage import binary_dilation
 
+from unish.analysis.presence import is_missed
 from unish.structures import Reconstruction
 from unish.viewer.surfaces import Surfaces
 
@@ -64,20 +65,23 @@ def background_layers(reconstruction: Reconstruction, surfaces: Surfaces) -> Bac
 
 
 def _rounds(reconstruction: Reconstruction, surfaces: Surfaces, frames: list[int]) -> list[dict[int, np.ndarray]]:
-    """Cells that may be taken from each frame, round by round ever closer to people."""
-    wide = {frame: surfaces.scene_cells(frame) for frame in frames}
+    """Cells that may be taken from each frame, round by round ever closer to people, but never of people missed."""
+    missed = {frame: in_boxes(reconstruction, surfaces, frame, only_missed=True) for frame in frames}
+    wide = {frame: surfaces.scene_cells(frame) & ~missed[frame] for frame in frames}
     clear = {frame: cells & ~in_boxes(reconstruction, surfaces, frame) for frame, cells in wide.items()}
-    return [clear, wide, {frame: surfaces.scene_cells(frame, close=True) for frame in frames}]
+    return [clear, wide, {frame: surfaces.scene_cells(frame, close=True) & ~missed[frame] for frame in frames}]
 
 
 def in_boxes(
-    reconstruction: Reconstruction, surfaces: Surfaces, frame: int
+    reconstruction: Reconstruction, surfaces: Surfaces, frame: int, only_missed: bool = False
 ) -> Bool[np.ndarray, "cell_rows cell_columns"]:
-    """Cells in somebody's box, a little wider: masks miss parts of people, boxes hardly ever."""
+    """Cells in somebody's box, a little wider: masks miss parts of people, boxes hardly ever. People who
+    are missed in this frame (`is_missed`) have boxes too; `only_missed`: nobody else."""
     inside = np.zeros(surfaces.cells.shape[1:], bool)
     for person in reconstruction.people:
         box = person.boxes_px[frame]
-        if person.present[frame] and np.isfinite(box).all():
+        there = is_missed(reconstruction, person, frame) or (person.present[frame] and not only_missed)
+        if there and np.isfinite(box).all():
             margin = BOX_MARGIN * max(box[2] - box[0], box[3] - box[1])
             (top, left), stride = surfaces.first_px, surfaces.stride
             low = np.floor((box[1::-1] - margin - [top, left]) / stride).astype(int).clip(0)

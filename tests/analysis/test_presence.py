@@ -1,0 +1,31 @@
+"""People who are not detected for a moment are there all the same."""
+
+import dataclasses
+
+import numpy as np
+
+from tests.helpers.reconstructions import make_reconstruction
+from unish.analysis.presence import MISSED_S, is_missed
+from unish.export.scene_points import person_pixels
+
+
+def test_only_short_gaps_between_sightings_are_missed():
+    scene = make_reconstruction(8)
+    scene = dataclasses.replace(scene, times_s=np.array([0, 1, 2, 3, 4, 5, 7, 9]) * MISSED_S / 4)
+    present = np.array([0, 1, 0, 0, 1, 1, 0, 1], bool)
+    person = dataclasses.replace(scene.people[0], present=present)
+    assert [is_missed(scene, person, frame) for frame in range(8)] == [0, 0, 1, 1, 0, 0, 0, 0]
+    nowhere = dataclasses.replace(person, boxes_px=np.full_like(person.boxes_px, np.nan))
+    assert not any(is_missed(scene, nowhere, frame) for frame in range(8))
+
+
+def test_their_boxes_are_no_scene_points():
+    scene = make_reconstruction(3)
+    height, width = scene.depth_m.shape[1:]
+    boxes = np.tile(np.float32([0.25 * width, 0, 0.75 * width, 0.5 * height]), (3, 1))
+    person = dataclasses.replace(scene.people[0], present=np.array([True, False, True]), boxes_px=boxes)
+    scene = dataclasses.replace(scene, people=(person,), person_mask=np.zeros_like(scene.person_mask))
+    pixels = person_pixels(scene, 1)
+    assert pixels[: height // 2, width // 4 : 3 * width // 4].all() and not pixels[-1].any()
+    away = dataclasses.replace(person, present=np.array([True, False, False]))
+    assert not person_pixels(dataclasses.replace(scene, people=(away,)), 1).any()
