@@ -13,6 +13,7 @@ import trimesh
 from PIL import Image
 
 from tests.helpers.posed import make_posed
+from unish.analysis.presence import is_missed
 from unish.errors import InputError
 from unish.export import colmap
 from unish.export.colmap import OTHER_FRAMES, picture_name, write_colmap
@@ -217,7 +218,7 @@ def test_pictures_and_intrinsics_of_the_original_frames(scene, tmp_path, width, 
 
 @pytest.mark.parametrize("size", [None, (202, 150)])
 def test_masks_lie_on_the_people(scene, tmp_path, size):
-    """Bodies, projected by COLMAP's own cameras, fall on black; what is far from them is white."""
+    """Bodies, projected by COLMAP's own cameras, fall on black; what is far is white, unless somebody is missed."""
     clip = with_clip(scene, *size) if size else None
     folder = write_colmap(scene, tmp_path / "out", clip, max_points=100)
     model = pycolmap.Reconstruction(folder / "sparse" / "0")
@@ -238,7 +239,9 @@ def test_masks_lie_on_the_people(scene, tmp_path, size):
                 assert (mask[row[inside], column[inside]] == 0).mean() > 0.99
                 near[row[inside], column[inside]] = 1
         reach = cv2.dilate(near, np.ones((2 * (4 * width // 84) + 1,) * 2))
-        assert (mask[reach == 0] == 255).mean() > 0.999 and (reach == 0).mean() > 0.3
+        white = (mask[reach == 0] == 255).mean()
+        missed = any(is_missed(scene, person, image.image_id - 1) for person in scene.people)
+        assert (white < 0.9 if missed else white > 0.999) and (reach == 0).mean() > 0.3
 
 
 def test_colmap_takes_the_masks(scene, folder, tmp_path):
