@@ -14,6 +14,7 @@ from train.ablation import AblationConfig
 from train.data.prepare.bedlam import BedlamConfig
 from train.data.prepare.label_depth import LabelDepthConfig
 from train.data.prepare.label_images import LabelImagesConfig
+from train.data.prepare.label_masks import LabelMasksConfig
 from train.data.prepare.label_videos import LabelConfig
 from train.person_detector.detector_scores import EvaluateConfig
 from train.person_detector.training import TrainConfig
@@ -38,6 +39,7 @@ SETTINGS = {
     "train.data.prepare.bedlam": BedlamConfig,
     "train.data.prepare.label_depth": LabelDepthConfig,
     "train.data.prepare.label_images": LabelImagesConfig,
+    "train.data.prepare.label_masks": LabelMasksConfig,
     "train.data.prepare.label_videos": LabelConfig,
     "train.person_detector evaluate": EvaluateConfig,
     "train.person_detector train": TrainConfig,
