@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.small_keypoints import SMALL
 from unish.errors import CheckpointError, MissingAssetError
 from unish.people.detection import detect_people, mini_detector
 from unish.people.keypoints import KeypointEstimator, crop_regions
 from unish.people.mini_keypoints import (
     MIRRORED_KEYPOINTS,
-    MiniKeypointConfig,
     MiniKeypointNet,
     MiniKeypointOutput,
     MiniKeypoints,
@@ -19,10 +19,6 @@ from unish.people.mini_keypoints import (
 from unish.structures import KEYPOINT_NAMES
 from unish.utils.assets import SAMPLE_CLIP
 from unish.video.reader import read_clip
-
-SMALL = MiniKeypointConfig(
-    channels=(4, 6, 8, 8, 8), depths=(0, 1, 1, 1, 1), decoder_channels=8, mask_channels=8, width_px=64, height_px=96
-)
 
 
 class _Marks(MiniKeypointNet):

@@ -1,23 +1,17 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 
+from tests.helpers.small_keypoints import SMALL
 from unish.people.keypoints import crop_regions
 from unish.people.mini_keypoints import (
     MASK_STRIDE,
-    MiniKeypointConfig,
     MiniKeypointNet,
     MiniKeypointOutput,
     MiniKeypoints,
 )
 from unish.people.person_masks import MaskEstimator, person_masks, with_masks
 from unish.structures import KEYPOINT_NAMES, PersonTrack
-
-SMALL = MiniKeypointConfig(
-    channels=(4, 6, 8, 8, 8), depths=(0, 1, 1, 1, 1), decoder_channels=8, mask_channels=8, width_px=64, height_px=96
-)
 
 
 class _Bright(MiniKeypointNet):
@@ -93,4 +87,3 @@ def test_progress_runs_from_person_to_person(bright):
     tracks = [_track([(90, 70, 170, 150)] * 20) for _ in range(2)]
     with_masks(_frames(*[(100, 80)] * 20), tracks, bright, lambda share, _: shares.append(share))
     assert shares == sorted(shares) and shares[-1] == 1 and len(shares) == 4
-    assert dataclasses.replace(tracks[0]).masks is None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.small_keypoints import SMALL
 from train.data.labelled_images import LabelledImage, encoded_mask, write_labelled_images
 from train.engine.schedule import LoopConfig
 from train.person_keypoints.augmentation import make_batch, mirrored, plain_example, random_example
@@ -15,7 +16,6 @@ from train.person_keypoints.person_crops import PATCH_PX, people_of, person_crop
 from train.person_keypoints.training import KeypointBatches, TrainConfig, train
 from unish.errors import InputError
 from unish.people.mini_keypoints import (
-    MiniKeypointConfig,
     MiniKeypointNet,
     MiniKeypointOutput,
     load_mini_keypoints,
@@ -24,9 +24,6 @@ from unish.people.mini_keypoints import (
 from unish.people.pyramid import STRIDE
 from unish.utils.assets import MINI_DETECTOR
 
-SMALL = MiniKeypointConfig(
-    channels=(4, 6, 8, 8, 8), depths=(0, 1, 1, 1, 1), decoder_channels=8, mask_channels=8, width_px=64, height_px=96
-)
 SIZE = SMALL.width_px, SMALL.height_px
 
 

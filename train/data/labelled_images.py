@@ -4,7 +4,7 @@ One row per image; people whom the teachers do not agree about are marked, so th
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -83,7 +83,7 @@ def write_labelled_images(images: Iterable[LabelledImage], path: Path) -> int:
     rows = [
         {
             "image": {"bytes": image.jpeg, "path": None},
-            **{f.name: np.asarray(getattr(image, f.name)).tolist() for f in fields(image) if f.name in _ARRAYS},
+            **{name: np.asarray(getattr(image, name)).tolist() for name in _ARRAYS},
             "source": image.source,
             "clip": image.clip,
             "masks": list(image.masks),

@@ -224,7 +224,7 @@ def _mini_keypoints() -> "MiniKeypoints | None":
     try:
         return load_mini_keypoints()
     except MissingAssetError:
-        log.warning("The weights of the mini keypoint network are not installed: people have no keypoints of it.")
+        log.warning("The weights of the mini keypoint network are not installed: people lack its keypoints and masks.")
         return None
 
 

@@ -46,7 +46,7 @@ class MiniKeypointConfig(PyramidConfig):
     """Sizes of the network and of the crops."""
 
     decoder_channels: int = 64
-    mask_channels: int = 32
+    mask_channels: int = 48
     width_px: int = 128
     height_px: int = 192
 

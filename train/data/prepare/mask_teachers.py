@@ -15,7 +15,6 @@ from unish.people.detect_and_segment import Segmenter
 from unish.people.sam2 import SEGMENTER_REPOSITORY, load_segmenter
 from unish.structures import KEYPOINT_NAMES
 
-MASK_TEACHERS = ("sam2", "blazepose")
 _SHOULDERS, _HIPS = (
     [KEYPOINT_NAMES.index(f"{side}_{name}") for side in ("left", "right")] for name in ("shoulder", "hip")
 )
