@@ -37,9 +37,11 @@ def distance(camera: dict) -> float:
 
 
 def test_it_starts_in_the_clips_camera_and_turns_until_it_is_touched(viewer):
-    start = "unishViewers[0].opening.start(); JSON.parse(JSON.stringify(unishViewers[0].opening.view()))"
-    first = viewer.tab.evaluate(f"(() => {{ {start.replace('; JSON', '; return JSON')}; }})()")
-    clip = viewer.tab.evaluate("unishViewers[0].follow.clip()")
+    first, clip = viewer.tab.evaluate("""() => {  // at one moment: the clip plays
+      const {opening, follow} = unishViewers[0];
+      opening.start();
+      return [opening.view(), follow.clip()];
+    }""")
     assert first["fov"] == pytest.approx(clip["fov"]) and first["camera"]["eye"] == pytest.approx(clip["camera"]["eye"])
     assert viewer.state()["playing"] and not viewer.tab.evaluate("unishViewers[0].cameraVisible")
     viewer.tab.evaluate("unishViewers[0].opening.elapsed_s = 7")

@@ -70,9 +70,12 @@ class Opened:
     def settle(self) -> None:
         """Wait until the camera, which glides to where it was sent, stands still."""
         before = None
-        while (now := self.state()["camera"]) != before:
+        for _ in range(200):
+            if (now := self.state()["camera"]) == before:
+                return
             before = now
             self.tab.wait_for_timeout(300)
+        raise AssertionError("the camera never stood still")
 
 
 def changed(before: np.ndarray, after: np.ndarray) -> float:
@@ -122,6 +125,7 @@ def pages(open_page, file):
 
 RESET = """async () => {
   const v = unishViewers[0], press = (button, on) => button.ariaPressed === String(on) || button.click();
+  v.opening.stop();
   v.pause();
   for (const button of v.find('.uv-layers').children) press(button, !['grid', 'points'].includes(button.dataset.layer));
   for (const button of v.find('.uv-people').children) press(button, true);
