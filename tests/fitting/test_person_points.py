@@ -11,7 +11,7 @@ from unish.analysis.fit_report import fit_report
 from unish.body import open_body
 from unish.fitting import settings
 from unish.fitting.fit import fit_bodies
-from unish.fitting.person_points import CONTRADICTION_CM, points_on_bodies
+from unish.fitting.person_points import points_on_bodies
 from unish.geometry.visibility import depth_map
 
 
@@ -75,13 +75,20 @@ def test_the_fit_moves_points_only_where_they_contradict_the_body(truth, monkeyp
     fitted = fit_bodies(flattened(truth, 0, 0.7), open_body())
     assert fitted.fitting is not None and [person.fitted for person in fitted.fitting.people] == [True, True]
     first, second = (person.points_moved_cm for person in fitted.fitting.people)
-    assert first > CONTRADICTION_CM and second == 0
+    assert first > quick.points_off_cm and second == 0
     assert fitted.depth_m[fitted.person_mask == 1].mean() < truth.depth_m[truth.person_mask == 1].mean() + 0.4
     report = fit_report(fitted)
     rated = report.people[0].measures[0]
     assert (rated.name, rated.value, report.word) == ("body_to_points_median", first, "poor")
     again = fit_bodies(fitted, open_body())
     assert again.fitting is not None and again.fitting.points_moved_cm[fitted.people[0].id] >= first
+
+
+def test_the_minis_points_always_move(truth, monkeypatch):
+    monkeypatch.setattr(settings, "AUTO", dataclasses.replace(settings.AUTO, vertices=80, placement_steps=8))
+    mini = dataclasses.replace(truth, provenance=dataclasses.replace(truth.provenance, weights="mini"))
+    fitted = fit_bodies(mini, open_body())
+    assert fitted.fitting is not None and all(person.points_moved_cm > 0 for person in fitted.fitting.people)
 
 
 def test_a_depth_map_is_that_of_the_nearest_face():

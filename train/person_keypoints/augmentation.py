@@ -1,5 +1,6 @@
-"""Training crops: boxes as a detector gives them, turned, mirrored, partly hidden, in other light."""
+"""Training crops: boxes as a detector gives them, turned, mirrored, partly hidden, passed by others, in other light."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +25,10 @@ _TURN_DEG = 35.0
 _PARTS = (tuple(range(0, 13)), tuple(range(11, 17)), tuple(range(0, 11)))
 """Keypoints of a person cut by the frame or hidden behind a table: down to the hips, the legs, the upper body."""
 _PART_SHARE, _HIDDEN_SHARE, _MIRRORED_SHARE, _TURNED_SHARE = 0.2, 0.4, 0.5, 0.6
+_BEFORE_SHARE = 0.5
+"""Of those who pass by, so many pass before the person, the others behind."""
+_LEAST_LEFT = 0.35
+"""Of a person's pixels: who is hidden more than that is not what a box was drawn around."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,28 @@ def random_example(person: PersonCrop, size: Size, random: np.random.Generator) 
         rgb = occluded(example.rgb, random)
         example = example._replace(rgb=rgb, mask=np.where((rgb == example.rgb).all(-1), example.mask, 0))
     return example._replace(rgb=np.ascontiguousarray(degrade(color_jitter(example.rgb, random), random)))
+
+
+def passed_by(person: PersonCrop, other: PersonCrop, random: np.random.Generator) -> PersonCrop:
+    """The person with the other one before or behind them; as they are where a mask is unknown or too little would be
+    left of them."""
+    if person.mask is None or other.mask is None:
+        return person
+    size = np.array(person.rgb.shape[1::-1])
+    sides = person.box_px[2:] - person.box_px[:2]
+    scale = float(np.exp(random.normal(0, 0.25)))
+    aside = random.choice([-1, 1]) * random.uniform(0.1, 0.7) * max(float(sides[0]), 0.3 * float(sides[1]))
+    shift = np.array([aside, random.normal(0, 0.1) * sides[1]])
+    matrix = np.column_stack([scale * np.eye(2), size / 2 * (1 - scale) + shift]).astype(np.float64)
+    rgb, mask = (
+        cv2.warpAffine(pixels, matrix, size.tolist(), flags=cv2.INTER_LINEAR) for pixels in (other.rgb, other.mask)
+    )
+    before, left = random.random() < _BEFORE_SHARE, person.mask * (1 - mask / 255)
+    if before and left.sum() < _LEAST_LEFT * person.mask.sum():
+        return person
+    alpha = (mask / 255 if before else mask / 255 * (1 - person.mask / 255))[..., None]
+    mixed = np.round(alpha * rgb + (1 - alpha) * person.rgb).astype(np.uint8)
+    return dataclasses.replace(person, rgb=mixed, mask=np.round(left).astype(np.uint8) if before else person.mask)
 
 
 def plain_example(person: PersonCrop, size: Size) -> CropExample:

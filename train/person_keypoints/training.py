@@ -11,7 +11,7 @@ import tyro
 from train.data.numbered_batches import ClipPool, NumberedBatches
 from train.engine.loop import accelerator_for
 from train.engine.person_network import PersonNetworkConfig, train_network
-from train.person_keypoints.augmentation import KeypointCropBatch, make_batch, random_example
+from train.person_keypoints.augmentation import KeypointCropBatch, make_batch, passed_by, random_example
 from train.person_keypoints.keypoint_scores import keypoint_scores
 from train.person_keypoints.objective import KeypointObjective
 from train.person_keypoints.person_crops import PersonCrop, people_of
@@ -36,6 +36,8 @@ class TrainConfig(PersonNetworkConfig):
     behind_share: float = 0.4
     """Of the real people, so many are drawn among those seen from behind. Footage shows few of them, and a network that
     knows few backs takes left for right."""
+    passed_share: float = 0.3
+    """Of the people whose masks are known, so many have somebody else before or behind them."""
     encoder_from: Path | None = None
     """Folder of a person detector whose encoder the network begins with."""
     start_from: Path | None = None
@@ -57,7 +59,11 @@ class KeypointBatches(NumberedBatches[KeypointCropBatch]):
 
     def draw(self, random: np.random.Generator) -> KeypointCropBatch:
         size = self.config.model.width_px, self.config.model.height_px
-        return make_batch([random_example(self._person(random), size, random) for _ in range(self.config.batch)])
+        people = [self._person(random) for _ in range(self.config.batch)]
+        for index, person in enumerate(people):
+            if random.random() < self.config.passed_share:
+                people[index] = passed_by(person, self._person(random), random)
+        return make_batch([random_example(person, size, random) for person in people])
 
     def _person(self, random: np.random.Generator) -> PersonCrop:
         if self.real.clips and (random.random() < self.config.real_share or not self.rendered):

@@ -15,7 +15,7 @@ from unish.fitting.calibrate import PersonScale, clip_scale, find_floor, person_
 from unish.fitting.lifting import lifted_scene
 from unish.fitting.measures import measure, untrusted, worse
 from unish.fitting.person_fit import Subject, blended, chunks, fit_frames, seen_alike, with_course
-from unish.fitting.person_points import CONTRADICTION_CM, points_on_bodies
+from unish.fitting.person_points import points_on_bodies
 from unish.fitting.problem import Course
 from unish.fitting.scene import moved_scene
 from unish.fitting.settings import FIT_MODES, FitSettings, fit_settings
@@ -111,7 +111,7 @@ def _fitted(
         return dataclasses.replace(scene, fitting=_record(scene, mode, 1.0, 0.0, reasons, before, after, {}))
     result = dataclasses.replace(start, people=tuple(people))
     off_cm = {index: after[index].get("body_to_points_median", 0.0) for index in usable if not reasons[index]}
-    off_cm = {index: off for index, off in off_cm.items() if off > CONTRADICTION_CM}
+    off_cm = {index: off for index, off in off_cm.items() if off > settings.points_off_cm}
     record = _record(scene, mode, scale, rise_m, reasons, before, after, off_cm)
     moved_m = points_on_bodies(result, tuple(off_cm), settings.relief_log)
     return dataclasses.replace(result, depth_m=moved_m, fitting=record)

@@ -16,8 +16,6 @@ from unish.geometry.visibility import depth_map
 from unish.structures import Reconstruction
 from unish.utils.disk_arrays import new_array, release_pages
 
-CONTRADICTION_CM = 8.0
-"""Median distance from a fitted body to its points from which they are moved."""
 FEWEST_PIXELS = 12
 """That show body and person, for a frame's points to be moved."""
 _SMOOTHING = ((0.08, 1.0), (0.25, 1e-2), (0.8, 1e-4))

@@ -67,6 +67,8 @@ class FitSettings:
     people_depth_log: float = 0.0
     """Error of the logarithm of a person's depth over the scene's, the same in all frames. The person's points are then
     taken to lie where body and lens put them, and the floor under the feet tells more of the scale than they do."""
+    points_off_cm: float = 8.0
+    """Median distance from a fitted body to its points from which these move onto it: clothes and hair are nearer."""
     relief_log: float = math.inf
     """How far points that were moved onto a body may lie off its surface, in the logarithm of depth."""
 
@@ -74,9 +76,16 @@ class FitSettings:
 AUTO = FitSettings()
 FULL = FitSettings(vertices=400, joints=tuple(range(22)), placement_steps=60, refine_steps=80, calibration_frames=96)
 
-_OF_MINI = {"scale_log": 0.25, "people_depth_log": 0.2, "rotation_rad": 0.1, "root_rad": 0.08, "relief_log": 0.01}
+_OF_MINI = {
+    "scale_log": 0.25,
+    "people_depth_log": 0.2,
+    "rotation_rad": 0.1,
+    "root_rad": 0.08,
+    "points_off_cm": 0.0,
+    "relief_log": 0.01,
+}
 """Errors of the bundled weights on the synthetic benchmark; of rotations, those that the pose lifter leaves. The relief
-of a network this small is none of clothes."""
+of a network this small is none of clothes, so all points move onto their bodies."""
 
 
 def fit_settings(mode: str, weights: str) -> FitSettings:

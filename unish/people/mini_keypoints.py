@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -35,8 +35,6 @@ _AROUND = 5
 """Cells on a side of the square around a peak whose probability counts as the peak's."""
 MASK_STRIDE = 2
 """Input pixels per cell of the mask."""
-_PERSON_FROM = 0.4
-"""A pixel with this chance is the person's. Less than a half: a pixel missed keeps the depth of what is behind."""
 _NEAR, _REACH = 4.0, 12
 """In cells: being r off is worth exp(−r / `_NEAR`), and nothing from `_REACH` on."""
 
@@ -115,21 +113,21 @@ class MiniKeypoints:
         points = regions[:, None, :2] + pixels * self._pixels_per_crop_pixel(regions)[:, None]
         return np.concatenate([points, confidence[..., None]], axis=-1)
 
-    def masks(
+    def person_chances(
         self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
-    ) -> Bool[np.ndarray, "frames height width"]:
-        """Where a pixel is likely enough the person's; the mean over the crop and its mirror image."""
+    ) -> Float32[np.ndarray, "frames height width"]:
+        """How likely each pixel is the person's, 0 beside the crop; the mean over the crop and its mirror image."""
         regions, images = self._crops(frames, boxes_px)
         with torch.inference_mode():
             seen, mirrored = (self.network(view).mask_logits.sigmoid() for view in (images, images.flip(-1)))
-        chances = ((seen + mirrored.flip(-1)) / 2).numpy()
-        sides, masks = self._pixels_per_crop_pixel(regions), np.zeros(frames.shape[:3], bool)
-        for mask, chance, region, side in zip(masks, chances, regions, sides, strict=True):
+        in_crops = ((seen + mirrored.flip(-1)) / 2).numpy()
+        sides, chances = self._pixels_per_crop_pixel(regions), np.zeros(frames.shape[:3], np.float32)
+        for chance, in_crop, region, side in zip(chances, in_crops, regions, sides, strict=True):
             # In OpenCV's coordinates, where the centres of cells and pixels are whole numbers.
             corner = region[:2] + (MASK_STRIDE - 1) / 2 * side - 0.5
             matrix = np.column_stack([np.diag(MASK_STRIDE * side), corner])
-            mask[:] = cv2.warpAffine(chance, matrix, mask.shape[::-1], flags=cv2.INTER_LINEAR) >= _PERSON_FROM
-        return masks
+            chance[:] = cv2.warpAffine(in_crop, matrix, chance.shape[::-1], flags=cv2.INTER_LINEAR)
+        return chances
 
     def _crops(
         self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]

@@ -6,16 +6,23 @@ from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 
+from unish.people.guided_filter import guided_filter
 from unish.structures import PersonTrack
 from unish.utils.disk_arrays import new_array, release_pages
-from unish.utils.progress import Progress, no_progress, part_of
+from unish.utils.progress import Progress, no_progress
 
 _LONG_SIDE_PX = 480
 """Masks have this long side, or the frames' where that is less."""
+_PERSON_FROM = 0.4
+"""A pixel with this chance is the person's. Less than a half: a pixel missed keeps the depth of what is behind."""
 _LEAST_SHARE = 0.1
 """A mask with less of its box than this is of nobody."""
+_EDGE_SHARE = 0.03
+"""Of the longer side of the box: how far the mask's edges move to those of the image."""
+_AROUND_SHARE = 0.25
+"""Of the same: how far around the box its person's pixels are looked for."""
 _BATCH = 16
 
 
@@ -23,10 +30,10 @@ _BATCH = 16
 class MaskEstimator(Protocol):
     """Tells the pixels of a person in a box from all others."""
 
-    def masks(
+    def person_chances(
         self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
-    ) -> Bool[np.ndarray, "frames height width"]:
-        """The person's pixels, for one box per frame."""
+    ) -> Float32[np.ndarray, "frames height width"]:
+        """How likely each pixel is the person's, for one box per frame."""
         ...
 
 
@@ -38,37 +45,78 @@ def with_masks(
     anew: bool = False,
 ) -> tuple[PersonTrack, ...]:
     """The tracks with masks, unless they have masks of their own that are not wanted `anew`. Without an estimator they
-    stay as they are."""
-    masked = []
-    for number, track in enumerate(tracks):
-        if estimator is not None and (anew or track.masks is None):
-            part = part_of(progress, number / len(tracks), (number + 1) / len(tracks))
-            track = dataclasses.replace(track, masks=person_masks(frames, track, estimator, part))
-        masked.append(track)
+    stay as they are.
+
+    A pixel that may be several people's is the one's whose it is likeliest. Where the network sees nobody in a box, the
+    mask that the track has remains.
+    """
+    masked = list(tracks)
+    wanted = [index for index, track in enumerate(tracks) if anew or track.masks is None]
+    if estimator is None or not wanted:
+        return tuple(masked)
+    size = _mask_size(*frames.shape[1:3])
+    masks = {index: new_array((len(frames), size[1], size[0]), bool) for index in wanted}
+    for start in range(0, len(frames), _BATCH):
+        some = np.arange(start, min(start + _BATCH, len(frames)))
+        likeliest, owner = (
+            np.zeros((len(some), size[1], size[0]), np.float32),
+            np.full((len(some), size[1], size[0]), -1),
+        )
+        for index in wanted:
+            chances = _chances(frames, tracks[index], some, size, estimator)
+            owner[chances > likeliest] = index
+            likeliest = np.maximum(likeliest, chances)
+        for index in wanted:
+            masks[index][some] = (owner == index) & (likeliest >= _PERSON_FROM)
+        progress((some[-1] + 1) / len(frames), "Segmenting people")
+    release_pages(frames, *masks.values())
+    for index in wanted:
+        masked[index] = dataclasses.replace(tracks[index], masks=masks[index])
     return tuple(masked)
 
 
-def person_masks(
+def _mask_size(height_px: int, width_px: int) -> tuple[int, int]:
+    """(width, height) of masks."""
+    scale = min(1.0, _LONG_SIDE_PX / max(height_px, width_px))
+    return max(1, round(width_px * scale)), max(1, round(height_px * scale))
+
+
+def _chances(
     frames: UInt8[np.ndarray, "frames height width 3"],
     track: PersonTrack,
+    some: Int[np.ndarray, "some"],
+    size: tuple[int, int],
     estimator: MaskEstimator,
-    progress: Progress = no_progress,
-) -> Bool[np.ndarray, "frames mask_height mask_width"]:
-    """The person's pixels in every frame in which they are present; where the network sees nobody in the box, those of
-    the mask that the track has."""
-    height, width = frames.shape[1:3]
-    scale = min(1.0, _LONG_SIDE_PX / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    masks, present = new_array((len(frames), size[1], size[0]), bool), np.flatnonzero(track.present)
-    for start in range(0, len(present), _BATCH):
-        some = present[start : start + _BATCH]
-        small = np.stack([cv2.resize(frames[index], size, interpolation=cv2.INTER_AREA) for index in some])
-        boxes = track.boxes_px[some] * np.tile([size[0] / width, size[1] / height], 2)
-        masks[some] = estimator.masks(small, boxes)
-        if track.masks is not None:
-            areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-            for index in some[masks[some].sum((1, 2)) < _LEAST_SHARE * areas]:
-                masks[index] = cv2.resize(track.masks[index].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        progress((start + len(some)) / len(present), "Segmenting people")
-    release_pages(frames, masks)
-    return masks
+) -> Float32[np.ndarray, "some mask_height mask_width"]:
+    """How likely each pixel of some frames is the person's, with the image's edges; 0 in frames without them."""
+    chances = np.zeros((len(some), size[1], size[0]), np.float32)
+    present = np.flatnonzero(track.present[some])
+    if not len(present):
+        return chances
+    shown = some[present]
+    small = np.stack([cv2.resize(frames[index], size, interpolation=cv2.INTER_AREA) for index in shown])
+    boxes = track.boxes_px[shown] * np.tile([size[0] / frames.shape[2], size[1] / frames.shape[1]], 2)
+    chances[present] = estimator.person_chances(small, boxes)
+    for index, image, box, frame in zip(present, small, boxes, shown, strict=True):
+        _to_edges(chances[index], image, box)
+        if (
+            track.masks is not None
+            and (chances[index] >= _PERSON_FROM).sum() < _LEAST_SHARE * (box[2:] - box[:2]).prod()
+        ):
+            own = cv2.resize(track.masks[frame].astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+            chances[index] = _PERSON_FROM * own
+    return chances
+
+
+def _to_edges(
+    chance: Float32[np.ndarray, "height width"],
+    image: UInt8[np.ndarray, "height width 3"],
+    box_px: Float[np.ndarray, "4"],
+) -> None:
+    """Filtered in and around the box, in place."""
+    side = float((box_px[2:] - box_px[:2]).max())
+    low, high = box_px[:2] - _AROUND_SHARE * side, box_px[2:] + _AROUND_SHARE * side
+    columns, rows = (slice(max(0, int(a)), max(0, int(np.ceil(b)))) for a, b in zip(low, high, strict=True))
+    if chance[rows, columns].size:
+        radius = max(1, round(_EDGE_SHARE * side))
+        chance[rows, columns] = guided_filter(chance[rows, columns], image[rows, columns], radius)
