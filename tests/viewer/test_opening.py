@@ -39,6 +39,7 @@ def distance(camera: dict) -> float:
 def test_it_starts_in_the_clips_camera_and_turns_until_it_is_touched(viewer):
     first, clip = viewer.tab.evaluate("""() => {  // at one moment: the clip plays
       const {opening, follow} = unishViewers[0];
+      opening.longest_ms = Infinity;  // it is drawn without a graphics card
       opening.start();
       return [opening.view(), follow.clip()];
     }""")
@@ -62,6 +63,15 @@ def test_who_asks_for_less_motion_is_shown_none(viewer):
     viewer.tab.evaluate("unishViewers[0].opening.start()")
     viewer.tab.emulate_media(reduced_motion="no-preference")
     assert not viewer.state()["opening"] and not viewer.state()["playing"]
+
+
+def test_a_machine_that_draws_too_slowly_is_shown_a_scene_that_stands_still(viewer):
+    viewer.tab.evaluate("Object.assign(unishViewers[0].opening, {longest_ms: 0}).start()")
+    viewer.until("!unishViewers[0].opening.running", 30)
+    viewer.settle()
+    first = viewer.tab.evaluate("unishViewers[0].firstView()")
+    assert not viewer.state()["playing"] and viewer.tab.evaluate("unishViewers[0].layers.fov === PLOTLY_FOV")
+    assert viewer.state()["camera"]["eye"] == pytest.approx(first["eye"], abs=1e-3)
 
 
 def test_keys_turn_move_and_zoom(viewer):

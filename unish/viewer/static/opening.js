@@ -1,7 +1,8 @@
 // How a scene introduces itself: the clip plays from its own camera, the view eases out into a slow orbit, and the first
-// touch ends it. Nothing of this for visitors who asked for less motion.
+// touch ends it. Nothing of this for visitors who asked for less motion, and little where every frame holds up the page.
 const OPENING_HOLD_S = 1.6, OPENING_EASE_S = 3.4, ORBIT_PERIOD_S = 26, ORBIT_RAD = 0.55;
 const LONGEST_STEP_S = 0.1;   // a slow machine sees every part of it
+const BLOCKING_STEP_MS = 250, BLOCKING_STEPS = 5;   // a machine without a graphics card, on which a click would take seconds
 
 const easeInOut = share => share * share * share * (share * (6 * share - 15) + 10);
 
@@ -9,6 +10,7 @@ class Opening {
   constructor(viewer) {
     this.viewer = viewer;
     this.running = false;
+    this.longest_ms = BLOCKING_STEP_MS;
     for (const touch of ['pointerdown', 'wheel', 'keydown', 'input']) {
       viewer.element.addEventListener(touch, () => this.stop(), {capture: true, passive: true});
     }
@@ -24,10 +26,11 @@ class Opening {
     Object.assign(this, {running: true, elapsed_s: 0});
     viewer.refresh();
     viewer.play();
-    let last = performance.now(), atCamera = true;
+    let last = performance.now(), atCamera = true, blocking = 0;
     const tick = now => {
       if (!this.running) return;
       if (!viewer.element.isConnected) { this.running = false; return; }
+      if (now - last > this.longest_ms && ++blocking === BLOCKING_STEPS) { this.skip(); return; }
       this.elapsed_s += Math.min(LONGEST_STEP_S, (now - last) / 1000);
       last = now;
       if (atCamera !== this.atCamera) viewer.refresh();
@@ -47,6 +50,14 @@ class Opening {
     this.running = false;
     viewer.layers.look({eye: between(center, eye, zoom), center, up: {x: 0, y: 0, z: 1}}, PLOTLY_FOV, false);
     viewer.refresh();
+  }
+
+  // The scene stands still, seen as it would be in the end.
+  skip() {
+    this.running = false;
+    this.viewer.pause();
+    this.viewer.resetView();
+    this.viewer.refresh();
   }
 
   view() {
