@@ -9,7 +9,7 @@ import torch
 from tests.helpers.small_keypoints import SMALL
 from train.data.labelled_images import LabelledImage, encoded_mask, write_labelled_images
 from train.engine.schedule import LoopConfig
-from train.person_keypoints.augmentation import make_batch, mirrored, plain_example, random_example
+from train.person_keypoints.augmentation import make_batch, mirrored, passed_by, plain_example, random_example
 from train.person_keypoints.keypoint_scores import EvaluateConfig, evaluate
 from train.person_keypoints.objective import losses, mask_loss, target_cells
 from train.person_keypoints.person_crops import PATCH_PX, people_of, person_crop
@@ -47,6 +47,25 @@ def _crop(**changes):
     crop = person_crop(image, box, keypoints, **arguments)
     assert crop is not None
     return crop
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_who_passes_by_hides_the_person_or_is_hidden(seed):
+    """The one is all red, the other all green, and nobody else is in the image."""
+    one, other = (
+        dataclasses.replace(crop, rgb=np.where(crop.mask[..., None] > 0, np.uint8(color), np.uint8(0)))
+        for crop, color in ((_crop(mask=MASK), (255, 0, 0)), (_crop(mask=MASK), (0, 255, 0)))
+    )
+    passed = passed_by(one, other, np.random.default_rng(seed))
+    red, green = passed.rgb[..., 0] > 127, passed.rgb[..., 1] > 127
+    assert np.mean((passed.mask > 127) == red) > 0.99, "the mask is what is seen of the person"
+    assert not (red & green).any() and red.sum() >= 0.35 * (one.mask > 127).sum()
+    assert np.array_equal(passed.keypoints_px, one.keypoints_px)
+
+
+def test_nobody_passes_by_whose_mask_is_unknown():
+    one, unknown, random = _crop(mask=MASK), _crop(), np.random.default_rng(0)
+    assert passed_by(one, unknown, random) is one and passed_by(unknown, one, random) is unknown
 
 
 def test_keypoints_stay_on_what_they_mark():
