@@ -13,12 +13,12 @@ import trimesh
 from PIL import Image
 
 from tests.helpers.posed import make_posed
-from unish.analysis.presence import is_missed
 from unish.errors import InputError
 from unish.export import colmap
 from unish.export.colmap import OTHER_FRAMES, picture_name, write_colmap
 from unish.export.scene_points import scene_points
 from unish.structures import Clip, Reconstruction
+from unish.structures.presence import is_missed
 from unish.video.preprocess import frame_transform
 
 POINTS = 1500
@@ -240,7 +240,7 @@ def test_masks_lie_on_the_people(scene, tmp_path, size):
                 near[row[inside], column[inside]] = 1
         reach = cv2.dilate(near, np.ones((2 * (4 * width // 84) + 1,) * 2))
         white = (mask[reach == 0] == 255).mean()
-        missed = any(is_missed(scene, person, image.image_id - 1) for person in scene.people)
+        missed = any(is_missed(person, scene.times_s, image.image_id - 1) for person in scene.people)
         assert (white < 0.9 if missed else white > 0.999) and (reach == 0).mean() > 0.3
 
 

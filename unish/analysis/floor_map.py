@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 
 from unish.geometry.metric import VALID_CONFIDENCE
 from unish.structures import Reconstruction
+from unish.structures.presence import is_missed
 
 FRAMES, POINTS = 48, 900
 """Frames that points are taken from, and points of each."""
@@ -28,7 +29,7 @@ class FloorMap:
 
     @staticmethod
     def of(scene: Reconstruction) -> "FloorMap":
-        """From evenly chosen frames and pixels; boxes of people without masks are left out."""
+        """From evenly chosen frames and pixels; boxes of people who have no mask there are left out."""
         chosen = np.unique(np.linspace(0, len(scene) - 1, min(len(scene), FRAMES)).round().astype(int))
         generator = np.random.default_rng(0)
         points = np.concatenate([np.zeros((0, 3)), *(_scene_points(scene, int(k), generator) for k in chosen)])
@@ -74,7 +75,8 @@ def _scene_points(scene: Reconstruction, frame: int, generator: np.random.Genera
     height, width = people.shape
     for index, person in enumerate(scene.people):
         box = person.boxes_px[frame]
-        if person.present[frame] and np.isfinite(box).all() and not (scene.person_mask[frame] == index + 1).any():
+        there = person.present[frame] or is_missed(person, scene.times_s, frame)
+        if there and np.isfinite(box).all() and not (scene.person_mask[frame] == index + 1).any():
             x0, y0, x1, y1 = np.clip(box, 0, [width, height, width, height]).astype(int)
             people[y0:y1, x0:x1] = True
     depth = np.asarray(scene.depth_m[frame])

@@ -5,11 +5,11 @@ from jaxtyping import Bool
 from scipy.ndimage import binary_dilation
 
 from unish.analysis.point_cloud import OVERSAMPLING, FramePixels, PointCloud, supported_points
-from unish.analysis.presence import is_missed
 from unish.errors import InputError
 from unish.geometry.clouds import surest_of_voxels
 from unish.geometry.metric import VALID_CONFIDENCE
 from unish.structures import Reconstruction
+from unish.structures.presence import is_missed
 
 MAX_POINTS = 200_000
 """Points of an export unless told otherwise."""
@@ -51,7 +51,7 @@ def person_pixels(reconstruction: Reconstruction, frame: int) -> Bool[np.ndarray
     height, width = pixels.shape
     camera_from_world = np.linalg.inv(reconstruction.cameras.world_from_camera[frame].astype(np.float64))
     for person in reconstruction.people:
-        if is_missed(reconstruction, person, frame):
+        if is_missed(person, reconstruction.times_s, frame):
             x0, y0, x1, y1 = np.clip(person.boxes_px[frame], 0, [width, height, width, height]).astype(int)
             pixels[y0:y1, x0:x1] = True
         if not person.present[frame]:

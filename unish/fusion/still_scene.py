@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32, UInt8
 from unish.fusion.colmap_worker import image_name
 from unish.fusion.turning_camera import SharedFeatures
 from unish.structures import Clip, PersonTrack
+from unish.structures.presence import is_missed
 
 LONG_SIDE_PX = 800
 """Of the frames in which features are followed."""
@@ -114,7 +115,7 @@ def still_mask(
     width, height = clip.frame_size
     people = np.zeros((size[1], size[0]), np.uint8)
     for track in tracks:
-        if not track.present[frame]:
+        if not (track.present[frame] or is_missed(track, clip.times_s, frame)):
             continue
         if track.masks is not None and track.masks[frame].any():
             shown = np.asarray(track.masks[frame]).astype(np.uint8)

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 from scipy.ndimage import binary_dilation
 
-from unish.analysis.presence import is_missed
 from unish.structures import Reconstruction
+from unish.structures.presence import is_missed
 from unish.viewer.surfaces import Surfaces
 
 MAX_LAYERS = 8
@@ -80,7 +80,7 @@ def in_boxes(
     inside = np.zeros(surfaces.cells.shape[1:], bool)
     for person in reconstruction.people:
         box = person.boxes_px[frame]
-        there = is_missed(reconstruction, person, frame) or (person.present[frame] and not only_missed)
+        there = is_missed(person, reconstruction.times_s, frame) or (person.present[frame] and not only_missed)
         if there and np.isfinite(box).all():
             margin = BOX_MARGIN * max(box[2] - box[0], box[3] - box[1])
             (top, left), stride = surfaces.first_px, surfaces.stride

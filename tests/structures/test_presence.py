@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 
 from tests.helpers.reconstructions import make_reconstruction
-from unish.analysis.presence import MISSED_S, is_missed
 from unish.export.scene_points import person_pixels
+from unish.fusion.still_scene import still_mask
+from unish.structures import Clip, PersonTrack
+from unish.structures.presence import MISSED_S, is_missed
 
 
 def test_only_short_gaps_between_sightings_are_missed():
@@ -14,9 +16,9 @@ def test_only_short_gaps_between_sightings_are_missed():
     scene = dataclasses.replace(scene, times_s=np.array([0, 1, 2, 3, 4, 5, 7, 9]) * MISSED_S / 4)
     present = np.array([0, 1, 0, 0, 1, 1, 0, 1], bool)
     person = dataclasses.replace(scene.people[0], present=present)
-    assert [is_missed(scene, person, frame) for frame in range(8)] == [0, 0, 1, 1, 0, 0, 0, 0]
+    assert [is_missed(person, scene.times_s, frame) for frame in range(8)] == [0, 0, 1, 1, 0, 0, 0, 0]
     nowhere = dataclasses.replace(person, boxes_px=np.full_like(person.boxes_px, np.nan))
-    assert not any(is_missed(scene, nowhere, frame) for frame in range(8))
+    assert not any(is_missed(nowhere, scene.times_s, frame) for frame in range(8))
 
 
 def test_their_boxes_are_no_scene_points():
@@ -29,3 +31,12 @@ def test_their_boxes_are_no_scene_points():
     assert pixels[: height // 2, width // 4 : 3 * width // 4].all() and not pixels[-1].any()
     away = dataclasses.replace(person, present=np.array([True, False, False]))
     assert not person_pixels(dataclasses.replace(scene, people=(away,)), 1).any()
+
+
+def test_no_features_are_followed_where_they_are():
+    frames, sight = np.zeros((3, 60, 80, 3), np.uint8), np.array([True, False, True])
+    clip = Clip(frames, np.arange(3) / 6, 6.0, "a clip", (80, 60))
+    track = PersonTrack(1, np.tile([20.0, 10, 40, 50], (3, 1)), sight, sight.astype(float))
+    assert not still_mask(clip, [track], 1, (80, 60))[10:50, 20:40].any()
+    gone = dataclasses.replace(track, present=np.array([True, False, False]))
+    assert still_mask(clip, [gone], 1, (80, 60)).all()
