@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from tests.helpers.reconstructions import make_reconstruction
+from unish.analysis.floor_map import FloorMap
 from unish.export.scene_points import person_pixels
 from unish.fusion.still_scene import still_mask
 from unish.structures import Clip, PersonTrack
@@ -21,7 +22,7 @@ def test_only_short_gaps_between_sightings_are_missed():
     assert not any(is_missed(nowhere, scene.times_s, frame) for frame in range(8))
 
 
-def test_their_boxes_are_no_scene_points():
+def test_their_boxes_are_neither_scene_nor_floor():
     scene = make_reconstruction(3)
     height, width = scene.depth_m.shape[1:]
     boxes = np.tile(np.float32([0.25 * width, 0, 0.75 * width, 0.5 * height]), (3, 1))
@@ -30,7 +31,9 @@ def test_their_boxes_are_no_scene_points():
     pixels = person_pixels(scene, 1)
     assert pixels[: height // 2, width // 4 : 3 * width // 4].all() and not pixels[-1].any()
     away = dataclasses.replace(person, present=np.array([True, False, False]))
-    assert not person_pixels(dataclasses.replace(scene, people=(away,)), 1).any()
+    left = dataclasses.replace(scene, people=(away,))
+    assert not person_pixels(left, 1).any()
+    assert len(FloorMap.of(left).points_world) - len(FloorMap.of(scene).points_world) > 0.2 * height * width
 
 
 def test_no_features_are_followed_where_they_are():
