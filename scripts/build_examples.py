@@ -44,7 +44,7 @@ class Rendering:
 
 RENDERINGS = (
     Rendering(
-        "1_walk_turn_and_wave", 900_000_417, "indoor", 1, script=("walk", "turn", "wave"), title="Walk, turn and wave"
+        "1_walk_turn_and_wave", 900_000_604, "indoor", 1, script=("walk", "turn", "wave"), title="Walk, turn and wave"
     ),
     Rendering("2_a_walk_and_a_wave", 900_000_611, "indoor", 1, script=("walk", "turn", "wave")),
 )
