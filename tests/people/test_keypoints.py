@@ -167,8 +167,8 @@ def figure_frames(corners: list[tuple[int, int]], picture: np.ndarray) -> tuple[
 class Red:
     """Takes what is red, like the figure, for the person."""
 
-    def masks(self, frames: np.ndarray, boxes_px: np.ndarray) -> np.ndarray:
-        return (frames == (210, 40, 60)).all(-1)
+    def person_chances(self, frames: np.ndarray, boxes_px: np.ndarray) -> np.ndarray:
+        return (frames == (210, 40, 60)).all(-1).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -206,4 +206,4 @@ def test_the_detector_gives_people_with_keypoints_and_masks(figure):
     (track,) = people.tracks
     assert people.finder == "detector" and not people.warnings
     assert track.keypoints_px.shape == (3, 17, 3) and (track.keypoints_px[..., 2] == 0.9).all()
-    assert np.array_equal(track.masks, truth)
+    assert (track.masks & truth).sum() > 0.98 * (track.masks | truth).sum()
