@@ -93,7 +93,7 @@ def passed_by(person: PersonCrop, other: PersonCrop, random: np.random.Generator
     scale = float(np.exp(random.normal(0, 0.25)))
     aside = random.choice([-1, 1]) * random.uniform(0.1, 0.7) * max(float(sides[0]), 0.3 * float(sides[1]))
     shift = np.array([aside, random.normal(0, 0.1) * sides[1]])
-    matrix = np.column_stack([scale * np.eye(2), size / 2 * (1 - scale) + shift]).astype(np.float64)
+    matrix = np.column_stack([scale * np.eye(2), size / 2 * (1 - scale) + shift])
     rgb, mask = (
         cv2.warpAffine(pixels, matrix, size.tolist(), flags=cv2.INTER_LINEAR) for pixels in (other.rgb, other.mask)
     )

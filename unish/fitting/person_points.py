@@ -1,8 +1,8 @@
 """Points of people that contradict their fitted bodies, moved onto them.
 
 A small network may place a person's points half a metre off the body that box, mask, keypoints and floor agree on, and
-draw them flat, or behind them at their outlines. Where the two are closer than clothes and hair, the points stay as the
-network has them.
+draw them flat, or behind them at their outlines. Where a larger one's are closer than clothes and hair, they stay as it
+has them (`FitSettings.points_off_cm`).
 """
 
 from collections.abc import Collection

@@ -58,12 +58,11 @@ def with_masks(
     masks = {index: new_array((len(frames), size[1], size[0]), bool) for index in wanted}
     for start in range(0, len(frames), _BATCH):
         some = np.arange(start, min(start + _BATCH, len(frames)))
-        likeliest, owner = (
-            np.zeros((len(some), size[1], size[0]), np.float32),
-            np.full((len(some), size[1], size[0]), -1),
-        )
+        small = np.stack([cv2.resize(frames[index], size, interpolation=cv2.INTER_AREA) for index in some])
+        likeliest, owner = np.zeros(small.shape[:3], np.float32), np.full(small.shape[:3], -1)
         for index in wanted:
-            chances = _chances(frames, tracks[index], some, size, estimator)
+            boxes = tracks[index].boxes_px[some] * np.tile([size[0] / frames.shape[2], size[1] / frames.shape[1]], 2)
+            chances = _chances(small, boxes, tracks[index], some, estimator)
             owner[chances > likeliest] = index
             likeliest = np.maximum(likeliest, chances)
         for index in wanted:
@@ -82,29 +81,24 @@ def _mask_size(height_px: int, width_px: int) -> tuple[int, int]:
 
 
 def _chances(
-    frames: UInt8[np.ndarray, "frames height width 3"],
+    small: UInt8[np.ndarray, "some mask_height mask_width 3"],
+    boxes_px: Float[np.ndarray, "some 4"],
     track: PersonTrack,
     some: Int[np.ndarray, "some"],
-    size: tuple[int, int],
     estimator: MaskEstimator,
 ) -> Float32[np.ndarray, "some mask_height mask_width"]:
     """How likely each pixel of some frames is the person's, with the image's edges; 0 in frames without them."""
-    chances = np.zeros((len(some), size[1], size[0]), np.float32)
+    chances = np.zeros(small.shape[:3], np.float32)
     present = np.flatnonzero(track.present[some])
     if not len(present):
         return chances
-    shown = some[present]
-    small = np.stack([cv2.resize(frames[index], size, interpolation=cv2.INTER_AREA) for index in shown])
-    boxes = track.boxes_px[shown] * np.tile([size[0] / frames.shape[2], size[1] / frames.shape[1]], 2)
-    chances[present] = estimator.person_chances(small, boxes)
-    for index, image, box, frame in zip(present, small, boxes, shown, strict=True):
-        _to_edges(chances[index], image, box)
-        if (
-            track.masks is not None
-            and (chances[index] >= _PERSON_FROM).sum() < _LEAST_SHARE * (box[2:] - box[:2]).prod()
-        ):
-            own = cv2.resize(track.masks[frame].astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
-            chances[index] = _PERSON_FROM * own
+    chances[present] = estimator.person_chances(small[present], boxes_px[present])
+    for index in present:
+        _to_edges(chances[index], small[index], boxes_px[index])
+        least = _LEAST_SHARE * (boxes_px[index, 2:] - boxes_px[index, :2]).prod()
+        if track.masks is not None and (chances[index] >= _PERSON_FROM).sum() < least:
+            own, size = track.masks[some[index]].astype(np.float32), small.shape[2:0:-1]
+            chances[index] = _PERSON_FROM * cv2.resize(own, size, interpolation=cv2.INTER_NEAREST)
     return chances
 
 
