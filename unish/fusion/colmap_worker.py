@@ -3,8 +3,8 @@
 Runs in a process of its own, as COLMAP aborts the process in which something goes wrong, takes over its signals, and
 cannot be stopped otherwise. It knows pycolmap, NumPy and the folder, nothing of unish. `job.json` says how many images
 there are, their size, where the search for the focal length begins (one attempt for each, in pixels), whether it ends
-there too, how many features an image may have, the seed, and the number of threads. It leaves `matches.npz`, then
-`attempt_K.npz` of every attempt that finds cameras, and says so.
+there too, how many features an image may have and how faint they may be, the seed, and the number of threads. It
+leaves `matches.npz`, then `attempt_K.npz` of every attempt that finds cameras, and says so.
 """
 
 import json
@@ -65,7 +65,7 @@ def _find_features(pycolmap: Any, database: Path, images: Path, masks: Path, job
     reader, extraction = pycolmap.ImageReaderOptions(), pycolmap.FeatureExtractionOptions()
     reader.camera_model, reader.mask_path = "SIMPLE_PINHOLE", str(masks)
     extraction.num_threads, extraction.use_gpu = 1, False  # several threads would number the images by chance
-    extraction.sift.first_octave, extraction.sift.peak_threshold = 0, 0.003
+    extraction.sift.first_octave, extraction.sift.peak_threshold = 0, job["least_contrast"]
     extraction.sift.max_num_features = job["most_features"]
     names = [image_name(place) for place in range(job["count"])]
     for start in range(0, len(names), BATCH_FRAMES):
@@ -126,7 +126,7 @@ def _matches(pycolmap: Any, database: Path, count: int) -> np.ndarray:
 
 def _pairs(count: int) -> Iterator[tuple[int, int]]:
     """Images that are matched: those near each other, and some farther apart."""
-    steps = 1, 2, 3, 4, 6, 8, 12, 16
+    steps = 1, 2, 3, 4, 5, 6, 7, 8, 12, 16
     return ((first, first + step) for step in steps for first in range(count - step))
 
 

@@ -39,7 +39,8 @@ log = logging.getLogger("unish")
 MAX_FRAMES = 24
 """Of longer clips every second, third ... frame is mapped."""
 FEW_FRAMES = 12
-"""So few say less, and take little time: they are looked at more closely."""
+"""So few say less, and take little time: they are looked at more closely, and where no two maps agree, once more with
+`FAINT` features: in a plain room these decide whether there is a map at all."""
 FIRST_FOCALS = 1.5, 1.1, 2.0
 """Half diagonals; where the search for an unknown lens begins, one after the other until two maps that can be trusted
 have the same lens: 32, 24 and 43 mm on film. Of a camera that goes straight ahead, each start may have its own."""
@@ -65,9 +66,13 @@ class _Detail:
     """Frames are scaled to it, up or down."""
     most_features: int
     """Of a frame."""
+    least_contrast: float = 0.003
+    """Of a feature."""
+    most_log_error: float = MAX_FOCAL_LOG_ERROR
+    """Of a lens that is to be trusted."""
 
 
-COARSE, FINE = _Detail(800, 2000), _Detail(960, 3000)
+COARSE, FINE, FAINT = _Detail(800, 2000), _Detail(960, 3000), _Detail(960, 6000, 0.001, most_log_error=0.1)
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,36 @@ def map_clip(
     if importlib.util.find_spec("pycolmap") is None:
         log.warning("pycolmap is not installed, so cameras and lens are the network's. To measure them, install it.")
         return None
-    detail = FINE if len(frames) <= FEW_FRAMES else COARSE
+    details = (FINE, FAINT) if len(frames) <= FEW_FRAMES else (COARSE,)
+    alone: SparseMap | None = None
+    for number, detail in enumerate(details):
+
+        def report(share: float, message: str, number: int = number) -> None:
+            progress((number + share) / len(details), message)
+
+        found = _looked_at(clip, tracks, frames, detail, focal, focal_is_exact, seed, report)
+        if isinstance(found, TurningCamera):
+            return found
+        if _agree(found) or (found and focal is not None):
+            return found[0]
+        if detail is not FAINT and len(found) == 1:
+            alone = found[0]
+    return alone
+
+
+def _looked_at(
+    clip: Clip,
+    tracks: Sequence[PersonTrack],
+    frames: Int[np.ndarray, "some"],
+    detail: _Detail,
+    focal: float | None,
+    focal_is_exact: bool,
+    seed: int,
+    progress: Progress,
+) -> TurningCamera | list[SparseMap]:
+    """The camera that turns, or the maps that can be trusted: of each start one, until two agree."""
     starts = FIRST_FOCALS if focal is None else (focal,)
+    trusted: list[SparseMap] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         size = write_images(clip, tracks, frames.tolist(), detail.long_side_px, folder)
@@ -138,25 +171,26 @@ def map_clip(
             "focals_px": [start * half_diagonal_px for start in starts],
             "focal_is_exact": focal_is_exact,
             "most_features": detail.most_features,
+            "least_contrast": detail.least_contrast,
             "seed": seed,
             "threads": min(MOST_THREADS, os.cpu_count() or 1),
         }
         (folder / "job.json").write_text(json.dumps(job))
-        trusted: list[SparseMap] = []
         with contextlib.closing(_findings(folder, progress)) as findings:
             for found in findings:
                 if colmap_worker.MATCHES in found:
                     shared = _shared_features(found[colmap_worker.MATCHES], size)
-                    turning = turning_camera(shared, frames, focal, focal_is_exact)
+                    # Faint features lie too loosely to tell a camera that turns.
+                    turning = None if detail is FAINT else turning_camera(shared, frames, focal, focal_is_exact)
                     if turning is not None:
                         return turning
                     continue
                 sparse = _as_map(found, frames, len(clip.frames), size)
-                if _is_trusted(sparse, len(frames), focal is not None):
+                if _is_trusted(sparse, len(frames), focal is not None, detail.most_log_error):
                     trusted.append(sparse)
                 if len(starts) == 1 or _agree(trusted):
                     break
-    return trusted[0] if len(trusted) == 1 or _agree(trusted) else None
+    return trusted
 
 
 # --- COLMAP ----------------------------------------------------------------------------------------------------------
@@ -220,7 +254,7 @@ def _agree(maps: Sequence[SparseMap]) -> bool:
     return len(maps) > 1 and abs(float(np.log(maps[-1].focal / maps[0].focal))) < AGREEING_LOG
 
 
-def _is_trusted(found: SparseMap, mapped: int, knows_lens: bool) -> bool:
+def _is_trusted(found: SparseMap, mapped: int, knows_lens: bool, most_log_error: float) -> bool:
     """Whether enough of the `mapped` frames are in a map, and its lens is certain and like a phone's, or known."""
     points = np.median([len(part.depth) for part, known in zip(found.points, found.registered, strict=True) if known])
     log.info(
@@ -228,5 +262,5 @@ def _is_trusted(found: SparseMap, mapped: int, knows_lens: bool) -> bool:
         found.registered.sum(), points, found.focal, 100 * found.focal_log_error,
     )  # fmt: skip
     likely = knows_lens or FOCAL_RANGE[0] < found.focal < FOCAL_RANGE[1]
-    certain = found.focal_log_error <= MAX_FOCAL_LOG_ERROR
+    certain = found.focal_log_error <= most_log_error
     return bool(found.registered.sum() >= LEAST_REGISTERED * mapped and points >= LEAST_POINTS and certain and likely)

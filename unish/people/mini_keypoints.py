@@ -33,6 +33,8 @@ _LEAST_CONFIDENCE = 0.2
 """A smaller probability is no sighting: such keypoints get confidence 0."""
 _AROUND = 5
 """Cells on a side of the square around a peak whose probability counts as the peak's."""
+_MASK_CROP = 0.9
+"""Masks come of a crop tighter than that of keypoints: finer pixels are worth more than what lies around."""
 MASK_STRIDE = 2
 """Input pixels per cell of the mask."""
 _NEAR, _REACH = 4.0, 12
@@ -117,7 +119,7 @@ class MiniKeypoints:
         self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
     ) -> Float32[np.ndarray, "frames height width"]:
         """How likely each pixel is the person's, 0 beside the crop; the mean over the crop and its mirror image."""
-        regions, images = self._crops(frames, boxes_px)
+        regions, images = self._crops(frames, _around_centers(boxes_px, _MASK_CROP))
         with torch.inference_mode():
             seen, mirrored = (self.network(view).mask_logits.sigmoid() for view in (images, images.flip(-1)))
         in_crops = ((seen + mirrored.flip(-1)) / 2).numpy()
@@ -141,6 +143,12 @@ class MiniKeypoints:
     def _pixels_per_crop_pixel(self, regions: Float[np.ndarray, "frames 4"]) -> Float[np.ndarray, "frames 2"]:
         size = np.array([self.network.config.width_px, self.network.config.height_px])
         return (regions[:, 2:] - regions[:, :2]) / (size - 1)
+
+
+def _around_centers(boxes_px: Float[np.ndarray, "frames 4"], gain: float) -> Float[np.ndarray, "frames 4"]:
+    """The boxes, larger by `gain`."""
+    centers, halves = (boxes_px[:, :2] + boxes_px[:, 2:]) / 2, gain * (boxes_px[:, 2:] - boxes_px[:, :2]) / 2
+    return np.concatenate([centers - halves, centers + halves], axis=1)
 
 
 def cell_probabilities(output: MiniKeypointOutput) -> Float[Tensor, "batch 17 h w"]:

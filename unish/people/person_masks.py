@@ -15,7 +15,7 @@ from unish.utils.progress import Progress, no_progress
 
 _LONG_SIDE_PX = 480
 """Masks have this long side, or the frames' where that is less."""
-_PERSON_FROM = 0.35
+_PERSON_FROM = 0.3
 """A pixel with this chance is the person's. Less than a half: a pixel missed keeps the depth of what is behind."""
 _LEAST_SHARE = 0.1
 """A mask with less of its box than this is of nobody."""
