@@ -22,7 +22,7 @@ from unish.utils.progress import Progress, no_progress
 KEYPOINT_REPOSITORY = "usyd-community/vitpose-plus-small"
 """ViTPose++ small, 133 MB; Apache-2.0."""
 
-_PADDING = 1.25
+PADDING = 1.25
 """How much larger than the box the crop is, as the network was trained."""
 _PREPROCESSING = Preprocessing(192, 256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _COCO = 0
@@ -69,11 +69,13 @@ class VitPose:
         return np.concatenate([points, confidence[..., None]], axis=-1)
 
 
-def crop_regions(boxes_px: Float[np.ndarray, "n 4"], aspect: float) -> Float[np.ndarray, "n 4"]:
-    """What the crops show: around the boxes, of the network's aspect (width over height)."""
+def crop_regions(
+    boxes_px: Float[np.ndarray, "n 4"], aspect: float, padding: float = PADDING
+) -> Float[np.ndarray, "n 4"]:
+    """What the crops show: around the boxes, `padding` times as large, of the network's aspect (width over height)."""
     centers, sizes = (boxes_px[:, :2] + boxes_px[:, 2:]) / 2, boxes_px[:, 2:] - boxes_px[:, :2]
     heights = np.maximum(np.maximum(sizes[:, 1], sizes[:, 0] / aspect), 1.0)
-    half = 0.5 * _PADDING * np.stack([heights * aspect, heights], axis=1)
+    half = 0.5 * padding * np.stack([heights * aspect, heights], axis=1)
     return np.concatenate([centers - half, centers + half], axis=1)
 
 

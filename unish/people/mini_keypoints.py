@@ -18,7 +18,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unish.people.keypoints import crop_region, crop_regions, heatmap_peaks
+from unish.people.keypoints import PADDING, crop_region, crop_regions, heatmap_peaks
 from unish.people.pyramid import STRIDE, Block, PyramidConfig, PyramidNet, decoded
 from unish.structures import KEYPOINT_NAMES
 from unish.utils.assets import MINI_KEYPOINTS
@@ -33,7 +33,7 @@ _LEAST_CONFIDENCE = 0.2
 """A smaller probability is no sighting: such keypoints get confidence 0."""
 _AROUND = 5
 """Cells on a side of the square around a peak whose probability counts as the peak's."""
-_MASK_CROP = 0.9
+_MASK_PADDING = 0.9 * PADDING
 """Masks come of a crop tighter than that of keypoints: finer pixels are worth more than what lies around."""
 MASK_STRIDE = 2
 """Input pixels per cell of the mask."""
@@ -119,7 +119,7 @@ class MiniKeypoints:
         self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
     ) -> Float32[np.ndarray, "frames height width"]:
         """How likely each pixel is the person's, 0 beside the crop; the mean over the crop and its mirror image."""
-        regions, images = self._crops(frames, _around_centers(boxes_px, _MASK_CROP))
+        regions, images = self._crops(frames, boxes_px, _MASK_PADDING)
         with torch.inference_mode():
             seen, mirrored = (self.network(view).mask_logits.sigmoid() for view in (images, images.flip(-1)))
         in_crops = ((seen + mirrored.flip(-1)) / 2).numpy()
@@ -132,23 +132,20 @@ class MiniKeypoints:
         return chances
 
     def _crops(
-        self, frames: UInt8[np.ndarray, "frames height width 3"], boxes_px: Float[np.ndarray, "frames 4"]
+        self,
+        frames: UInt8[np.ndarray, "frames height width 3"],
+        boxes_px: Float[np.ndarray, "frames 4"],
+        padding: float = PADDING,
     ) -> tuple[Float[np.ndarray, "frames 4"], Float[Tensor, "frames 3 crop_height crop_width"]]:
         """What the crops around the boxes show, and the crops, in 0..1."""
         size = self.network.config.width_px, self.network.config.height_px
-        regions = crop_regions(boxes_px, size[0] / size[1])
+        regions = crop_regions(boxes_px, size[0] / size[1], padding)
         crops = np.stack([crop_region(frame, region, size) for frame, region in zip(frames, regions, strict=True)])
         return regions, torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
 
     def _pixels_per_crop_pixel(self, regions: Float[np.ndarray, "frames 4"]) -> Float[np.ndarray, "frames 2"]:
         size = np.array([self.network.config.width_px, self.network.config.height_px])
         return (regions[:, 2:] - regions[:, :2]) / (size - 1)
-
-
-def _around_centers(boxes_px: Float[np.ndarray, "frames 4"], gain: float) -> Float[np.ndarray, "frames 4"]:
-    """The boxes, larger by `gain`."""
-    centers, halves = (boxes_px[:, :2] + boxes_px[:, 2:]) / 2, gain * (boxes_px[:, 2:] - boxes_px[:, :2]) / 2
-    return np.concatenate([centers - halves, centers + halves], axis=1)
 
 
 def cell_probabilities(output: MiniKeypointOutput) -> Float[Tensor, "batch 17 h w"]:
