@@ -114,8 +114,9 @@ def _check_numbers(arrays: Mapping[str, np.ndarray], hints: Mapping[str, Any], p
             if part.dtype.kind == "f" and not (np.isfinite(part).all() and rule(part)):
                 raise ValueError(f"{name} should hold {words}")
             release_pages(part)
-    if max((int(part.max()) for part in _parts(arrays["person_mask"])), default=0) > people:
-        raise ValueError(f"person_mask names more than the {people} people of the result")
+    for name in ("person_mask", "uncertain_mask"):
+        if name in hints and max((int(part.max()) for part in _parts(arrays[name])), default=0) > people:
+            raise ValueError(f"{name} names more than the {people} people of the result")
     faces, vertices = arrays["faces"], arrays["people.0.vertices_world"].shape[1] if people else np.inf
     if faces.min(initial=0) < 0 or faces.max(initial=0) >= vertices:
         raise ValueError("faces name vertices that no person has")

@@ -94,6 +94,14 @@ class _ByDistance:
         return np.stack([np.exp(-np.hypot(columns - x, rows - y) / 150) for x, y in middles]).astype(np.float32)
 
 
+def test_around_a_mask_lies_what_may_be_the_persons_too():
+    (track,) = with_masks(np.zeros((1, 300, 400, 3), np.uint8), [_track([(100, 100, 160, 200)])], _ByDistance())
+    assert track.masks is not None and track.uncertain_masks is not None
+    assert track.masks[0, 150, 130] and not (track.masks & track.uncertain_masks).any()
+    mask, either = (area.sum() for area in (track.masks, track.masks | track.uncertain_masks))
+    assert 1.2 < either / mask < 2 and not track.uncertain_masks[0, :, 399].any()
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_a_pixel_of_two_people_is_the_one_whose_it_is_likelier(order):
     tracks = [_track([(x, 100, x + 60, 200)] * 3) for x in (100, 180)]

@@ -14,10 +14,11 @@ from unish.errors import InputError
 from unish.fitting.calibrate import PersonScale, clip_scale, find_floor, person_scale
 from unish.fitting.lifting import lifted_scene
 from unish.fitting.measures import measure, untrusted, worse
+from unish.fitting.misleading_keypoints import better_outlined, may_mislead, with_person
 from unish.fitting.person_fit import Subject, blended, chunks, fit_frames, seen_alike, with_course
 from unish.fitting.person_points import points_on_bodies
 from unish.fitting.problem import Course
-from unish.fitting.scene import moved_scene
+from unish.fitting.scene import moved_person, moved_scene
 from unish.fitting.settings import FIT_MODES, FitSettings, fit_settings
 from unish.fitting.sparse_body import SparseBody
 from unish.structures import Fitting, Person, PersonFitting, Reconstruction
@@ -91,14 +92,19 @@ def _fitted(
     network = scene.people if start is lifted else tuple(seen_alike(person, cameras, body) for person in scene.people)
     people, before, after = list(network), {}, {}
     for done, subject in enumerate(subjects):
-        index, person = subject.index, start.people[subject.index]
+        index = subject.index
 
-        def report(share: float, done: int = done, name: str = person.name) -> None:
+        def report(share: float, done: int = done, name: str = subject.person.name) -> None:
             progress(0.1 + 0.9 * (done + share) / len(subjects), f"Fitting bodies: {name}")
 
-        frames = np.flatnonzero(person.present)
-        course = _course(dataclasses.replace(subject, scene=start), frames, sigmas[index], floor, report)
-        fitted = with_course(person, course, frames, cameras, body)
+        subject = dataclasses.replace(subject, scene=start)
+        fitted = _fitted_person(subject, sigmas[index], floor, body, report)
+        if may_mislead(subject.person):
+            network_alone = dataclasses.replace(scene.people[index], keypoints_px=None)
+            untold = with_person(start, index, moved_person(network_alone, scale, rise_m, cameras, body))
+            subject = dataclasses.replace(subject, scene=untold)
+            again = _fitted_person(subject, sigmas[index], floor, body, report)
+            fitted = better_outlined(start, index, fitted, again)
         people[index] = _with_network(fitted, network[index])
         before[index] = measure(scene, index, network_floor)
         after[index] = measure(dataclasses.replace(start, people=tuple(people)), index, floor)
@@ -113,8 +119,8 @@ def _fitted(
     off_cm = {index: after[index].get("body_to_points_median", 0.0) for index in usable if not reasons[index]}
     off_cm = {index: off for index, off in off_cm.items() if off > settings.points_off_cm}
     record = _record(scene, mode, scale, rise_m, reasons, before, after, off_cm)
-    moved_m = points_on_bodies(result, tuple(off_cm), settings.relief_log)
-    return dataclasses.replace(result, depth_m=moved_m, fitting=record)
+    moved_m, person_mask = points_on_bodies(result, tuple(off_cm), settings.relief_log)
+    return dataclasses.replace(result, depth_m=moved_m, person_mask=person_mask, uncertain_mask=None, fitting=record)
 
 
 def _points_gain(told: PersonScale | None, scale: float, settings: FitSettings, lens_log: float) -> float:
@@ -143,6 +149,15 @@ def unusable(scene: Reconstruction, index: int) -> str:
     if not (sound & tall).any():
         return "no box that the body could be fitted to"
     return ""
+
+
+def _fitted_person(
+    subject: Subject, sigma: float, floor: FloorMap, body: BodyModel, report: Callable[[float], None]
+) -> Person:
+    """The person of the subject's scene, fitted where present."""
+    frames = np.flatnonzero(subject.person.present)
+    cameras = torch.from_numpy(subject.scene.cameras.world_from_camera.astype(np.float64))
+    return with_course(subject.person, _course(subject, frames, sigma, floor, report), frames, cameras, body)
 
 
 def _course(

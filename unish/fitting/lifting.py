@@ -4,24 +4,18 @@ import dataclasses
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Int
 
 from unish.body import BodyModel
-from unish.body.data import COCO_LIMBS, PARENTS, SMPL_LIMBS
-from unish.body.lbs import joint_transforms
+from unish.body.data import COCO_LIMBS
 from unish.fitting.person_fit import with_course
-from unish.fitting.placement import placed, shifted
-from unish.fitting.pose_lifter import PoseLifter, Sighting, lift, load_pose_lifter
+from unish.fitting.pose_lifter import PoseLifter, Sighting, load_pose_lifter
 from unish.fitting.problem import Course
+from unish.fitting.sides import lifted_with_sides
 from unish.structures import Person, Reconstruction
 
 LEAST_CONFIDENCE = 0.05
 """Of the limbs' keypoints, at the mean; who is hardly seen keeps the network's poses."""
-
-
-LEAST_WEIGHT = 2.0
-"""Sum of the confidences of a frame's limbs that tell where the body is."""
 
 
 def lifted_scene(scene: Reconstruction, body: BodyModel, on_keypoints: bool = False) -> Reconstruction:
@@ -43,26 +37,12 @@ def _lifted(scene: Reconstruction, person: Person, lifter: PoseLifter, body: Bod
     betas = torch.from_numpy(np.array(person.betas))
     pelvis = torch.from_numpy(np.array(person.translation_camera[frames])) + body.pelvis_offset(betas).cpu()
     cameras = torch.from_numpy(scene.cameras.world_from_camera.astype(np.float64))
-    rotations = lift(lifter, sighting).clone()
-    if on_keypoints:
-        joints = joint_transforms(rotations, body.rest_joints(betas).float().cpu(), PARENTS)[1]
-        pelvis = _pelvis_on_keypoints(joints - joints[:, :1], pelvis, sighting)
-    return with_course(person, Course(rotations, pelvis), frames, cameras, body)
-
-
-def _pelvis_on_keypoints(
-    joints: Float[Tensor, "frames 24 3"], pelvis: Float[Tensor, "frames 3"], sighting: Sighting
-) -> Float[Tensor, "frames 3"]:
-    """Where the limbs' keypoints put the pelvis: across the image in every frame, and in depth all along by as much."""
-    limbs, seen = joints[:, list(SMPL_LIMBS)], sighting.keypoints_px[:, list(COCO_LIMBS)]
-    slopes = (seen[..., :2] - sighting.size_px / 2) / sighting.focal_px[:, None, None]
-    weight = seen[..., 2]
-    told = weight.sum(-1) >= LEAST_WEIGHT
-    if not told.any():
-        return pelvis
-    farther = placed(limbs, slopes, weight)[told, 2] / pelvis[told, 2]
-    scaled = pelvis * farther.log().median().exp()
-    return torch.where(told[:, None], shifted(limbs, slopes, weight, scaled[:, 2]), scaled)
+    rest = body.rest_joints(betas).float().cpu()
+    lifted = lifted_with_sides(lifter, sighting, rest, pelvis, cameras[frames])
+    keypoints = np.array(person.keypoints_px)
+    keypoints[frames] = lifted.sighting.keypoints_px.numpy()
+    course = Course(lifted.rotations, lifted.pelvis if on_keypoints else pelvis)
+    return with_course(dataclasses.replace(person, keypoints_px=keypoints), course, frames, cameras, body)
 
 
 def sighting_of(scene: Reconstruction, person: Person, frames: Int[np.ndarray, "frames"]) -> Sighting | None:

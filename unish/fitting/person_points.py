@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, UInt8
 from scipy.ndimage import gaussian_filter
 
 from unish.geometry.visibility import depth_map
@@ -27,24 +27,29 @@ _BODY_SMOOTHING = ((0.02, 1.0), (0.08, 1e-2), (0.25, 1e-4), (0.8, 1e-6))
 
 def points_on_bodies(
     scene: Reconstruction, people: Collection[int], relief_log: float = np.inf
-) -> Float32[np.ndarray, "frames height width"]:
-    """`Reconstruction.depth_m` with the points of these people (indices) where their bodies are.
+) -> tuple[Float32[np.ndarray, "frames height width"], UInt8[np.ndarray, "frames height width"]]:
+    """`Reconstruction.depth_m` with the points of these people (indices) where their bodies are, and `person_mask` with
+    the uncertain pixels that their bodies cover.
 
     Points move along their pixels' rays, by as much as the body's surface asks for, smoothly over the person's mask.
     What is then left between the points and that surface, carried on over the mask where the body does not cover it, is
-    at most `relief_log` in the logarithm of depth. The same array where there are no such people.
+    at most `relief_log` in the logarithm of depth. The same arrays where there are no such people.
     """
     if not people:
-        return scene.depth_m
-    depth_m = new_array(scene.depth_m.shape, np.float32)
+        return scene.depth_m, scene.person_mask
+    shape = scene.depth_m.shape
+    depth_m, person_mask = new_array(shape, np.float32), new_array(shape, np.uint8)
     for frame in range(len(scene)):
-        depth_m[frame] = scene.depth_m[frame]
+        depth_m[frame], person_mask[frame] = scene.depth_m[frame], scene.person_mask[frame]
         for index in people:
             if scene.people[index].present[frame]:
-                mask = np.asarray(scene.person_mask[frame]) == index + 1
-                _move_onto(depth_m[frame], _body_depth(scene, index, frame), mask, relief_log)
-    release_pages(scene.depth_m, depth_m)
-    return depth_m
+                body_m = _body_depth(scene, index, frame)
+                if scene.uncertain_mask is not None:
+                    uncertain = (scene.uncertain_mask[frame] == index + 1) & (person_mask[frame] == 0)
+                    person_mask[frame][uncertain & np.isfinite(body_m)] = index + 1
+                _move_onto(depth_m[frame], body_m, person_mask[frame] == index + 1, relief_log)
+    release_pages(scene.depth_m, scene.person_mask, depth_m, person_mask)
+    return depth_m, person_mask
 
 
 def _body_depth(scene: Reconstruction, index: int, frame: int) -> Float[np.ndarray, "height width"]:

@@ -4,6 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from unish.body.data import COCO_LIMBS, SMPL_LIMBS
+from unish.fitting.pose_lifter import Sighting
+
+LEAST_WEIGHT = 2.0
+"""Sum of the confidences of a frame's limbs that tell where the body is."""
 _NEAREST = 0.3
 """A joint is no nearer than this share of the origin's distance."""
 _PASSES = 4
@@ -49,3 +54,18 @@ def shifted(
     share = (share / share.sum(-1, keepdim=True).clamp(min=_ROUND))[..., None]
     lateral = (share * (slopes * depth[..., None] - joints[..., :2])).sum(-2)
     return torch.cat([lateral, depth_m[..., None]], dim=-1)
+
+
+def pelvis_on_keypoints(
+    joints: Float[Tensor, "frames 24 3"], pelvis: Float[Tensor, "frames 3"], sighting: Sighting
+) -> Float[Tensor, "frames 3"]:
+    """Where the limbs' keypoints put the pelvis: across the image in every frame, and in depth all along by as much."""
+    limbs, seen = joints[:, list(SMPL_LIMBS)], sighting.keypoints_px[:, list(COCO_LIMBS)]
+    slopes = (seen[..., :2] - sighting.size_px / 2) / sighting.focal_px[:, None, None]
+    weight = seen[..., 2]
+    told = weight.sum(-1) >= LEAST_WEIGHT
+    if not told.any():
+        return pelvis
+    farther = placed(limbs, slopes, weight)[told, 2] / pelvis[told, 2]
+    scaled = pelvis * farther.log().median().exp()
+    return torch.where(told[:, None], shifted(limbs, slopes, weight, scaled[:, 2]), scaled)

@@ -22,7 +22,7 @@ def moved_scene(scene: Reconstruction, scale: float, rise_m: float, body: BodyMo
     pose = scene.cameras.world_from_camera.copy()
     pose[:, :3, 3] = pose[:, :3, 3] * np.float32(scale) + np.array([0, 0, rise_m], np.float32)
     cameras = torch.from_numpy(pose.astype(np.float64))
-    people = tuple(_moved(person, scale, rise_m, cameras, body) for person in scene.people)
+    people = tuple(moved_person(person, scale, rise_m, cameras, body) for person in scene.people)
     depth_m = scene.depth_m if scale == 1.0 else _scaled(scene.depth_m, scale)
     provenance = dataclasses.replace(scene.provenance, metres_per_unit=scene.provenance.metres_per_unit * scale)
     windows = tuple(
@@ -38,7 +38,8 @@ def moved_scene(scene: Reconstruction, scale: float, rise_m: float, body: BodyMo
     )
 
 
-def _moved(person: Person, scale: float, rise_m: float, cameras: torch.Tensor, body: BodyModel) -> Person:
+def moved_person(person: Person, scale: float, rise_m: float, cameras: torch.Tensor, body: BodyModel) -> Person:
+    """One of its people; `cameras` are those of the moved scene."""
     betas = torch.from_numpy(np.array(person.betas))
     rest = body.pelvis_offset(betas).cpu()
     pelvis = torch.from_numpy(np.array(person.translation_world)) + rest

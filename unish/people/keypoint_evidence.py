@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from scipy.special import expit, logit
 
 from unish.people.keypoints import KeypointEstimator
@@ -128,19 +128,28 @@ def _united(first: PersonTrack, second: PersonTrack) -> PersonTrack:
     surer, other = (first, second) if first_is_surer else (second, first)
     assert surer.keypoints_px is not None and other.keypoints_px is not None
     added = other.present & ~surer.present
-    masks = None
-    if surer.masks is not None and other.masks is not None:
-        masks = surer.masks
-        for frame in np.flatnonzero(added):  # in place, as they may lie on disk
-            masks[frame] = other.masks[frame]
     return PersonTrack(
         first.id,
         np.where(added[:, None], other.boxes_px, surer.boxes_px),
         first.present | second.present,
         np.where(added, other.confidence, surer.confidence),
-        masks,
+        _joined_masks(surer.masks, other.masks, added),
         np.where(added[:, None, None], other.keypoints_px, surer.keypoints_px),
+        _joined_masks(surer.uncertain_masks, other.uncertain_masks, added),
     )
+
+
+def _joined_masks(
+    masks: Bool[np.ndarray, "frames h w"] | None,
+    other: Bool[np.ndarray, "frames h w"] | None,
+    added: Bool[np.ndarray, "frames"],
+) -> Bool[np.ndarray, "frames h w"] | None:
+    """Masks with those of the other in the frames added: in place, as they may lie on disk."""
+    if masks is None or other is None:
+        return None
+    for frame in np.flatnonzero(added):
+        masks[frame] = other[frame]
+    return masks
 
 
 def grown_to_keypoints(track: PersonTrack, width_px: int, height_px: int) -> PersonTrack:

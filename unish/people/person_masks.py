@@ -17,6 +17,8 @@ _LONG_SIDE_PX = 480
 """Masks have this long side, or the frames' where that is less."""
 _PERSON_FROM = 0.3
 """A pixel with this chance is the person's. Less than a half: a pixel missed keeps the depth of what is behind."""
+_UNCERTAIN_FROM = 0.25
+"""And with this one it is uncertain: the person's where the fitted body lies, else not."""
 _LEAST_SHARE = 0.1
 """A mask with less of its box than this is of nobody."""
 _EDGE_SHARE = 0.03
@@ -44,8 +46,8 @@ def with_masks(
     progress: Progress = no_progress,
     anew: bool = False,
 ) -> tuple[PersonTrack, ...]:
-    """The tracks with masks, unless they have masks of their own that are not wanted `anew`. Without an estimator they
-    stay as they are.
+    """The tracks with masks and uncertain ones, unless they have masks of their own that are not wanted `anew`. Without
+    an estimator they stay as they are.
 
     A pixel that may be several people's is the one's whose it is likeliest. Where the network sees nobody in a box, the
     mask that the track has remains.
@@ -55,7 +57,8 @@ def with_masks(
     if estimator is None or not wanted:
         return tuple(masked)
     size = _mask_size(*frames.shape[1:3])
-    masks = {index: new_array((len(frames), size[1], size[0]), bool) for index in wanted}
+    shape = len(frames), size[1], size[0]
+    masks, uncertain = ({index: new_array(shape, bool) for index in wanted} for _ in range(2))
     for start in range(0, len(frames), _BATCH):
         some = np.arange(start, min(start + _BATCH, len(frames)))
         small = np.stack([cv2.resize(frames[index], size, interpolation=cv2.INTER_AREA) for index in some])
@@ -67,10 +70,11 @@ def with_masks(
             likeliest = np.maximum(likeliest, chances)
         for index in wanted:
             masks[index][some] = (owner == index) & (likeliest >= _PERSON_FROM)
+            uncertain[index][some] = (owner == index) & (likeliest >= _UNCERTAIN_FROM) & (likeliest < _PERSON_FROM)
         progress((some[-1] + 1) / len(frames), "Segmenting people")
-    release_pages(frames, *masks.values())
+    release_pages(frames, *masks.values(), *uncertain.values())
     for index in wanted:
-        masked[index] = dataclasses.replace(tracks[index], masks=masks[index])
+        masked[index] = dataclasses.replace(tracks[index], masks=masks[index], uncertain_masks=uncertain[index])
     return tuple(masked)
 
 

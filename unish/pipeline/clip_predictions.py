@@ -24,6 +24,7 @@ class ClipPredictions:
     inputs: ClipInputs
     images: UInt8[np.ndarray, "frames height width 3"]
     person_mask: UInt8[np.ndarray, "frames height width"]
+    uncertain_mask: UInt8[np.ndarray, "frames height width"]
     depth: Float32[np.ndarray, "rows height width"]
     """Of the windows one after the other."""
     confidence: Float32[np.ndarray, "rows height width"]
@@ -65,7 +66,7 @@ class PredictionCollector:
         size = (inputs.transform.height_px, inputs.transform.width_px)
         frames, rows = len(inputs.clip.frames), sum(len(window) for window in inputs.windows)
         self._images = new_array((frames, *size, 3), np.uint8)
-        self._person_mask = new_array((frames, *size), np.uint8)
+        self._person_mask, self._uncertain_mask = (new_array((frames, *size), np.uint8) for _ in range(2))
         self._depth = new_array((rows, *size), np.float32)
         self._confidence = new_array((rows, *size), np.float32)
         self._finished: tuple[tuple[WindowPrediction, Mapping[int, WindowBody], np.ndarray], ...] = ()
@@ -84,25 +85,26 @@ class PredictionCollector:
         window, rows = self._inputs.windows[len(self)], _rows(self._inputs.windows, len(self))
         frames = slice(window.start, window.stop)
         self._images[frames], self._person_mask[frames] = result.images, result.person_mask
+        self._uncertain_mask[frames] = result.uncertain_mask
         self._depth[rows], self._confidence[rows] = result.depth, result.confidence
         # Frames that a finished window shares were written again just as they were; this line makes the window count.
         self._finished = (*self._finished, (result.prediction, result.bodies, result.focals))
-        arrays = (self._images, self._person_mask, self._depth, self._confidence)
+        arrays = (self._images, self._person_mask, self._uncertain_mask, self._depth, self._confidence)
         release_pages(self._inputs.clip.frames, *arrays)
 
     def finish(self) -> ClipPredictions:
         """The finished windows, one or more, as if the clip ended with the last of them; a warning says so."""
-        inputs, person_mask = self._inputs, self._person_mask
+        inputs, masks = self._inputs, (self._person_mask, self._uncertain_mask)
         predictions, bodies, _ = zip(*self._finished, strict=True)
         stop = inputs.windows[len(self) - 1].stop
         if len(self) < len(inputs.windows):
             inputs, kept = _truncated(inputs, len(self))
             labels = np.zeros(256, np.uint8)
             labels[[index + 1 for index in kept]] = np.arange(1, len(kept) + 1)
-            person_mask = labels[person_mask[:stop]]
+            masks = tuple(labels[mask[:stop]] for mask in masks)
             bodies = tuple({kept.index(k): body for k, body in part.items() if k in kept} for part in bodies)
         images = self._images[:stop]
-        return ClipPredictions(inputs, images, person_mask, self._depth, self._confidence, predictions, bodies)
+        return ClipPredictions(inputs, images, *masks, self._depth, self._confidence, predictions, bodies)
 
 
 def _rows(windows: tuple[range, ...], window: int) -> slice:
@@ -133,4 +135,5 @@ def _truncated_track(track: PersonTrack, stop: int) -> PersonTrack:
         confidence=track.confidence[:stop],
         masks=None if track.masks is None else track.masks[:stop],
         keypoints_px=None if track.keypoints_px is None else track.keypoints_px[:stop],
+        uncertain_masks=None if track.uncertain_masks is None else track.uncertain_masks[:stop],
     )

@@ -90,6 +90,7 @@ def fuse(
         depth_m=depth_m,
         confidence=depth_confidence,
         person_mask=predictions.person_mask,
+        uncertain_mask=predictions.uncertain_mask if predictions.uncertain_mask.any() else None,
         cameras=Cameras(
             world_from_camera=cameras.float().numpy(),
             intrinsics=intrinsics_from_focal(focal_px, width, height).float().numpy(),

@@ -35,6 +35,8 @@ class WindowResult:
     confidence: Float32[np.ndarray, "frames height width"]
     person_mask: UInt8[np.ndarray, "frames height width"]
     """k for the pixels of track k, counted from 1, where the track has masks."""
+    uncertain_mask: UInt8[np.ndarray, "frames height width"]
+    """The same of `PersonTrack.uncertain_masks`."""
     bodies: Mapping[int, WindowBody]
     """Index of the track → its body."""
     focals: Float[np.ndarray, "frames"]
@@ -45,11 +47,13 @@ def run_window(inputs: ClipInputs, window: WindowInputs, previous_focals: Float[
     """The forward pass over a window; `previous_focals` are those of the windows before it."""
     scene = inputs.model.scene(unit_images(window.images, inputs.device)[None])
     people = np.zeros(window.images.shape[:3], bool)
-    person_mask = np.zeros(window.images.shape[:3], np.uint8)
+    person_mask, uncertain_mask = (np.zeros(window.images.shape[:3], np.uint8) for _ in range(2))
     for label, track in enumerate(inputs.tracks, start=1):
         shown = inputs.track_pixels(track, window.frames)
         if track.masks is not None:
             person_mask[shown] = label
+        if track.uncertain_masks is not None:
+            uncertain_mask[inputs.at_pixels(track.uncertain_masks[window.frames])] = label
         people |= shown
     focals = frame_focals(*_samples(scene), inputs.uv, inputs.fit_shift, inputs.choices.confidence)
     bodies, scale_estimates = {}, ()
@@ -62,6 +66,7 @@ def run_window(inputs: ClipInputs, window: WindowInputs, previous_focals: Float[
         depth=scene.points_camera[0, ..., 2].float().cpu().numpy(),
         confidence=scene.confidence[0].float().cpu().numpy(),
         person_mask=person_mask,
+        uncertain_mask=uncertain_mask,
         bodies=bodies,
         focals=focals,
     )

@@ -73,13 +73,17 @@ class ClipInputs:
         """Pixels of the network's frames that show a person: by the masks, else all of the box."""
         transform = self.transform
         if track.masks is not None:
-            return transform.map_masks(track.masks[frames], self.clip.frames.shape[1:3])
+            return self.at_pixels(track.masks[frames])
         shown = np.zeros((len(frames), transform.height_px, transform.width_px), bool)
         boxes = transform.map_boxes(torch.from_numpy(track.boxes_px[frames])).numpy()
         for mask, box, present in zip(shown, boxes, track.present[frames], strict=True):
             x0, y0, x1, y1 = np.round(np.clip(box, 0, [transform.width_px, transform.height_px] * 2)).astype(int)
             mask[y0:y1, x0:x1] = present
         return shown
+
+    def at_pixels(self, masks: Bool[np.ndarray, "frames mask_height mask_width"]) -> Bool[np.ndarray, "frames h w"]:
+        """Masks of the clip's frames at the pixels of the network's."""
+        return self.transform.map_masks(masks, self.clip.frames.shape[1:3])
 
 
 @dataclass(frozen=True)

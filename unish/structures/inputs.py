@@ -135,3 +135,5 @@ class PersonTrack:
     keypoints_px: Float[np.ndarray, "frames 17 3"] | None = None
     """x, y in pixels of `Clip.frames`, and confidence in 0..1, of each of `KEYPOINT_NAMES`; confidence 0 where the
     person was not detected. None: the detector has no keypoints."""
+    uncertain_masks: Bool[np.ndarray, "frames height width"] | None = None
+    """Pixels beyond `masks`, at their resolution, that may be the person's too. None: nothing is known of such."""

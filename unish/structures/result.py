@@ -182,6 +182,9 @@ class Reconstruction:
     """The forward passes that it was joined from, in order; each begins before the one before it ends."""
     fitting: Fitting | None = None
     """How the bodies were fitted to the clip; None: all motion is the network's."""
+    uncertain_mask: UInt8[np.ndarray, "frames height width"] | None = None
+    """k for pixels of nobody that may be of `people[k - 1]` too. None where nothing is uncertain, as after a fit: what
+    the body covers is then the person's."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -218,7 +221,8 @@ class Reconstruction:
         return _load(Path(folder))
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        present = [name for name in (*_ARRAYS, *_OPTIONS) if getattr(self, name) is not None]
+        arrays = {name: getattr(self, name) for name in present}
         arrays |= {f"cameras.{name}": getattr(self.cameras, name) for name in _CAMERA_ARRAYS}
         for index, person in enumerate(self.people):
             names = (*_PERSON_ARRAYS, *(name for name in _PERSON_OPTIONS if getattr(person, name) is not None))
@@ -246,7 +250,7 @@ def _array_fields(cls: type, *, optional: bool = False) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(cls) if f.name not in plain and (f.default is None) == optional)
 
 
-_ARRAYS = _array_fields(Reconstruction)
+_ARRAYS, _OPTIONS = _array_fields(Reconstruction), _array_fields(Reconstruction, optional=True)
 _CAMERA_ARRAYS = _array_fields(Cameras)
 _PERSON_ARRAYS, _PERSON_OPTIONS = _array_fields(Person), _array_fields(Person, optional=True)
 
@@ -290,7 +294,7 @@ class _Header:
 def _load(folder: Path) -> Reconstruction:
     header = read_header(folder, _Header)
     hints = _hints(Reconstruction, _ARRAYS) | _hints(Cameras, _CAMERA_ARRAYS, "cameras.")
-    optional: dict[str, Any] = {}
+    optional = _hints(Reconstruction, _OPTIONS)
     for index in range(len(header.people)):
         hints |= _hints(Person, _PERSON_ARRAYS, f"people.{index}.")
         optional |= _hints(Person, _PERSON_OPTIONS, f"people.{index}.")
@@ -310,5 +314,5 @@ def _load(folder: Path) -> Reconstruction:
         provenance=header.provenance,
         windows=header.windows,
         fitting=header.fitting,
-        **{name: arrays[name] for name in _ARRAYS},
+        **{name: arrays[name] for name in (*_ARRAYS, *_OPTIONS) if name in arrays},
     )
