@@ -5,15 +5,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from unish.analysis.floor_map import NO_FLOOR, FloorMap
 from unish.fitting.contacts import feet_of, find_contacts
 from unish.fitting.floor import floor_under
 from unish.fitting.person_fit import Subject, first_place
 from unish.fitting.problem import posed
+from unish.structures import KEYPOINT_NAMES
 
 FEWEST_VERTICES = 8
 """That must lie on a person's points, for a frame to tell the scale."""
+SURE_TRUNK = 0.625
+"""Mean confidence of shoulders and hips from which keypoints tell a person's distance."""
+_TRUNK = tuple(KEYPOINT_NAMES.index(f"{side}_{part}") for side in ("left", "right") for part in ("shoulder", "hip"))
 FLOOR_FRAMES = 48
 """First frames of a person that the floor's height is taken from."""
 NEAR_FLOOR_M = 0.12
@@ -49,7 +55,8 @@ class PersonScale:
 
 
 def person_scale(subject: Subject, frames: np.ndarray, floor: FloorMap) -> PersonScale | None:
-    """From the frames in which box or mask tell the distance; None where none does or the person has no points.
+    """From the frames in which box, mask or keypoints tell the distance; None where none does or the person has no
+    points.
 
     Feet count where the points show `floor` at the plane: elsewhere the plane is where the network's feet are, and
     would hold the scale that it should tell.
@@ -57,7 +64,7 @@ def person_scale(subject: Subject, frames: np.ndarray, floor: FloorMap) -> Perso
     points, floors = [], []
     for part in np.array_split(frames, max(1, -(-len(frames) // subject.settings.chunk_frames))):
         problem = subject.problem(part, np.inf, is_sequence=False)
-        tells = problem.evidence.edges_counted[:, [1, 3]].all(1)
+        tells = problem.evidence.edges_counted[:, [1, 3]].all(1) | _sure_trunk(problem.evidence.keypoints_px)
         if not tells.any():
             continue
         course = problem.place(first_place(problem))
@@ -78,6 +85,11 @@ def person_scale(subject: Subject, frames: np.ndarray, floor: FloorMap) -> Perso
                 floors.append(float(feet[row]))
     own, under = _estimate(points), _estimate(floors)
     return None if own is None else PersonScale(*own, *(under or (0.0, np.inf, 0)))
+
+
+def _sure_trunk(keypoints_px: Float[Tensor, "frames 17 3"]) -> Bool[Tensor, "frames"]:
+    """Frames whose keypoints tell the distance, as of somebody whose feet are out of the picture."""
+    return keypoints_px[:, list(_TRUNK), 2].mean(-1) >= SURE_TRUNK
 
 
 def _estimate(logs: list[float]) -> tuple[float, float, int] | None:
