@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from benchmarks.fitting import oracle
-from tests.helpers.walks import displaced, make_walk, root_errors_m
+from tests.helpers.walks import displaced, joints_px, make_walk, root_errors_m, with_limbs_seen
 from train.synthetic.climbing import CLIMB
 from train.synthetic.clips import generate_clip
 from unish.analysis.fit_report import fit_measures, fit_report
 from unish.analysis.floor_map import NO_FLOOR, FloorMap
 from unish.body import open_body
-from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.errors import InputError
 from unish.fitting import fit, settings
 from unish.fitting.calibrate import PersonScale, clip_scale, find_floor, person_scale
@@ -113,8 +112,7 @@ def test_keypoints_bring_limbs_back_that_the_network_poses_wrongly(truth, off, b
     rotations = off.people[0].body_rotations.copy()
     turn = axis_angle_to_matrix(torch.tensor([[0.0, 0, 0.7], [-0.7, 0, 0]])).numpy()
     rotations[:, [16, 1]] = turn @ rotations[:, [16, 1]]
-    keypoints = np.zeros((len(off), 17, 3), np.float32)
-    keypoints[:, list(COCO_LIMBS)] = np.insert(joints_px(truth, 0)[:, list(SMPL_LIMBS)], 2, 0.9, axis=-1)
+    keypoints = with_limbs_seen(truth, 0.9).people[0].keypoints_px
     scene = with_person(off, body_rotations=rotations)
     without, told = (fit_bodies(s, body) for s in (scene, with_person(scene, keypoints_px=keypoints)))
     limbs = [
@@ -222,13 +220,6 @@ def test_who_keeps_the_network_s_motion_looks_the_same_in_a_scene_that_grew(body
     assert fitted.fitting.scale == 1.3 and [person.fitted for person in fitted.fitting.people] == [False, True]
     kept, as_it_was = (joints_px(result, 0) for result in (fitted, scene))
     assert np.abs(kept - as_it_was).max() < 0.01
-
-
-def joints_px(scene: Reconstruction, index: int) -> np.ndarray:
-    camera_from_world = np.linalg.inv(scene.cameras.world_from_camera.astype(np.float64))
-    joints = scene.people[index].joints_world @ camera_from_world[:, :3, :3].swapaxes(1, 2)
-    pixels = (joints + camera_from_world[:, None, :3, 3]) @ scene.cameras.intrinsics.swapaxes(1, 2)
-    return pixels[..., :2] / pixels[..., 2:]
 
 
 def test_a_fit_that_is_worse_is_named():

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.walks import make_walk
+from tests.helpers.walks import make_walk, with_limbs_seen
 from unish.body import open_body
-from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.errors import CheckpointError, InputError, MissingAssetError
 from unish.fitting.lifting import lifted_scene
 from unish.fitting.measures import off_keypoints, worse
@@ -110,16 +109,7 @@ def test_weights_are_saved_and_loaded_and_foreign_ones_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def walk():
-    scene = make_walk(open_body(), frames=6)
-    keypoints = np.zeros((len(scene.images), 17, 3), np.float32)
-    person = scene.people[0]
-    joints = np.concatenate([person.joints_world[:, list(SMPL_LIMBS)], np.ones((len(keypoints), 12, 1))], axis=2)
-    camera_from_world = np.linalg.inv(scene.cameras.world_from_camera)[:, :3]
-    pixels = np.einsum("fij,fjk,fnk->fni", scene.cameras.intrinsics, camera_from_world, joints)
-    keypoints[:, list(COCO_LIMBS), :2] = pixels[..., :2] / pixels[..., 2:]
-    keypoints[:, list(COCO_LIMBS), 2] = 0.8
-    seen = dataclasses.replace(person, keypoints_px=keypoints)
-    return dataclasses.replace(scene, people=(seen, *scene.people[1:]))
+    return with_limbs_seen(make_walk(open_body(), frames=6), 0.8)
 
 
 def of_weights(scene, name):

@@ -7,6 +7,7 @@ import torch
 
 from train.synthetic.performers import Wardrobe, perform
 from unish.body import BodyModel
+from unish.body.data import COCO_LIMBS, SMPL_LIMBS
 from unish.export.drawing import Canvas, draw_mesh
 from unish.fusion.motion import BodyMotion, posed_person, transformed_motion
 from unish.geometry.camera import unproject_depth
@@ -74,6 +75,22 @@ def displaced(
         track = PersonTrack(person.id, person.boxes_px, person.present, person.confidence)
         people.append(posed_person(track, person.boxes_px, transformed_motion(motion, cameras, body), cameras, body))
     return dataclasses.replace(scene, people=tuple(people))
+
+
+def joints_px(scene: Reconstruction, index: int) -> np.ndarray:
+    """(frames, 24, 2) where the cameras see a person's joints."""
+    camera_from_world = np.linalg.inv(scene.cameras.world_from_camera.astype(np.float64))
+    joints = scene.people[index].joints_world @ camera_from_world[:, :3, :3].swapaxes(1, 2)
+    pixels = (joints + camera_from_world[:, None, :3, 3]) @ scene.cameras.intrinsics.swapaxes(1, 2)
+    return pixels[..., :2] / pixels[..., 2:]
+
+
+def with_limbs_seen(scene: Reconstruction, confidence: float) -> Reconstruction:
+    """The scene with keypoints on its first person's limbs."""
+    keypoints = np.zeros((len(scene), 17, 3), np.float32)
+    keypoints[:, list(COCO_LIMBS)] = np.insert(joints_px(scene, 0)[:, list(SMPL_LIMBS)], 2, confidence, axis=-1)
+    seen = dataclasses.replace(scene.people[0], keypoints_px=keypoints)
+    return dataclasses.replace(scene, people=(seen, *scene.people[1:]))
 
 
 def root_errors_m(scene: Reconstruction, truth: Reconstruction) -> np.ndarray:

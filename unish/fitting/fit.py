@@ -97,14 +97,11 @@ def _fitted(
         def report(share: float, done: int = done, name: str = subject.person.name) -> None:
             progress(0.1 + 0.9 * (done + share) / len(subjects), f"Fitting bodies: {name}")
 
-        subject = dataclasses.replace(subject, scene=start)
-        fitted = _fitted_person(subject, sigmas[index], floor, body, report)
+        subject, untold = dataclasses.replace(subject, scene=start), None
         if may_mislead(subject.person):
             network_alone = dataclasses.replace(scene.people[index], keypoints_px=None)
             untold = with_person(start, index, moved_person(network_alone, scale, rise_m, cameras, body))
-            subject = dataclasses.replace(subject, scene=untold)
-            again = _fitted_person(subject, sigmas[index], floor, body, report)
-            fitted = better_outlined(start, index, fitted, again)
+        fitted = _best_fitted(subject, untold, sigmas[index], floor, body, report)
         people[index] = _with_network(fitted, network[index])
         before[index] = measure(scene, index, network_floor)
         after[index] = measure(dataclasses.replace(start, people=tuple(people)), index, floor)
@@ -149,6 +146,23 @@ def unusable(scene: Reconstruction, index: int) -> str:
     if not (sound & tall).any():
         return "no box that the body could be fitted to"
     return ""
+
+
+def _best_fitted(
+    subject: Subject,
+    untold: Reconstruction | None,
+    sigma: float,
+    floor: FloorMap,
+    body: BodyModel,
+    report: Callable[[float], None],
+) -> Person:
+    """The person of the subject's scene, fitted there or, where that agrees clearly better, in the scene `untold`."""
+    if untold is None:
+        return _fitted_person(subject, sigma, floor, body, report)
+    told = _fitted_person(subject, sigma, floor, body, lambda share: report(share / 2))
+    subject_untold = dataclasses.replace(subject, scene=untold)
+    without = _fitted_person(subject_untold, sigma, floor, body, lambda share: report((1 + share) / 2))
+    return better_outlined(subject.scene, subject.index, told, without)
 
 
 def _fitted_person(
