@@ -143,6 +143,16 @@ def with_array(name: str, change) -> Reconstruction:
     return made
 
 
+def test_uncertain_pixels_are_saved_where_there_are_any(tmp_path):
+    made = make_reconstruction(people=2)
+    assert Reconstruction.load(made.save(tmp_path / "none")).uncertain_mask is None
+    uncertain = np.array(made.person_mask == 0, np.uint8) * 2
+    read = Reconstruction.load(dataclasses.replace(made, uncertain_mask=uncertain).save(tmp_path / "some"))
+    np.testing.assert_array_equal(read.uncertain_mask, uncertain)
+    with pytest.raises(InputError, match="uncertain_mask names more than the 2 people"):
+        Reconstruction.load(dataclasses.replace(made, uncertain_mask=uncertain * 2).save(tmp_path / "others"))
+
+
 def put(value, *place):
     def change(array):
         array[place] = value

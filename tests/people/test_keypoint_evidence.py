@@ -57,7 +57,7 @@ def _person(id: int, box: list[float], frames: range, confidence: float, shift_p
     present = np.isin(np.arange(10), list(frames))
     keypoints[~present] = 0
     masks = np.repeat(present[:, None, None], 8, axis=1).repeat(8, axis=2)
-    return PersonTrack(id, np.tile(box, (10, 1)), present, present * 0.5, masks, keypoints)
+    return PersonTrack(id, np.tile(box, (10, 1)), present, present * 0.5, masks, keypoints, masks.copy())
 
 
 def test_one_body_found_twice_is_one_person_with_the_boxes_of_the_surer_track():
@@ -65,6 +65,7 @@ def test_one_body_found_twice_is_one_person_with_the_boxes_of_the_surer_track():
     tight = _person(2, [40.0, 30, 80, 130], range(3, 10), 0.8)
     (person,) = one_track_per_body([loose, tight])
     assert person.id == 1 and person.present.all() and person.masks is not None and person.masks.all()
+    assert person.uncertain_masks is not None and person.uncertain_masks.all()
     np.testing.assert_allclose(person.boxes_px[:3], loose.boxes_px[:3])
     np.testing.assert_allclose(person.boxes_px[3:], tight.boxes_px[3:])
     assert person.keypoints_px is not None and (person.keypoints_px[:, 5, 2] > 0).all()

@@ -99,7 +99,7 @@ def test_around_a_mask_lies_what_may_be_the_persons_too():
     assert track.masks is not None and track.uncertain_masks is not None
     assert track.masks[0, 150, 130] and not (track.masks & track.uncertain_masks).any()
     mask, either = (area.sum() for area in (track.masks, track.masks | track.uncertain_masks))
-    assert 1.2 < either / mask < 2 and not track.uncertain_masks[0, :, 399].any()
+    assert 1.05 < either / mask < 1.5
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

@@ -95,6 +95,17 @@ def test_masks_label_people_at_the_networks_size(scene):
     assert set(np.unique(scene.person_mask)) == {0, 2}  # the second person's mask covers the first's
 
 
+def test_uncertain_pixels_are_labelled_as_masks_are(scene, truth, body):
+    assert scene.uncertain_mask is None
+    track = make_track(person=2)
+    around = np.roll(track.masks, 10, axis=2)
+    tracks = (make_track(), dataclasses.replace(track, uncertain_masks=around))
+    result = reconstruct_tracked(make_clip(), tracks, OracleNetwork(truth, body), body, finder="oracle")
+    assert result.uncertain_mask.shape == scene.person_mask.shape and set(np.unique(result.uncertain_mask)) == {0, 2}
+    assert (result.uncertain_mask > 0).sum() == (result.person_mask == 2).sum() > 0
+    assert not ((result.uncertain_mask > 0) & (result.person_mask > 0)).any()
+
+
 def test_keypoints_lie_where_the_boxes_do(scene):
     first, second = scene.people
     assert first.keypoints_px is None

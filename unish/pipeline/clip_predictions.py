@@ -94,17 +94,18 @@ class PredictionCollector:
 
     def finish(self) -> ClipPredictions:
         """The finished windows, one or more, as if the clip ended with the last of them; a warning says so."""
-        inputs, masks = self._inputs, (self._person_mask, self._uncertain_mask)
+        inputs, person_mask, uncertain_mask = self._inputs, self._person_mask, self._uncertain_mask
         predictions, bodies, _ = zip(*self._finished, strict=True)
         stop = inputs.windows[len(self) - 1].stop
         if len(self) < len(inputs.windows):
             inputs, kept = _truncated(inputs, len(self))
             labels = np.zeros(256, np.uint8)
             labels[[index + 1 for index in kept]] = np.arange(1, len(kept) + 1)
-            masks = tuple(labels[mask[:stop]] for mask in masks)
+            person_mask, uncertain_mask = labels[person_mask[:stop]], labels[uncertain_mask[:stop]]
             bodies = tuple({kept.index(k): body for k, body in part.items() if k in kept} for part in bodies)
         images = self._images[:stop]
-        return ClipPredictions(inputs, images, *masks, self._depth, self._confidence, predictions, bodies)
+        maps = (images, person_mask, uncertain_mask, self._depth, self._confidence)
+        return ClipPredictions(inputs, *maps, predictions, bodies)
 
 
 def _rows(windows: tuple[range, ...], window: int) -> slice:
