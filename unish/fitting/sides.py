@@ -25,9 +25,9 @@ NEARER, NEARER_SHARE = 0.01, 0.1
 """Keypoints are swapped where that brings them nearer to the pose by so much of the box's height, and by such a share
 of their distance."""
 ALL_NEARER_SHARE = 0.05
-"""All are, where such a share is gained at the mean, and the person walks, no less forwards than before."""
-WALKS_M_S, NO_LESS_FORWARDS = 0.3, 0.05
-"""Speed from which somebody walks, and by how much the cosine between path and facing may be less."""
+"""All are, where such a share is gained at the mean, and the person then walks forwards, no less than before."""
+WALKS_M, FORWARDS = 1.0, 0.5
+"""How far somebody gets who walks, and the least mean cosine between path and facing of who walks forwards."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ def lifted_with_sides(
 
     none = torch.zeros(len(pelvis), dtype=torch.bool)
     plain, off = settled(none)
-    speed, forwards = _walk(plain, world_from_camera)
-    if speed < WALKS_M_S:
+    length_m, forwards = _walk(plain, world_from_camera)
+    if length_m < WALKS_M:
         return plain
     turned, off_turned = settled(~none)
     is_nearer = off_turned < (1 - ALL_NEARER_SHARE) * off
-    return turned if is_nearer and _walk(turned, world_from_camera)[1] > forwards - NO_LESS_FORWARDS else plain
+    return turned if is_nearer and _walk(turned, world_from_camera)[1] > max(forwards, FORWARDS) else plain
 
 
 def _swapped(sighting: Sighting, frames: Bool[Tensor, "frames"]) -> Sighting:
@@ -109,8 +109,8 @@ def _lifted(
 
 
 def _walk(lifted: Lifted, world_from_camera: Float[Tensor, "frames 4 4"]) -> tuple[float, float]:
-    """Speed along the straight line that fits the person's path best, m/s, and the mean cosine between it and where the
-    body faces, seen from above."""
+    """Length of the straight line that fits the person's path best, metres, and the mean cosine between it and where
+    the body faces, seen from above."""
     times = lifted.sighting.times_s.double()
     about = times - times.mean()
     if len(times) < 3 or not about.square().sum() > 0:
@@ -119,4 +119,4 @@ def _walk(lifted: Lifted, world_from_camera: Float[Tensor, "frames 4 4"]) -> tup
     velocity = (about[:, None] * (places - places.mean(0))).sum(0) / about.square().sum()
     facing = (world_from_camera[:, :3, :3] @ lifted.rotations[:, 0].double())[..., :2, 2]
     cosine = torch.nn.functional.cosine_similarity(facing, velocity.expand_as(facing), dim=-1)
-    return float(velocity.norm()), float(cosine.mean())
+    return float(velocity.norm() * (times[-1] - times[0])), float(cosine.mean())
