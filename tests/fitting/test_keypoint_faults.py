@@ -13,7 +13,7 @@ from unish.fitting.calibrate import person_scale
 from unish.fitting.fit import fit_bodies
 from unish.fitting.lifting import lifted_scene
 from unish.fitting.measures import outline_iou
-from unish.fitting.misleading_keypoints import CLEARLY, better_outlined, may_mislead, with_person
+from unish.fitting.misleading_keypoints import CLEARLY, better_outlined, is_doubtful, may_mislead, with_person
 from unish.fitting.person_fit import Subject
 from unish.people.mini_keypoints import MIRRORED_KEYPOINTS
 
@@ -95,11 +95,17 @@ def test_keypoints_of_somebody_else_do_not_move_a_body_that_its_mask_shows(walk,
     assert root_errors_m(fitted, walk).mean() < 0.9 * root_errors_m(misled, walk).mean()
 
 
-def test_progress_rises_through_both_fits(walk, body, few_steps):
+def test_progress_rises_through_both_fits(walk, body, few_steps, monkeypatch):
     shares: list[float] = []
+    monkeypatch.setattr(fit, "is_doubtful", lambda *_: True)
     unsure = with_keypoints(walk, walk.people[0].keypoints_px * np.float32([1, 1, 0.5]))
     fit_bodies(unsure, body, progress=lambda share, _: shares.append(share))
     assert shares == sorted(shares) and max(shares) > 0.5
+
+
+def test_a_body_in_its_mask_is_not_doubted(walk, body):
+    beside = displaced(walk, body, (0.4, 0, 0)).people[0]
+    assert is_doubtful(walk, 0, beside) and not is_doubtful(walk, 0, walk.people[0])
 
 
 def test_only_unsure_keypoints_may_mislead_and_only_a_clearly_better_outline_tells(walk, body):

@@ -14,7 +14,7 @@ from unish.errors import InputError
 from unish.fitting.calibrate import PersonScale, clip_scale, find_floor, person_scale
 from unish.fitting.lifting import lifted_scene
 from unish.fitting.measures import measure, untrusted, worse
-from unish.fitting.misleading_keypoints import better_outlined, may_mislead, with_person
+from unish.fitting.misleading_keypoints import better_outlined, is_doubtful, may_mislead, with_person
 from unish.fitting.person_fit import Subject, blended, chunks, fit_frames, seen_alike, with_course
 from unish.fitting.person_points import points_on_bodies
 from unish.fitting.problem import Course
@@ -156,10 +156,12 @@ def _best_fitted(
     body: BodyModel,
     report: Callable[[float], None],
 ) -> Person:
-    """The person of the subject's scene, fitted there or, where that agrees clearly better, in the scene `untold`."""
+    """The person of the subject's scene, fitted there or, where that is clearly better, in the scene `untold`."""
     if untold is None:
         return _fitted_person(subject, sigma, floor, body, report)
     told = _fitted_person(subject, sigma, floor, body, lambda share: report(share / 2))
+    if not is_doubtful(subject.scene, subject.index, told):
+        return told
     subject_untold = dataclasses.replace(subject, scene=untold)
     without = _fitted_person(subject_untold, sigma, floor, body, lambda share: report((1 + share) / 2))
     return better_outlined(subject.scene, subject.index, told, without)

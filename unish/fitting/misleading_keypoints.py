@@ -1,6 +1,7 @@
 """Keypoints that mislead: those of a person whom their network hardly recognises, or somebody else's.
 
-Where keypoints are not sure, a person is fitted without them too, and what agrees clearly better with the mask stays.
+Where keypoints are not sure and the fitted body does not lie in the mask, the person is fitted without them too, and
+what agrees clearly better with the mask stays.
 """
 
 import dataclasses
@@ -13,6 +14,8 @@ from unish.structures import Person, Reconstruction
 
 UNSURE = 0.5
 """Mean confidence of the limbs' keypoints up to which they may mislead."""
+WELL_OUTLINED = 0.62
+"""Intersection over union of body and mask from which a fit is not doubted."""
 CLEARLY = 0.08
 """By how much the outline must agree better with the mask without them."""
 
@@ -23,6 +26,12 @@ def may_mislead(person: Person) -> bool:
         return False
     confidence = np.asarray(person.keypoints_px)[person.present][:, list(COCO_LIMBS), 2]
     return bool(0 < confidence.mean() < UNSURE)
+
+
+def is_doubtful(scene: Reconstruction, index: int, fitted: Person) -> bool:
+    """Whether a person as fitted lies beside the mask."""
+    agreement = outline_iou(with_person(scene, index, fitted), index)
+    return agreement is not None and agreement < WELL_OUTLINED
 
 
 def better_outlined(scene: Reconstruction, index: int, told: Person, untold: Person) -> Person:
