@@ -13,7 +13,7 @@ from unish.fitting.calibrate import person_scale
 from unish.fitting.fit import fit_bodies
 from unish.fitting.lifting import lifted_scene
 from unish.fitting.measures import outline_iou
-from unish.fitting.misleading_keypoints import CLEARLY, better_outlined, is_doubtful, may_mislead, with_person
+from unish.fitting.misleading_keypoints import CLEARLY, may_mislead, with_person
 from unish.fitting.person_fit import Subject
 from unish.people.mini_keypoints import MIRRORED_KEYPOINTS
 
@@ -97,27 +97,37 @@ def test_keypoints_of_somebody_else_do_not_move_a_body_that_its_mask_shows(walk,
 
 def test_progress_rises_through_both_fits(walk, body, few_steps, monkeypatch):
     shares: list[float] = []
-    monkeypatch.setattr(fit, "is_doubtful", lambda *_: True)
+    monkeypatch.setattr(fit, "WELL_OUTLINED", 1.1)
     unsure = with_keypoints(walk, walk.people[0].keypoints_px * np.float32([1, 1, 0.5]))
     fit_bodies(unsure, body, progress=lambda share, _: shares.append(share))
     assert shares == sorted(shares) and max(shares) > 0.5
 
 
-def test_a_body_in_its_mask_is_not_doubted(walk, body):
-    beside = displaced(walk, body, (0.4, 0, 0)).people[0]
-    assert is_doubtful(walk, 0, beside) and not is_doubtful(walk, 0, walk.people[0])
-
-
-def test_only_unsure_keypoints_may_mislead_and_only_a_clearly_better_outline_tells(walk, body):
+def test_only_unsure_keypoints_may_mislead(walk):
     person = walk.people[0]
     assert not may_mislead(person)
     assert may_mislead(dataclasses.replace(person, keypoints_px=person.keypoints_px * np.float32([1, 1, 0.5])))
     assert not may_mislead(dataclasses.replace(person, keypoints_px=np.zeros_like(person.keypoints_px)))
     assert not may_mislead(dataclasses.replace(person, keypoints_px=None))
-    near, far = (displaced(walk, body, offset).people[0] for offset in ((0.02, 0, 0), (0.3, 0, 0)))
-    assert better_outlined(walk, 0, far, near).vertices_world is near.vertices_world
-    assert better_outlined(walk, 0, near, far) is near
-    assert better_outlined(walk, 0, near, person) is near
+
+
+def test_only_a_body_beside_its_mask_is_doubted_and_only_a_clearly_better_outline_tells(walk, body, monkeypatch):
+    near, aside, far = (displaced(walk, body, (x, 0, 0)).people[0] for x in (0.02, 0.28, 0.3))
+    subject = Subject(walk, 0, fit._sparse(walk.people[0], body, settings.AUTO, "cpu"), settings.AUTO, "cpu")
+
+    def chosen(*fits):
+        """Of the fit with keypoints and the one without; and how many of them were made."""
+        waiting = list(fits)
+        monkeypatch.setattr(fit, "_fitted_person", lambda *_: waiting.pop(0))
+        best = fit._best_fitted(subject, walk, 0.1, NO_FLOOR, body, lambda _: None)
+        return best, len(fits) - len(waiting)
+
+    told = dataclasses.replace(far, keypoints_px=walk.people[0].keypoints_px)
+    best, made = chosen(told, near)
+    assert best.vertices_world is near.vertices_world and best.keypoints_px is told.keypoints_px and made == 2
+    assert chosen(far, aside) == (far, 2)
+    assert chosen(near, walk.people[0]) == (near, 1)
+    assert chosen(near, far) == (near, 1)
 
 
 def test_a_sure_trunk_tells_the_scale_of_who_is_cut_off_by_the_image(walk, body):

@@ -10,7 +10,7 @@ from scipy.interpolate import PchipInterpolator
 
 from unish.analysis.interpolation import FrameTimes, motion_world, seen_at
 from unish.body import BodyModel, load_body, move_translation
-from unish.body.library import INSTALLED
+from unish.body.installed_bodies import INSTALLED
 from unish.errors import InputError, MissingAssetError
 from unish.export.settings import FALLBACK_FPS, MAX_FPS, check_fps
 from unish.geometry.rotations import matrix_to_axis_angle, matrix_to_quaternion

@@ -13,13 +13,12 @@ from unish.fitting.contacts import feet_of, find_contacts
 from unish.fitting.floor import floor_under
 from unish.fitting.person_fit import Subject, first_place
 from unish.fitting.problem import posed
-from unish.structures import KEYPOINT_NAMES
+from unish.structures import TRUNK_KEYPOINTS
 
 FEWEST_VERTICES = 8
 """That must lie on a person's points, for a frame to tell the scale."""
 SURE_TRUNK = 0.625
 """Mean confidence of shoulders and hips from which keypoints tell a person's distance."""
-_TRUNK = tuple(KEYPOINT_NAMES.index(f"{side}_{part}") for side in ("left", "right") for part in ("shoulder", "hip"))
 FLOOR_FRAMES = 48
 """First frames of a person that the floor's height is taken from."""
 NEAR_FLOOR_M = 0.12
@@ -89,7 +88,7 @@ def person_scale(subject: Subject, frames: np.ndarray, floor: FloorMap) -> Perso
 
 def _sure_trunk(keypoints_px: Float[Tensor, "frames 17 3"]) -> Bool[Tensor, "frames"]:
     """Frames whose keypoints tell the distance, as of somebody whose feet are out of the picture."""
-    return keypoints_px[:, list(_TRUNK), 2].mean(-1) >= SURE_TRUNK
+    return keypoints_px[:, list(TRUNK_KEYPOINTS), 2].mean(-1) >= SURE_TRUNK
 
 
 def _estimate(logs: list[float]) -> tuple[float, float, int] | None:

@@ -14,7 +14,7 @@ from unish.errors import InputError
 from unish.fitting.calibrate import PersonScale, clip_scale, find_floor, person_scale
 from unish.fitting.lifting import lifted_scene
 from unish.fitting.measures import measure, untrusted, worse
-from unish.fitting.misleading_keypoints import better_outlined, is_doubtful, may_mislead, with_person
+from unish.fitting.misleading_keypoints import CLEARLY, WELL_OUTLINED, agreement, may_mislead, with_person
 from unish.fitting.person_fit import Subject, blended, chunks, fit_frames, seen_alike, with_course
 from unish.fitting.person_points import points_on_bodies
 from unish.fitting.problem import Course
@@ -160,11 +160,14 @@ def _best_fitted(
     if untold is None:
         return _fitted_person(subject, sigma, floor, body, report)
     told = _fitted_person(subject, sigma, floor, body, lambda share: report(share / 2))
-    if not is_doubtful(subject.scene, subject.index, told):
+    agrees = agreement(subject.scene, subject.index, told)
+    if agrees >= WELL_OUTLINED:
         return told
     subject_untold = dataclasses.replace(subject, scene=untold)
     without = _fitted_person(subject_untold, sigma, floor, body, lambda share: report((1 + share) / 2))
-    return better_outlined(subject.scene, subject.index, told, without)
+    if agreement(subject.scene, subject.index, without) <= agrees + CLEARLY:
+        return told
+    return dataclasses.replace(without, keypoints_px=told.keypoints_px)
 
 
 def _fitted_person(

@@ -28,18 +28,10 @@ def may_mislead(person: Person) -> bool:
     return bool(0 < confidence.mean() < UNSURE)
 
 
-def is_doubtful(scene: Reconstruction, index: int, fitted: Person) -> bool:
-    """Whether a person as fitted lies beside the mask."""
-    agreement = outline_iou(with_person(scene, index, fitted), index)
-    return agreement is not None and agreement < WELL_OUTLINED
-
-
-def better_outlined(scene: Reconstruction, index: int, told: Person, untold: Person) -> Person:
-    """A person as fitted with keypoints (`told`), or as fitted without where that is clearly better."""
-    agreement = [outline_iou(with_person(scene, index, person), index) for person in (told, untold)]
-    if None in agreement or not agreement[1] > agreement[0] + CLEARLY:  # type: ignore[operator]
-        return told
-    return dataclasses.replace(untold, keypoints_px=told.keypoints_px)
+def agreement(scene: Reconstruction, index: int, person: Person) -> float:
+    """Of the outline of a person as fitted with the mask; of somebody who is never seen, 1."""
+    iou = outline_iou(with_person(scene, index, person), index)
+    return 1.0 if iou is None else iou
 
 
 def with_person(scene: Reconstruction, index: int, person: Person) -> Reconstruction:

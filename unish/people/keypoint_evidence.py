@@ -10,11 +10,10 @@ from scipy.special import expit, logit
 
 from unish.people.keypoints import KeypointEstimator
 from unish.people.tracking import Detections
-from unish.structures import KEYPOINT_NAMES, PersonTrack
+from unish.structures import KEYPOINT_NAMES, TRUNK_KEYPOINTS, PersonTrack
 from unish.utils.disk_arrays import release_pages
 from unish.utils.progress import Progress, no_progress
 
-_TRUNK = [KEYPOINT_NAMES.index(f"{side}_{joint}") for joint in ("shoulder", "hip") for side in ("left", "right")]
 _SURE = 0.4
 """From this confidence on, a keypoint belongs to the body."""
 _MARGIN = 0.03
@@ -48,7 +47,9 @@ def scored_by_keypoints(
         keypoints = (
             estimator.estimate(repeated, detected.boxes_px) if len(detected) else np.zeros((0, len(KEYPOINT_NAMES), 3))
         )
-        scores = expit(_log_odds(detected.scores) + _log_odds(keypoints[:, _TRUNK, 2].max(axis=1, initial=0.0)))
+        scores = expit(
+            _log_odds(detected.scores) + _log_odds(keypoints[:, list(TRUNK_KEYPOINTS), 2].max(axis=1, initial=0.0))
+        )
         boxes, bodies = detected.boxes_px, []
         for i in np.argsort(-scores, kind="stable").tolist():
             if all(_distance(keypoints[i], keypoints[k], boxes[i], boxes[k]) >= _SAME_PLACE for k in bodies):
@@ -88,7 +89,7 @@ def trunk_confidence(track: PersonTrack) -> float:
     """
     if track.keypoints_px is None or not track.present.any():
         return 0.0
-    return float(track.keypoints_px[track.present][:, _TRUNK, 2].max(axis=1).mean())
+    return float(track.keypoints_px[track.present][:, list(TRUNK_KEYPOINTS), 2].max(axis=1).mean())
 
 
 def one_track_per_body(tracks: Sequence[PersonTrack]) -> tuple[PersonTrack, ...]:

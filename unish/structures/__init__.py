@@ -3,7 +3,7 @@
 Network outputs are tensors; everything a user holds is NumPy. All are frozen: a change makes a new one.
 """
 
-from unish.structures.inputs import KEYPOINT_NAMES, Clip, FrameSequence, PersonTrack
+from unish.structures.inputs import KEYPOINT_NAMES, TRUNK_KEYPOINTS, Clip, FrameSequence, PersonTrack
 from unish.structures.prediction import Prediction
 from unish.structures.result import (
     MOST_PEOPLE,
@@ -19,6 +19,7 @@ from unish.structures.result import (
 __all__ = [
     "KEYPOINT_NAMES",
     "MOST_PEOPLE",
+    "TRUNK_KEYPOINTS",
     "Cameras",
     "Clip",
     "Fitting",

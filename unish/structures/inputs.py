@@ -14,6 +14,8 @@ KEYPOINT_NAMES = (
     "right_ankle",
 )  # fmt: skip
 """COCO's 17 keypoints, in the order of `keypoints_px`; left and right are the person's own."""
+TRUNK_KEYPOINTS = (5, 6, 11, 12)
+"""Shoulders and hips among them."""
 
 
 @dataclass(frozen=True)

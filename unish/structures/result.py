@@ -80,7 +80,8 @@ class Person:
     vertices_world: Float32[np.ndarray, "frames vertices 3"]
     keypoints_px: Float32[np.ndarray, "frames 17 3"] | None = None
     """The 2D detection, not the body's joints: x, y in pixels of `Reconstruction.images`, and confidence in 0..1, of
-    each of `KEYPOINT_NAMES`; confidence 0 where there is none. None: the detector has no keypoints."""
+    each of `KEYPOINT_NAMES`, left and right as the fit has sorted them; confidence 0 where there is none. None: the
+    detector has no keypoints."""
     network_betas: Float32[np.ndarray, "10"] | None = None
     """Shape as the network has it, where the motion above was fitted (see `Reconstruction.fitting`). None, as the
     two below, where the motion above is the network's, or was not fitted to more than keypoints."""

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_array
 
 from unish.body.files import read_body_file
-from unish.body.library import INSTALLED, bodies_folder
+from unish.body.installed_bodies import INSTALLED, bodies_folder
 from unish.evaluation.benchmark import Benchmark, BenchmarkSequence, TruePerson
 from unish.evaluation.datasets import published
 from unish.evaluation.datasets.download import Download
